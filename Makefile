@@ -1,0 +1,44 @@
+# make demo     install into .venv and run the shipped default scenario
+# make test     install and run the tests
+# make check    ruff and mypy --strict
+# make bench    speed, as ratios within one process
+# Another interpreter: make test PYTHON=python3.13 (it gets a virtual environment of its own).
+SHELL := /bin/bash
+PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13 python3.14,$(shell $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: demo test check bench clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/created:
+	@test -n "$(PYTHON)" || { echo "moesim needs Python 3.11 or newer; name one with make PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/moesim run examples/demo.yaml --out results/demo --overwrite
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m pytest bench -p no:xdist --benchmark-disable-gc -s $(ARGS)
+
+clean:
+	rm -rf .venv* results

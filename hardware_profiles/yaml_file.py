@@ -1,0 +1,123 @@
+"""Read a YAML file into plain values, and plain values into a dataclass, refusing with a clear message.
+
+Stricter than YAML: no duplicate keys, no anchors or aliases (a few lines of them expand to gigabytes), no tags, no file
+over a megabyte, string keys only.
+"""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from hardware_profiles.errors import InputError
+
+_MAX_FILE_BYTES = 1 << 20
+_MAX_DEPTH = 32
+
+T = TypeVar("T")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader without aliases and without duplicate keys."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.get_event()
+            raise yaml.composer.ComposerError(
+                None, None, "anchors and aliases are not accepted; write the value out", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is not a string; quote it", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice; keep one", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_text(path: Path) -> str:
+    """Read a small UTF-8 file. Raises InputError naming the file and the remedy."""
+    try:
+        if path.is_dir():
+            raise InputError(path, "is a directory; name a file in it")
+        num_bytes = path.stat().st_size
+        if num_bytes > _MAX_FILE_BYTES:
+            raise InputError(path, f"has {num_bytes} bytes; a configuration has at most {_MAX_FILE_BYTES}")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(path, "no such file; check the path") from None
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {error.strerror}") from None
+
+
+def read_yaml(path: Path) -> dict[str, object]:
+    """Read a YAML mapping. Raises InputError for anything else, with line and column where YAML knows them."""
+    text = read_text(path)
+    try:
+        values = yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
+        raise InputError(path, f"is not YAML that moesim reads{where}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(path, f"is not YAML that moesim reads: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(path, f"is nested deeper than {_MAX_DEPTH} levels; flatten it") from None
+    if not isinstance(values, dict):
+        found = "nothing" if values is None else type(values).__name__
+        raise InputError(path, f"should hold a mapping of keys to values, but holds {found}")
+    if _depth(values) > _MAX_DEPTH:
+        raise InputError(path, f"is nested deeper than {_MAX_DEPTH} levels; flatten it")
+    return values
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max((_depth(item) for item in value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max((_depth(item) for item in value), default=0)
+    return 0
+
+
+def validate(adapter: TypeAdapter[T], values: Mapping[str, object], source: str | Path) -> T:
+    """Build the adapter's type from plain values.
+
+    Raises InputError with one line per fault, each with the key's path (`gpu.memory.value`), the value, and what was
+    expected; a fault that a parser of this project raised keeps its own words.
+    """
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors(include_url=False):
+            where = ".".join(str(part) for part in fault["loc"] if not _is_branch(str(part))) or "(top level)"
+            kind = fault["type"]
+            if kind == "unexpected_keyword_argument" or kind == "extra_forbidden":
+                faults.append(f"{where}: unknown key; remove it or check its spelling")
+            elif kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+                faults.append(f"{where}: is missing")
+            elif kind == "value_error":
+                faults.append(f"{where}: {fault['ctx']['error']}")
+            else:
+                shown = repr(fault["input"])
+                shown = shown if len(shown) <= 80 else shown[:77] + "..."
+                faults.append(f"{where}: {shown}: {fault['msg']}")
+        raise InputError(source, faults) from None
+
+
+def _is_branch(part: str) -> bool:
+    """Tell pydantic's names of union branches (`function-after[...]`, class names) from keys."""
+    return "[" in part or (part[:1].isupper() and part.isidentifier())
