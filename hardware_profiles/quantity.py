@@ -23,7 +23,7 @@ class Dimension(Enum):
     WATTS = "W"
     DOLLARS = "USD"
     FRACTION = "fraction of 1"
-    COUNT = "count"
+    COUNT = "cores"
     TRANSFERS_PER_S = "transfers/s"
 
 
@@ -49,7 +49,7 @@ _UNITS: dict[Dimension, dict[str, Decimal]] = {
     Dimension.WATTS: _scaled("W", binary=False),
     Dimension.DOLLARS: {"USD": Decimal(1)},
     Dimension.FRACTION: {"%": Decimal("0.01"), "of 1": Decimal(1)},
-    Dimension.COUNT: {"cores": Decimal(1), "lanes": Decimal(1)},
+    Dimension.COUNT: {"cores": Decimal(1)},
     Dimension.TRANSFERS_PER_S: _scaled("T/s", binary=False),
 }
 

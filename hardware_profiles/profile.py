@@ -1,0 +1,222 @@
+"""What a machine is: the figures of a hardware profile, each with its unit, kind and source.
+
+All values are held in base units: bytes, bytes/s, FLOP/s, seconds, fractions of 1.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from hardware_profiles.quantity import Dimension, parse_quantity
+
+Kind = Literal["measured", "datasheet", "published", "assumed"]
+_KINDS = ("measured", "datasheet", "published", "assumed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number of a profile.
+
+    `value` is in the base unit of its dimension, `text` as it was written, `kind` how it is known, `source` by whom.
+    """
+
+    value: float
+    text: str
+    kind: Kind
+    source: str
+
+
+def _provenance(entry: Mapping[object, object], fields: set[str]) -> tuple[Kind, str]:
+    unknown = sorted(str(key) for key in entry if key not in fields)
+    if unknown:
+        raise ValueError(f"unknown key {', '.join(unknown)}; a figure has {', '.join(sorted(fields))}")
+    kind = entry.get("kind")
+    if kind not in _KINDS:
+        raise ValueError(f"kind is {kind!r}; it should be one of {', '.join(_KINDS)}")
+    source = entry.get("source")
+    if not isinstance(source, str) or not source.strip():
+        raise ValueError("source is missing; say where the number comes from (document, measurement, or why assumed)")
+    return kind, source  # type: ignore[return-value]
+
+
+def _figure_of(dimension: Dimension, *, positive: bool) -> Callable[[object], Figure]:
+    def parse(entry: object) -> Figure:
+        if isinstance(entry, Figure):
+            return entry
+        if not isinstance(entry, Mapping):
+            raise ValueError(
+                f"{entry!r} stands alone; write {{value: ..., kind: {'|'.join(_KINDS)}, source: ...}} with a unit of "
+                f"{dimension.value}"
+            )
+        kind, source = _provenance(entry, {"value", "kind", "source"})
+        value = parse_quantity(entry.get("value"), dimension)
+        if positive and value == 0:
+            raise ValueError(f"{entry['value']!r} is zero; it has to be more")
+        return Figure(value=float(value), text=str(entry["value"]), kind=kind, source=source)
+
+    return parse
+
+
+Bytes = Annotated[Figure, BeforeValidator(_figure_of(Dimension.BYTES, positive=True))]
+BytesPerSecond = Annotated[Figure, BeforeValidator(_figure_of(Dimension.BYTES_PER_S, positive=True))]
+Flops = Annotated[Figure, BeforeValidator(_figure_of(Dimension.FLOPS, positive=True))]
+Seconds = Annotated[Figure, BeforeValidator(_figure_of(Dimension.SECONDS, positive=False))]
+Fraction = Annotated[Figure, BeforeValidator(_figure_of(Dimension.FRACTION, positive=True))]
+Count = Annotated[Figure, BeforeValidator(_figure_of(Dimension.COUNT, positive=True))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurationTable:
+    """A duration by an amount (tokens or bytes), interpolated linearly between points, by the end slopes beyond them.
+
+    `amounts` ascend; `seconds` do not descend.
+    """
+
+    amounts: tuple[float, ...]
+    seconds: tuple[float, ...]
+    kind: Kind
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """A duration that does not depend on the amount of work."""
+
+    seconds: float
+    kind: Kind
+    source: str
+
+
+Duration = Constant | DurationTable
+
+
+def _duration_over(amount: str) -> Callable[[object], Duration]:
+    """Parse `{constant: "8 us", kind, source}` or `{<amount>: [...], time: [...], kind, source}`."""
+
+    def parse(entry: object) -> Duration:
+        if isinstance(entry, Constant | DurationTable):
+            return entry
+        form = f'{{constant: "8 us", kind, source}} or {{{amount}: [...], time: ["8 us", ...], kind, source}}'
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"{entry!r} is not a duration; write {form}")
+        if "constant" in entry:
+            kind, source = _provenance(entry, {"constant", "kind", "source"})
+            seconds = float(parse_quantity(entry["constant"], Dimension.SECONDS))
+            return Constant(seconds=seconds, kind=kind, source=source)
+        kind, source = _provenance(entry, {amount, "time", "kind", "source"})
+        amounts, times = entry.get(amount), entry.get("time")
+        if not isinstance(amounts, list) or not isinstance(times, list) or len(amounts) != len(times) or not amounts:
+            raise ValueError(f"{amount} and time should be lists of the same length, one point or more; write {form}")
+        if amount == "bytes":
+            amounts = [float(parse_quantity(item, Dimension.BYTES)) for item in amounts]
+        elif not all(isinstance(item, int) and not isinstance(item, bool) and item > 0 for item in amounts):
+            raise ValueError(f"{amount} should be whole numbers above 0, found {amounts!r}")
+        seconds_list = [float(parse_quantity(item, Dimension.SECONDS)) for item in times]
+        if any(b <= a for a, b in zip(amounts, amounts[1:], strict=False)):
+            raise ValueError(f"{amount} should ascend, found {amounts!r}")
+        if any(b < a for a, b in zip(seconds_list, seconds_list[1:], strict=False)):
+            raise ValueError(f"time should not descend, found {times!r}")
+        return DurationTable(amounts=tuple(amounts), seconds=tuple(seconds_list), kind=kind, source=source)
+
+    return parse
+
+
+DurationByTokens = Annotated[Duration, BeforeValidator(_duration_over("tokens"))]
+DurationByBytes = Annotated[Duration, BeforeValidator(_duration_over("bytes"))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A GPU. `flops` is dense peak by dtype; efficiencies are the shares of the peaks that real kernels reach.
+
+    `memory_reserve` is what the driver, the context and fragmentation keep; `launch` the fixed time of one kernel.
+    """
+
+    name: str
+    memory: Bytes
+    memory_reserve: Bytes
+    bandwidth: BytesPerSecond
+    flops: dict[str, Flops]
+    bandwidth_efficiency: Fraction
+    flops_efficiency: Fraction
+    launch: Seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One direction of the host link. A preset (`gen4x16`) gives what is not given here.
+
+    `latency` is paid once per transfer. With `chunk` set, a demand fetch overtakes a prefetch at chunk boundaries.
+    """
+
+    preset: str | None = None
+    bandwidth: BytesPerSecond | None = None
+    latency: Seconds | None = None
+    chunk: Bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """Both directions between host memory and GPU, and whether host copies are pinned."""
+
+    h2d: Link
+    d2h: Link
+    host_memory: Literal["pinned", "pageable"] = "pinned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """The host's processor: peak FLOP/s by dtype and the bandwidth that its expert kernel reaches."""
+
+    name: str
+    cores: Count
+    flops: dict[str, Flops]
+    expert_bandwidth: BytesPerSecond
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Host memory; `bandwidth` is shared by CPU kernels and DMA."""
+
+    memory: Bytes
+    bandwidth: BytesPerSecond
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """A serving runtime's own overhead: per layer (Python, launches, dequantisation) and per step."""
+
+    per_layer: Seconds
+    per_step: Seconds
+    expert_kernels: Literal["per_expert", "grouped"] = "per_expert"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """Measured or stated durations that take the place of the roofline.
+
+    `expert` by the tokens of one expert; `layer` (the non-expert work of a MoE layer), `dense_layer` and `step` (head,
+    sampling) by the tokens of the step; `transfer` by bytes.
+    """
+
+    expert: DurationByTokens | None = None
+    layer: DurationByTokens | None = None
+    dense_layer: DurationByTokens | None = None
+    step: DurationByTokens | None = None
+    transfer: DurationByBytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareProfile:
+    """One machine: see `hardware_profiles/library/*.yaml` and docs/hardware_profiles.md."""
+
+    name: str
+    description: str
+    gpu: Gpu
+    link: Links
+    cpu: Cpu
+    host: Host
+    runtime: Runtime
+    durations: Durations = field(default_factory=Durations)

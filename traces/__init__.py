@@ -1,0 +1,1 @@
+"""Routing traces of mixture-of-experts models: format, import, statistics."""
