@@ -5,6 +5,7 @@ All values are held in base units: bytes, bytes/s, FLOP/s, seconds, fractions of
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
@@ -114,9 +115,9 @@ def _duration_over(amount: str) -> Callable[[object], Duration]:
         elif not all(isinstance(item, int) and not isinstance(item, bool) and item > 0 for item in amounts):
             raise ValueError(f"{amount} should be whole numbers above 0, found {amounts!r}")
         seconds_list = [float(parse_quantity(item, Dimension.SECONDS)) for item in times]
-        if any(b <= a for a, b in zip(amounts, amounts[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(amounts)):
             raise ValueError(f"{amount} should ascend, found {amounts!r}")
-        if any(b < a for a, b in zip(seconds_list, seconds_list[1:], strict=False)):
+        if any(b < a for a, b in pairwise(seconds_list)):
             raise ValueError(f"time should not descend, found {times!r}")
         return DurationTable(amounts=tuple(amounts), seconds=tuple(seconds_list), kind=kind, source=source)
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 
 class TraceError(ValueError):
-    """A trace, or a file to import as one, is at fault: the message names the file, the tensor or field, and the remedy.
+    """A trace, or a file to import as one, is at fault.
 
-    `moesim` prints the message without a traceback and exits with 2.
+    The message names the file, the tensor or field, and the remedy; `moesim` prints it without a traceback and exits
+    with 2.
     """
 
     def __init__(self, source: str | Path, fault: str) -> None:

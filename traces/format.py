@@ -13,8 +13,8 @@ Legend: T tokens, S sequences, L routing rounds (MoE layers), K top-k, D lookahe
 | `lookahead_ids` | uint8 or uint16 [T, L, D, K], optional | what the gate of layer l+d picks from layer l's input |
 | `token_ids` | int32 [T], optional | off by default: they reveal the prompt |
 
-Opening reads the header and the per-sequence tensors alone. The per-token tensors stay in the memory-mapped file and are
-read, and checked, in slices; `Trace.check` checks them all.
+Opening reads the header and the per-sequence tensors alone. The per-token tensors stay in the memory-mapped file and
+are read, and checked, in slices; `Trace.check` checks them all.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,10 +59,10 @@ _CHECKED_TOKENS = 4096  # per slice of a full check: a few MB of the largest mod
 class TraceMetadata:
     """What a trace says of itself, beside its tensors.
 
-    `num_experts` counts the experts of one bank. `banks` has one entry per routing round, the bank that it draws from; empty
-    means that each round has a bank of its own. `gate` names how weights come from logits (`softmax`, `softmax_top_k`,
-    `sigmoid`, ...); `captured` how, when and on what device; `source` and `licence` whose data it is. `categories` names the
-    values of `sequence_category`. `extra` holds further strings, kept as they are.
+    `num_experts` counts the experts of one bank. `banks` has one entry per routing round, the bank that it draws from;
+    empty means that each round has a bank of its own. `gate` names how weights come from logits (`softmax`,
+    `softmax_top_k`, `sigmoid`, ...); `captured` how, when and on what device; `source` and `licence` whose data it is.
+    `categories` names the values of `sequence_category`. `extra` holds further strings, kept as they are.
     """
 
     model: str
@@ -103,9 +103,10 @@ def expert_id_dtype(num_experts: int) -> type[np.uint8] | type[np.uint16]:
 class Trace:
     """A trace opened for reading; see `open_trace`.
 
-    Attributes: `path`; `metadata`; `num_tokens` T; `num_sequences` S; `num_layers` L; `top_k` K; `num_experts` per bank;
-    `banks` [L], the bank of each round; `num_banks`; `sequence_start` int64 [S+1]; `prompt_tokens` int32 [S]; `context_start`
-    int32 [S] (zeros where the trace has none); `sequence_category` uint16 [S] or None; `lookahead_distances` D or 0.
+    Attributes: `path`; `metadata`; `num_tokens` T; `num_sequences` S; `num_layers` L; `top_k` K; `num_experts` per
+    bank; `banks` [L], the bank of each round; `num_banks`; `sequence_start` int64 [S+1]; `prompt_tokens` int32 [S];
+    `context_start` int32 [S] (zeros where the trace has none); `sequence_category` uint16 [S] or None;
+    `lookahead_distances` D or 0.
     """
 
     def __init__(self, path: Path, shards: Sequence["_Shard"]) -> None:
@@ -212,7 +213,7 @@ class Trace:
             token_ids=self._rows("token_ids", 0, self.num_tokens) if "token_ids" in optional else None,
         )
 
-    def _rows(self, name: str, start: int, stop: int) -> "NDArray":  # type: ignore[type-arg]
+    def _rows(self, name: str, start: int, stop: int) -> "NDArray[Any]":
         parts = []
         for shard, offset in zip(self._shards, self._offsets[:-1].tolist(), strict=True):
             low, high = max(start, offset), min(stop, offset + shard.num_tokens)
@@ -264,13 +265,13 @@ class _Shard:
         self.metadata = _parse_metadata(path, metadata, num_layers=self.num_layers, top_k=self.top_k)
         self._check_sequences()
 
-    def per_sequence(self, name: str) -> "NDArray":  # type: ignore[type-arg]
+    def per_sequence(self, name: str) -> "NDArray[Any]":
         """Return a per-sequence tensor."""
         return np.asarray(self._file.get_tensor(name))
 
-    def rows(self, name: str, start: int, stop: int) -> "NDArray":  # type: ignore[type-arg]
+    def rows(self, name: str, start: int, stop: int) -> "NDArray[Any]":
         """Read and check rows start..stop of a per-token tensor. Raises TraceError, KeyError."""
-        rows = self._slices[name][start:stop]
+        rows: NDArray[Any] = self._slices[name][start:stop]
         if name in ("expert_ids", "lookahead_ids"):
             check_expert_ids(rows, self.metadata.num_experts, source=self.path, name=name, first_token=start)
         elif name == "gate_weights":
@@ -343,8 +344,8 @@ def check_expert_ids(ids: Ids, num_experts: int, *, source: Path, name: str, fir
         where = np.argwhere(ids >= num_experts)[0].tolist()
         raise TraceError(
             source,
-            f"{name}: expert {int(ids[tuple(where)])} at token {first_token + where[0]}, layer {where[1]}, but the trace says "
-            f"num_experts = {num_experts}, so ids end at {num_experts - 1}",
+            f"{name}: expert {int(ids[tuple(where)])} at token {first_token + where[0]}, layer {where[1]}, but the "
+            f"trace says num_experts = {num_experts}, so ids end at {num_experts - 1}",
         )
     top_k = ids.shape[-1]
     twice = np.zeros(ids.shape[:-1], dtype=bool)
@@ -355,8 +356,8 @@ def check_expert_ids(ids: Ids, num_experts: int, *, source: Path, name: str, fir
         where = np.argwhere(twice)[0].tolist()
         raise TraceError(
             source,
-            f"{name}: the top-{top_k} set {ids[tuple(where)].tolist()} at token {first_token + where[0]}, layer {where[1]} "
-            "names an expert twice",
+            f"{name}: the top-{top_k} set {ids[tuple(where)].tolist()} at token {first_token + where[0]}, "
+            f"layer {where[1]} names an expert twice",
         )
 
 
@@ -475,7 +476,7 @@ def _open_safetensors(path: Path) -> "safe_open":
     from safetensors import SafetensorError, safe_open
 
     try:
-        return safe_open(path, framework="numpy")  # type: ignore[no-untyped-call]
+        return safe_open(path, framework="numpy")
     except FileNotFoundError:
         raise TraceError(path, "no such file; check the path") from None
     except SafetensorError as error:
