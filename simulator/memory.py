@@ -13,14 +13,13 @@ buffers of a runtime are part of its reserve.
 from dataclasses import dataclass
 
 from hardware_profiles.profile import HardwareProfile
-from simulator.costs.roofline import Formats
 from simulator.model.footprint import (
     attended_tokens,
-    bytes_of,
     kv_bytes_per_token,
-    non_expert_params,
+    non_expert_bytes,
     state_bytes,
 )
+from simulator.model.quantisation import Quantisation
 from simulator.model.spec import ModelSpec
 
 
@@ -39,14 +38,14 @@ class MemoryBudget:
 def memory_budget(
     model: ModelSpec,
     profile: HardwareProfile,
-    formats: Formats,
+    kv_cache: Quantisation,
     *,
     batch: int,
     longest_context: int,
     largest_step_tokens: int,
 ) -> MemoryBudget:
     """Divide the GPU's memory for a run with `batch` sequences of at most `longest_context` tokens."""
-    bytes_per_value = formats.kv_cache.bits_per_weight / 8
+    bytes_per_value = kv_cache.bits_per_weight / 8
     kv_cache_bytes = batch * sum(
         attended_tokens(model, layer, longest_context) * kv_bytes_per_token(model, layer, bytes_per_value)
         + state_bytes(model, layer, bytes_per_value)
@@ -56,7 +55,7 @@ def memory_budget(
     per_token = 2 * model.hidden_size + attention_width + 3 * model.top_k * model.expert_intermediate_size
     activation_bytes = 2 * per_token * largest_step_tokens + 4 * model.vocab_size * batch
     capacity_bytes, reserve_bytes = int(profile.gpu.memory.value), int(profile.gpu.memory_reserve.value)
-    weights_bytes = bytes_of(non_expert_params(model), formats.rest)
+    weights_bytes = non_expert_bytes(model)
     return MemoryBudget(
         capacity_bytes=capacity_bytes,
         reserve_bytes=reserve_bytes,

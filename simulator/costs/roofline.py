@@ -38,20 +38,11 @@ from simulator.model.footprint import (
     params_per_expert,
     state_bytes,
 )
-from simulator.model.quantisation import Quantisation
+from simulator.model.quantisation import Quantisation, parse_quantisation
 from simulator.model.spec import ModelSpec, attention_kind, is_moe_layer
 from simulator.workload.step import Step
 
 _COMPUTE_DTYPES = ("bf16", "fp16", "fp32")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Formats:
-    """How a model's parts are stored: experts, the rest of the weights, and the KV cache."""
-
-    experts: Quantisation
-    rest: Quantisation
-    kv_cache: Quantisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +58,13 @@ class _LayerClass:
 
 
 class RooflineCosts:
-    """`simulator.costs.protocol.Costs` for a model in given formats on a machine."""
+    """`simulator.costs.protocol.Costs` for a model, in the formats that its spec names, on a machine."""
 
-    def __init__(self, model: ModelSpec, profile: HardwareProfile, formats: Formats) -> None:
+    def __init__(self, model: ModelSpec, profile: HardwareProfile, kv_cache: Quantisation) -> None:
         self._model = model
-        self._formats = formats
+        self._kv_bytes_per_value = kv_cache.bits_per_weight / 8
+        self._rest = parse_quantisation(model.rest_quantisation)
+        self._embedding = parse_quantisation(model.embedding_quantisation)
         self._durations = profile.durations
         self._runtime = profile.runtime
         gpu = profile.gpu
@@ -88,7 +81,7 @@ class RooflineCosts:
         self._units_per_byte, self._units_per_flop, self._launch_units = (
             int(rate * self._units_per_ns) for rate in rates
         )
-        self._expert_bytes = expert_bytes(model, formats.experts)
+        self._expert_bytes = expert_bytes(model)
         self._expert_ns: dict[int, int] = {}
         self._layer_classes = self._classify_layers()
         self._step_costs: dict[int, StepCosts] = {}
@@ -172,7 +165,7 @@ class RooflineCosts:
             return ceil_ns(self._per_step_ns)
         params = lm_head_params(self._model) or embedding_params(self._model)
         flops = 2 * params * len(step.emits)
-        return ceil_ns(self._kernel_ns(bytes_of(params, self._formats.rest), flops) + self._per_step_ns)
+        return ceil_ns(self._kernel_ns(bytes_of(params, self._embedding), flops) + self._per_step_ns)
 
     def _exact_expert_ns(self, num_tokens: int) -> Fraction:
         if self._durations.expert is not None:
@@ -187,7 +180,7 @@ class RooflineCosts:
 
     def _classify_layers(self) -> list[_LayerClass]:
         model = self._model
-        bytes_per_value = self._formats.kv_cache.bits_per_weight / 8
+        bytes_per_value = self._kv_bytes_per_value
         first_of: dict[tuple[object, ...], int] = {}
         classes = []
         for layer in range(model.num_layers):
@@ -195,7 +188,7 @@ class RooflineCosts:
             traits = (
                 is_moe_layer(model, layer),
                 params,
-                bytes_of(params, self._formats.rest),
+                bytes_of(params, self._rest),
                 kv_bytes_per_token(model, layer, bytes_per_value),
                 state_bytes(model, layer, bytes_per_value),
             )
