@@ -39,19 +39,25 @@ class ClosedLoop:
         waiting = iter(self.sequences)
         slots: list[_Slot | None] = [self._next(waiting, index) for index in range(self.batch)]
         num_started = self.batch
+        joins = [slot.request for slot in slots if slot is not None]
         tokens_left = self.max_tokens if self.max_tokens is not None else trace.num_tokens * 2 + 1
         while tokens_left > 0:
             active = [slot for slot in slots if slot is not None]
             if not active:
                 return
             prefilling = next((slot for slot in active if slot.position < slot.request.prompt_tokens), None)
-            step = prefilling.prefill(self.prefill_chunk_tokens) if prefilling is not None else _decode(active)
+            step = (
+                _decode(active, joins) if prefilling is None else prefilling.prefill(self.prefill_chunk_tokens, joins)
+            )
             tokens_left -= len(step.emits)
             yield step
+            joins = []
             for place, slot in enumerate(slots):
-                if slot is not None and slot.position == slot.request.total_tokens:
-                    slots[place] = self._next(waiting, num_started)
-                    num_started += 1
+                if slot is not None and slot.is_finished():
+                    slots[place] = joining = self._next(waiting, num_started)
+                    if joining is not None:
+                        num_started += 1
+                        joins.append(joining.request)
 
     def _next(self, waiting: Iterator[int], index: int) -> "_Slot | None":
         sequence = next(waiting, None)
@@ -73,7 +79,11 @@ class _Slot:
         self.context_start = int(trace.context_start[sequence])
         self.rows = token_routing(trace, tokens)
 
-    def prefill(self, chunk_tokens: int | None) -> Step:
+    def is_finished(self) -> bool:
+        """Tell whether the sequence has no tokens left."""
+        return self.position == self.request.total_tokens
+
+    def prefill(self, chunk_tokens: int | None, joins: Sequence[Request]) -> Step:
         """Return the next prefill step."""
         request = self.request
         left = request.prompt_tokens - self.position
@@ -86,10 +96,12 @@ class _Slot:
             contexts=range(first, first + num_tokens),
             requests=[request],
             emits=[request] if self.position == request.prompt_tokens else [],
+            joins=joins,
+            ends=[request] if self.is_finished() else [],
         )
 
 
-def _decode(active: Sequence[_Slot]) -> Step:
+def _decode(active: Sequence[_Slot], joins: Sequence[Request]) -> Step:
     for slot in active:
         slot.position += 1
     requests = [slot.request for slot in active]
@@ -99,6 +111,8 @@ def _decode(active: Sequence[_Slot]) -> Step:
         contexts=[slot.context_start + slot.position for slot in active],
         requests=requests,
         emits=requests,
+        joins=joins,
+        ends=[slot.request for slot in active if slot.is_finished()],
     )
 
 

@@ -5,7 +5,8 @@ class Request:
     """One sequence of the trace in the run. Times are engine time in ns, -1 where the event has not come.
 
     `started_ns` is when it took its place in the batch; `first_token_ns` and `last_token_ns` when its output tokens came
-    out; `output_tokens` how many have.
+    out; `output_tokens` how many have. `measured_from_ns` and `measured_tokens` say the same of the tokens after the
+    warm-up.
     """
 
     __slots__ = (
@@ -13,6 +14,8 @@ class Request:
         "first_token_ns",
         "index",
         "last_token_ns",
+        "measured_from_ns",
+        "measured_tokens",
         "output_tokens",
         "prompt_tokens",
         "sequence",
@@ -29,4 +32,6 @@ class Request:
         self.first_token_ns = -1
         self.last_token_ns = -1
         self.output_tokens = 0
+        self.measured_from_ns = -1
+        self.measured_tokens = 0
         self.finished = False

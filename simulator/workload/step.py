@@ -15,7 +15,9 @@ class Step:
     """A step of n tokens.
 
     `tokens` [n] is the routing of each, in batch order; `contexts` [n] the tokens that each attends to, itself included.
-    `emits` names the requests that get an output token when the step ends; `requests` all that take part.
+    `requests` names all that take part, `emits` those that get an output token when the step ends. `joins` are the
+    requests that took a place in the batch just before the step (a prefill may keep them waiting), `ends` those whose
+    last step it is.
     """
 
     is_prefill: bool
@@ -23,6 +25,8 @@ class Step:
     contexts: Sequence[int]
     requests: Sequence[Request]
     emits: Sequence[Request]
+    joins: Sequence[Request] = ()
+    ends: Sequence[Request] = ()
 
 
 def distinct_experts(tokens: Sequence[TokenRouting], layer: int) -> tuple[Sequence[int], Sequence[int] | None]:
