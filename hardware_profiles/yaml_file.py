@@ -103,7 +103,7 @@ def validate(adapter: TypeAdapter[T], values: Mapping[str, object], source: str 
     except ValidationError as error:
         faults = []
         for fault in error.errors(include_url=False):
-            where = ".".join(str(part) for part in fault["loc"] if not _is_branch(str(part))) or "(top level)"
+            where = _dotted(fault["loc"], values) or "(top level)"
             kind = fault["type"]
             if kind == "unexpected_keyword_argument" or kind == "extra_forbidden":
                 faults.append(f"{where}: unknown key; remove it or check its spelling")
@@ -111,13 +111,31 @@ def validate(adapter: TypeAdapter[T], values: Mapping[str, object], source: str 
                 faults.append(f"{where}: is missing")
             elif kind == "value_error":
                 faults.append(f"{where}: {fault['ctx']['error']}")
+            elif kind in ("dataclass_type", "dict_type"):
+                faults.append(f"{where}: {_shown(fault['input'])} is not a group of keys; indent its keys below it")
             else:
-                shown = repr(fault["input"])
-                shown = shown if len(shown) <= 80 else shown[:77] + "..."
-                faults.append(f"{where}: {shown}: {fault['msg']}")
+                faults.append(f"{where}: {_shown(fault['input'])}: {fault['msg']}")
         raise InputError(source, faults) from None
 
 
+def _dotted(location: tuple[int | str, ...], values: object) -> str:
+    """Write pydantic's location as a dotted key, without the names of union branches, which stand in no file."""
+    parts: list[str] = []
+    here = values
+    for number, part in enumerate(location):
+        if (isinstance(here, Mapping) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]
+        elif number < len(location) - 1 or _is_branch(str(part)):
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
 def _is_branch(part: str) -> bool:
-    """Tell pydantic's names of union branches (`function-after[...]`, class names) from keys."""
+    """Tell pydantic's names of union branches (`function-after[...]`, class names) from keys that are missing."""
     return "[" in part or (part[:1].isupper() and part.isidentifier())
