@@ -116,7 +116,7 @@ _C2C_D2H_SOURCE = f"H2D is about 15 % faster than D2H there, so 346 / 1.15, roun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkPreset:
-    """A named link, one direction: `bandwidth` is `raw_bytes_per_s` times what `encoding` leaves, times `efficiency`."""
+    """A named link, one direction: `bandwidth` is the raw rate times what the encoding leaves, times `efficiency`."""
 
     name: str
     raw_bytes_per_s: float
@@ -195,8 +195,8 @@ def _unified_orin() -> LinkPreset:
             raw_bytes_per_s * efficiency,
             f"{raw_bytes_per_s * efficiency / 1e9:.2f} GB/s",
             "assumed",
-            "a copy within one DRAM reads and writes each byte, so half of Jetson AGX Orin's 204.8 GB/s, times the 80 % "
-            "that a copy is assumed to reach; nothing else may use the memory meanwhile",
+            "a copy within one DRAM reads and writes each byte, so half of Jetson AGX Orin's 204.8 GB/s, times "
+            "the 80 % that a copy is assumed to reach; nothing else may use the memory meanwhile",
         ),
         latency=_figure(2e-6, "2 us", "assumed", "taken from the PCIe presets; not known for copies within one DRAM"),
     )

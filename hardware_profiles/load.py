@@ -11,6 +11,7 @@ it, and more GPU memory does not bring more bandwidth.
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -170,8 +171,8 @@ def _no_such_path(path: str) -> str:
         return f"{path}: an override sets a figure whole; write {owner}"
     if place is not None:
         return f"{path}: is no dtype; known: {', '.join(nearest_first(path.rpartition('.')[2], DTYPES))}"
-    nearest = nearest_first(path, settable_paths())[:5]
-    return f"{path}: a profile has no such path; the nearest are {', '.join(nearest)}"
+    nearest = get_close_matches(path, settable_paths(), n=3, cutoff=0.4) or ["gpu.memory", "link.h2d.bandwidth"]
+    return f"{path}: a profile has no such path; try {', '.join(nearest)}"
 
 
 def _without_effect(settings: Mapping[str, object], values: Mapping[str, object]) -> Iterator[str]:
@@ -187,7 +188,7 @@ def _without_effect(settings: Mapping[str, object], values: Mapping[str, object]
 
 
 def _link_faults(values: Mapping[str, object]) -> Iterator[str]:
-    """Yield what the schema cannot see: unknown presets, links without a bandwidth, pinned presets for pageable memory."""
+    """Yield what the schema cannot see: unknown presets, links without a bandwidth, presets for pageable memory."""
     pageable = _mapping_at(values, "link").get("host_memory") == "pageable"
     for direction in _DIRECTIONS:
         path = f"link.{direction}"

@@ -17,6 +17,7 @@ _MAX_FILE_BYTES = 1 << 20
 _MAX_DEPTH = 32
 
 T = TypeVar("T")
+_ABSENT = object()
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -123,12 +124,19 @@ def _dotted(location: tuple[int | str, ...], values: object) -> str:
     parts: list[str] = []
     here = values
     for number, part in enumerate(location):
-        if (isinstance(here, Mapping) and part in here) or (isinstance(here, list) and isinstance(part, int)):
-            here = here[part]
+        below = _below(here, part)
+        if below is not _ABSENT:
+            here = below
         elif number < len(location) - 1 or _is_branch(str(part)):
             continue
         parts.append(str(part))
     return ".".join(parts)
+
+
+def _below(values: object, key: int | str) -> object:
+    if isinstance(values, Mapping):
+        return values.get(key, _ABSENT)
+    return values[key] if isinstance(values, list) and isinstance(key, int) else _ABSENT
 
 
 def _shown(value: object) -> str:
