@@ -68,6 +68,8 @@ _EXAMPLE = {
 
 _QUANTITY = re.compile(r"([+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*(\S.*)?")
 
+_LARGEST = Decimal("1e30")
+
 
 def parse_quantity(text: object, dimension: Dimension) -> Decimal:
     """Parse `text` into the unit that `dimension` names; exact.
@@ -93,6 +95,8 @@ def parse_quantity(text: object, dimension: Dimension) -> Decimal:
         value = Decimal(number) * factor
     except InvalidOperation:
         raise ValueError(f"{text!r} is not a number with a unit; {example}") from None
+    if value > _LARGEST:
+        raise ValueError(f"{text!r} is larger than anything that a machine has; {example}")
     if value < 0:
         raise ValueError(f"{text!r} is negative; {example}")
     return value

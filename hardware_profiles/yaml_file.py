@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from hardware_profiles.errors import InputError
 
@@ -18,6 +18,10 @@ _MAX_DEPTH = 32
 
 T = TypeVar("T")
 _ABSENT = object()
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+
+strict = with_config(ConfigDict(extra="forbid"))
+"""Decorates a dataclass that `validate` builds: pydantic passes over unknown keys of a plain dataclass in silence."""
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -104,11 +108,11 @@ def validate(adapter: TypeAdapter[T], values: Mapping[str, object], source: str 
     except ValidationError as error:
         faults = []
         for fault in error.errors(include_url=False):
-            where = _dotted(fault["loc"], values) or "(top level)"
             kind = fault["type"]
+            where = _dotted(fault["loc"], values, is_missing=kind in _MISSING) or "(top level)"
             if kind == "unexpected_keyword_argument" or kind == "extra_forbidden":
                 faults.append(f"{where}: unknown key; remove it or check its spelling")
-            elif kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+            elif kind in _MISSING:
                 faults.append(f"{where}: is missing")
             elif kind == "value_error":
                 faults.append(f"{where}: {fault['ctx']['error']}")
@@ -119,7 +123,7 @@ def validate(adapter: TypeAdapter[T], values: Mapping[str, object], source: str 
         raise InputError(source, faults) from None
 
 
-def _dotted(location: tuple[int | str, ...], values: object) -> str:
+def _dotted(location: tuple[int | str, ...], values: object, *, is_missing: bool) -> str:
     """Write pydantic's location as a dotted key, without the names of union branches, which stand in no file."""
     parts: list[str] = []
     here = values
@@ -127,7 +131,7 @@ def _dotted(location: tuple[int | str, ...], values: object) -> str:
         below = _below(here, part)
         if below is not _ABSENT:
             here = below
-        elif number < len(location) - 1 or _is_branch(str(part)):
+        elif not (is_missing and number == len(location) - 1):
             continue
         parts.append(str(part))
     return ".".join(parts)
@@ -142,8 +146,3 @@ def _below(values: object, key: int | str) -> object:
 def _shown(value: object) -> str:
     shown = repr(value)
     return shown if len(shown) <= 80 else shown[:77] + "..."
-
-
-def _is_branch(part: str) -> bool:
-    """Tell pydantic's names of union branches (`function-after[...]`, class names) from keys that are missing."""
-    return "[" in part or (part[:1].isupper() and part.isidentifier())

@@ -25,28 +25,27 @@ app = App(
 )
 
 
-@app.default
 @app.command(name="list")
 def list_machines() -> None:
     """List the machines that ship; a scenario names one of them, or a file of your own.
 
     - `moesim hardware list`
     """
-    table = Table(Column("name", no_wrap=True), "GPU", "host")
-    for heading in ("memory", "bandwidth", "H2D GB/s", "host memory", "host bandwidth"):
-        table.add_column(heading, justify="right")
+    table = Table(Column("name", no_wrap=True), "GPU")
+    for heading in ("memory", "bandwidth", "H2D GB/s", "host memory"):
+        table.add_column(heading, justify="right", min_width=8)
+    table.add_column("host")
     for name in profile_names():
         profile = load_profile(name)
         h2d = resolve_link(profile.link.h2d, "link.h2d").bandwidth
         table.add_row(
             name,
             profile.gpu.name,
-            profile.cpu.name,
             profile.gpu.memory.text,
             profile.gpu.bandwidth.text,
             f"{h2d.value / 1e9:.1f}",
             profile.host.memory.text,
-            profile.host.bandwidth.text,
+            profile.cpu.name,
         )
     Console().print(table)
 
