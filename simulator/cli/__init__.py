@@ -13,7 +13,7 @@ app = App(
     version="0.1.0",
 )
 app.command("simulator.cli.run:run", name="run", help="Simulate one scenario.")
-app.command("simulator.cli.models:models", name="models", help="List the models that ship.")
+app.command("simulator.cli.models:models", name="models")
 app.command("simulator.cli.hardware:app", name="hardware", help="List the machines and links that ship.")
 app.command("simulator.cli.trace:app", name="trace", help="Import, describe and synthesise routing traces.")
 

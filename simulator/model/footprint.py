@@ -113,9 +113,10 @@ def _latent_shape(spec: ModelSpec) -> tuple[int, int, int, int]:
 def _linear_attention_params(spec: ModelSpec) -> int:
     """Return h (2 K + 2 U + 2 u) + U h + k (2 K + U) + 2 u + v.
 
-    K is the width of all keys, U of all values, v of one value, u the number of value heads, k the kernel. The input makes queries and keys (K each), values and an output gate (U each), and two numbers per value head; a
-    causal convolution runs over queries, keys and values; per value head there is a decay and a time step; one norm of
-    the value head's width. Source: Gated DeltaNet (Yang et al. 2024) as Qwen3-Next has it.
+    K is the width of all keys, U of all values, v of one value, u the number of value heads, k the kernel.
+    The input makes queries and keys (K each), values and an output gate (U each), and two numbers per value head; a
+    causal convolution runs over queries, keys and values; per value head there is a decay and a time step; one norm
+    of the value head's width. Source: Gated DeltaNet (Yang et al. 2024) as Qwen3-Next has it.
     """
     key_heads, value_heads, key_dim, value_dim, kernel = linear_shape(spec)
     keys, values = key_heads * key_dim, value_heads * value_dim

@@ -20,8 +20,10 @@ from simulator.model.quantisation import parse_quantisation
 
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Whole = Annotated[int, Field(ge=0, strict=True)]
+Layers = Annotated[int, Field(gt=0, le=10_000, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, Field(min_length=1, strict=True)]
+Text = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", strict=True)]
+MaybeText = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", strict=True)]
 AttentionKind = Literal["full", "sliding", "chunked", "linear"]
 
 
@@ -47,12 +49,12 @@ class ModelSpec:
 
     name: Text
     source: Text
-    released_as: str = ""
+    released_as: MaybeText = ""
     unverified: tuple[Text, ...] = ()
     limits: tuple[Text, ...] = ()
 
     hidden_size: Positive
-    num_layers: Positive
+    num_layers: Layers
     vocab_size: Positive
     tied_embeddings: Flag = False
     num_encoder_layers: Whole = 0
@@ -187,7 +189,7 @@ def _moe_faults(spec: ModelSpec) -> list[str]:
         faults.append(f"dense_layers: {list(spec.dense_layers)} goes beyond the last layer, {spec.num_layers - 1}")
     if spec.num_encoder_layers >= spec.num_layers:
         faults.append(
-            f"num_encoder_layers: {spec.num_encoder_layers} leaves no decoder; num_layers ({spec.num_layers}) counts both"
+            f"num_encoder_layers: {spec.num_encoder_layers} leaves no decoder; num_layers, {spec.num_layers}, has both"
         )
     num_moe_layers = len(moe_layers(spec))
     if num_moe_layers == 0:
