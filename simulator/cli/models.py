@@ -24,14 +24,6 @@ def models(name: str | None = None, *, quantisation: str | None = None, json: bo
     Bytes are those of the released formats unless `--quantisation` names another for all weights. A `*` marks a model
     of which some figure has no checked source; its detail names which, and why.
 
-    Examples:
-
-        moesim models
-        moesim models mixtral-8x7b
-        moesim models qwen3-30b-a3b --quantisation q4_k
-        moesim models ./my-model/config.json --quantisation "4.25 bit"
-        moesim models --json
-
     Parameters
     ----------
     name
