@@ -13,7 +13,25 @@ app = App(
     version="0.1.0",
 )
 app.command("simulator.cli.run:run", name="run", help="Simulate one scenario.")
-app.command("simulator.cli.models:models", name="models", help="List the models that ship.")
+app.command(
+    "simulator.cli.models:models",
+    name="models",
+    help="""\
+List the models that ship, or show one in detail.
+
+Bytes are those of the released formats unless `--quantisation` names another for all weights. A `*` marks a model of
+which some figure has no checked source; its detail names which, and why.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim models
+    moesim models mixtral-8x7b
+    moesim models qwen3-30b-a3b --quantisation q4_k
+    moesim models ./my-model/config.json --quantisation "4.25 bit"
+    moesim models --json
+""",
+)
 app.command("simulator.cli.hardware:app", name="hardware", help="List the machines and links that ship.")
 app.command("simulator.cli.trace:app", name="trace", help="Import, describe and synthesise routing traces.")
 
