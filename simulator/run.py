@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hardware_profiles.load import assumed_figures, load_profile
-
 from hardware_profiles.errors import InputError
+from hardware_profiles.load import assumed_figures, load_profile
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.quantity import Dimension, format_bytes, parse_quantity
 from simulator.costs.roofline import RooflineCosts

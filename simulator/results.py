@@ -1,0 +1,129 @@
+"""Write a run's results: one folder, made whole under a temporary name and then renamed."""
+
+import csv
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+from hardware_profiles.errors import InputError
+from hardware_profiles.load import digest
+from simulator.run import RunResult
+from simulator.scenario import plain
+
+FILES = ("summary.json", "requests.csv", "layers.csv", "scenario.yaml", "provenance.json")
+TIMELINE = "timeline.json.gz"
+
+
+def summary_json(summary: Mapping[str, object]) -> str:
+    """Return the summary as JSON text; the same run gives the same bytes."""
+    return json.dumps(summary, indent=2, allow_nan=False) + "\n"
+
+
+class ResultFolder:
+    """A folder of results in the making. Use as a context manager: it appears whole, or not at all.
+
+    `path` is refused if it is there already, unless `overwrite` is true and it holds nothing but results of a run. Raises
+    InputError.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        self.path = path
+        _check_target(path, overwrite=overwrite)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        except OSError as error:
+            raise InputError(f"--out {path}", f"cannot be written: {error.strerror}") from None
+
+    def write(self, result: RunResult) -> None:
+        """Write all but the timeline, which the run itself writes to `staging`."""
+        texts = {
+            "summary.json": summary_json(result.summary),
+            "requests.csv": _csv(request_rows(result)),
+            "layers.csv": _csv(list(result.layers)),
+            "scenario.yaml": yaml.safe_dump(plain(result.scenario), sort_keys=False),
+            "provenance.json": json.dumps(provenance(result), indent=2) + "\n",
+        }
+        assert set(texts) == set(FILES)
+        for name, text in texts.items():
+            (self.staging / name).write_text(text, encoding="utf-8", newline="")
+
+    def __enter__(self) -> "ResultFolder":
+        return self
+
+    def __exit__(self, kind: object, *exc: object) -> None:
+        try:
+            if kind is None:
+                self.staging.chmod(0o755)
+                if self.path.exists():
+                    shutil.rmtree(self.path)
+                self.staging.rename(self.path)
+        finally:
+            shutil.rmtree(self.staging, ignore_errors=True)
+
+
+def request_rows(result: RunResult) -> list[dict[str, object]]:
+    """Return one row per request that took a place in the batch. Times in ns from the start of the run."""
+    rows: list[dict[str, object]] = []
+    for request in result.requests:
+        started, first, last = request.started_ns, request.first_token_ns, request.last_token_ns
+        has_tokens = request.output_tokens > 0
+        rows.append(
+            {
+                "request": request.index,
+                "sequence": request.sequence,
+                "prompt_tokens": request.prompt_tokens,
+                "output_tokens": request.output_tokens,
+                "finished": int(request.finished),
+                "started_ns": started,
+                "first_token_ns": first if has_tokens else "",
+                "last_token_ns": last if has_tokens else "",
+                "ttft_ns": first - started if has_tokens else "",
+                "e2e_ns": last - started if request.finished else "",
+            }
+        )
+    return rows
+
+
+def provenance(result: RunResult) -> dict[str, object]:
+    """Return what the run depended on: version and digests."""
+    return {
+        "moesim_version": version("moesim"),
+        "trace": str(result.trace.path),
+        "trace_sha256": result.trace.digest(),
+        "trace_model": result.trace.metadata.model,
+        "trace_source": result.trace.metadata.source,
+        "hardware": result.profile.name,
+        "hardware_sha256": digest(result.profile),
+        "model": result.model.name,
+    }
+
+
+def _check_target(path: Path, *, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise InputError(f"--out {path}", "is a file; name a folder")
+    found = {item.name for item in path.iterdir()}
+    if not found:
+        return
+    if not overwrite:
+        raise InputError(f"--out {path}", "holds files already; name another folder, or add --overwrite")
+    strange = sorted(found - {*FILES, TIMELINE})
+    if strange:
+        raise InputError(f"--out {path}", f"holds {', '.join(strange[:3])}, which no run wrote; name another folder")
+
+
+def _csv(rows: list[Mapping[str, object]] | list[dict[str, object]] | list[Mapping[str, int]]) -> str:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
