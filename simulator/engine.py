@@ -233,10 +233,8 @@ class Engine:
         """Put resident experts on the stream: one kernel each, or one for all."""
         costs = self._costs
         if costs.kernels_are_grouped:
-            group = [keys] if keys else []
-            kernels = [
-                (group_, costs.group_ns([tokens_of[key] if tokens_of else 1 for key in group_])) for group_ in group
-            ]
+            num_tokens = [tokens_of[key] if tokens_of else 1 for key in keys]
+            kernels = [(keys, costs.group_ns(num_tokens))] if keys else []
         elif tokens_of is None and self._timeline is None:
             duration_ns = costs.expert_ns(1) * len(keys)
             self._stream_free_ns += duration_ns

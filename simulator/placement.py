@@ -37,7 +37,7 @@ def most_popular(counts: NDArray[np.int64], num_slots: int, *, num_banks: int, s
     Scope `per_layer` takes as many of each bank as it has slots.
     """
     if scope == "global":
-        return np.argsort(-counts, kind="stable")[:num_slots].tolist()
+        return [int(key) for key in np.argsort(-counts, kind="stable")[:num_slots]]
     num_experts = len(counts) // num_banks
     of_bank = [
         (bank * num_experts + np.argsort(-counts[bank * num_experts :][:num_experts], kind="stable")[:slots]).tolist()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardware_profiles.errors import InputError
-from hardware_profiles.load import assumed_figures, load_profile
+from hardware_profiles.load import assumed_figures, describe, load_profile
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.quantity import Dimension, format_bytes, parse_quantity
 from simulator.costs.roofline import RooflineCosts
@@ -312,10 +312,7 @@ def _warnings(scenario: Scenario, inputs: _Inputs, view: RunView, collector: Col
 
 def _assumptions(inputs: _Inputs, *, cache_pins: bool, start: str) -> list[str]:
     """List what the result rests on and nobody has measured."""
-    listed = [
-        f"{path} = {getattr(figure, 'text', None) or figure_text(figure)} ({figure.source})"
-        for path, figure in assumed_figures(inputs.profile)
-    ]
+    listed = [f"{path} = {describe(figure)} ({figure.source})" for path, figure in assumed_figures(inputs.profile)]
     if cache_pins or start == "popular":
         listed.append("popular experts are known beforehand: popularity is counted on the very sequences of the run")
     return listed

@@ -42,13 +42,13 @@ class Distribution:
             return {"mean": None, "p50": None, "p90": None, "p99": None}
         quantiles = (0.5, 0.9, 0.99)
         if self.is_exact:
-            percentiles = np.quantile(np.frombuffer(self._values, dtype=np.int64), quantiles)
+            percentiles = np.quantile(np.frombuffer(self._values, dtype=np.int64), quantiles).tolist()
         else:
-            values = np.array(sorted(self._all_buckets()), dtype=np.int64)
-            counts = np.array([self._all_buckets()[value] for value in values.tolist()])
+            buckets = sorted(self._all_buckets().items())
+            values, counts = np.array([value for value, _ in buckets]), np.array([count for _, count in buckets])
             ranks = np.array(quantiles) * (self.count - 1)
-            percentiles = values[np.searchsorted(np.cumsum(counts), ranks, side="right")]
-        named = dict(zip(("p50", "p90", "p99"), (float(value) / NS_PER_S for value in percentiles), strict=True))
+            percentiles = values[np.searchsorted(np.cumsum(counts), ranks, side="right")].tolist()
+        named = dict(zip(("p50", "p90", "p99"), (value / NS_PER_S for value in percentiles), strict=True))
         return {"mean": self._total_ns / self.count / NS_PER_S, **named}
 
     def _fold(self) -> None:

@@ -105,13 +105,18 @@ class Link:
             self._is_cut = False
             self._schedule_end(transfer.started_ns + self._transfer_ns - transfer.served_ns)
 
+    def _now_ns(self) -> int:
+        now = self._env.now
+        assert isinstance(now, int)  # nothing in the engine schedules a float
+        return now
+
     def num_queued(self) -> int:
         """Count the transfers that wait."""
         return len(self._demands) + len(self._prefetches)
 
     def busy_ns(self) -> int:
         """Return the time for which the link has been serving, up to now."""
-        return self._busy_ns + (self._env.now - self.serving.started_ns if self.serving is not None else 0)
+        return self._busy_ns + (self._now_ns() - self.serving.started_ns if self.serving is not None else 0)
 
     def _make_way(self) -> None:
         """Start a queued demand if the link is idle; have a prefetch in service give way at its next boundary."""
@@ -121,7 +126,7 @@ class Link:
             return
         if serving.is_demanded or self._is_cut:
             return
-        elapsed_ns = self._env.now - serving.started_ns
+        elapsed_ns = self._now_ns() - serving.started_ns
         if elapsed_ns == 0:
             self.serving = None
             self._prefetches.appendleft(serving)
@@ -142,21 +147,20 @@ class Link:
         else:
             self.end_of_service = None
             return
-        now = self._env.now
-        transfer.started_ns = now
+        transfer.started_ns = self._now_ns()
         self.serving = transfer
         self._is_cut = False
         self.end_of_service = _Completion(self._env, self._transfer_ns - transfer.served_ns, self._complete)
 
     def _schedule_end(self, at_ns: int) -> None:
-        self.end_of_service = _Completion(self._env, at_ns - self._env.now, self._complete)
+        self.end_of_service = _Completion(self._env, at_ns - self._now_ns(), self._complete)
 
     def _complete(self, event: simpy.Event) -> None:
         if event is not self.end_of_service:
             return  # the end of a service that gave way before it
         transfer = self.serving
         assert transfer is not None
-        now = self._env.now
+        now = self._now_ns()
         started_ns = transfer.started_ns
         self._busy_ns += now - started_ns
         self.serving = None
