@@ -126,18 +126,14 @@ class Link:
             return
         if serving.is_demanded or self._is_cut:
             return
-        elapsed_ns = self._now_ns() - serving.started_ns
-        if elapsed_ns == 0:
-            self.serving = None
-            self._prefetches.appendleft(serving)
-            self._serve_next()
-            return
-        served_ns = serving.served_ns + elapsed_ns
-        for end_ns in self._chunk_ends_ns[:-1]:
-            if end_ns >= served_ns:
-                self._is_cut = True
-                self._schedule_end(serving.started_ns + end_ns - serving.served_ns)
-                return
+        served_ns = serving.served_ns + self._now_ns() - serving.started_ns
+        boundary_ns = next((end for end in (0, *self._chunk_ends_ns[:-1]) if end >= served_ns), None)
+        if boundary_ns == served_ns:  # it stands at a boundary now: it gives way at once
+            self._is_cut = True
+            self._end_service()
+        elif boundary_ns is not None:
+            self._is_cut = True
+            self._schedule_end(serving.started_ns + boundary_ns - serving.served_ns)
 
     def _serve_next(self) -> None:
         if self._demands:
@@ -156,15 +152,17 @@ class Link:
         self.end_of_service = _Completion(self._env, at_ns - self._now_ns(), self._complete)
 
     def _complete(self, event: simpy.Event) -> None:
-        if event is not self.end_of_service:
-            return  # the end of a service that gave way before it
+        if event is self.end_of_service:  # else the end of a service that gave way before it
+            self._end_service()
+
+    def _end_service(self) -> None:
+        """Deliver the transfer in service, or put it back if it gives way; then serve the next."""
         transfer = self.serving
         assert transfer is not None
-        now = self._now_ns()
-        started_ns = transfer.started_ns
+        now, started_ns = self._now_ns(), transfer.started_ns
         self._busy_ns += now - started_ns
         self.serving = None
-        if self._on_service is not None:
+        if self._on_service is not None and now > started_ns:
             self._on_service(transfer, started_ns, now)
         if self._is_cut:
             transfer.served_ns += now - started_ns
