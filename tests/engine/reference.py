@@ -132,7 +132,7 @@ class Reference:
             out.step_end_ns.append(self.now_ns)
             out.emitted.append(emits)
         if self.serving is not None:  # what the link has done of a prefetch that the run does not wait for
-            key, chunk, end_ns = self.serving
+            _, chunk, end_ns = self.serving
             out.link_busy_ns += self.now_ns - (end_ns - self.chunk_ns(chunk))
         return out
 

@@ -20,10 +20,8 @@ def random_case(seed: int) -> Case:
     favourites = [[random.random() ** 3 for _ in range(num_experts)] for _ in range(num_layers)]
 
     def token() -> list[list[int]]:
-        return [
-            sorted(range(num_experts), key=lambda e, layer=layer: random.random() + favourites[layer][e])[-top_k:]
-            for layer in range(num_layers)
-        ]
+        scores = [[(random.random() + liked, e) for e, liked in enumerate(layer)] for layer in favourites]
+        return [[e for _, e in sorted(layer)[-top_k:]] for layer in scores]
 
     sequences = []
     for _ in range(random.randint(1, 5)):
