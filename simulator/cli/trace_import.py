@@ -29,27 +29,7 @@ def import_(
     max_gib: float = 16.0,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    r"""Make a trace from routing that others recorded.
-
-    A numpy archive of decode steps; the prompts' routing was not recorded, but their length was:
-
-    ```
-    moesim trace import decode.npz --out t.safetensors --num-experts 32 --prompt-tokens none \
-        --map context_start=prompt_len --map sequence_category=category
-    ```
-
-    One forward pass over whole texts, all of it prefill:
-
-    ```
-    moesim trace import prefill.npz --out t.safetensors --num-experts 64 --prompt-tokens all
-    ```
-
-    JSON lines or CSV, whose fields have other names:
-
-    ```
-    moesim trace import routing.jsonl --out t.safetensors --num-experts 8 --prompt-tokens 16 \
-        --map expert_ids=experts
-    ```
+    """Make a trace from routing that others recorded.
 
     Parameters
     ----------

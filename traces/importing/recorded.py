@@ -186,8 +186,7 @@ def _ids(part: Recorded, name: str, ids: NDArray[Any], num_experts: int) -> Ids:
                 f"{name}: layer {layer} holds expert {int(ids[0, layer, 0])} everywhere, which is no routing; "
                 f"if it is dense, leave it out with --skip-layer {layer}",
             )
-    narrow: Ids = ids.astype(expert_id_dtype(num_experts))
-    return narrow
+    return _narrow(ids, num_experts)
 
 
 def _lookahead(part: Recorded, ids: NDArray[Any], num_experts: int) -> Ids:
@@ -199,8 +198,11 @@ def _lookahead(part: Recorded, ids: NDArray[Any], num_experts: int) -> Ids:
     limit = np.iinfo(expert_id_dtype(num_experts))
     if ids.size and (ids.min() < 0 or ids.max() > limit.max):
         raise TraceError(part.path, f"lookahead_ids: ids go from {ids.min()} to {ids.max()}, not within {limit.dtype}")
-    narrow: Ids = ids.astype(expert_id_dtype(num_experts))
-    return narrow
+    return _narrow(ids, num_experts)
+
+
+def _narrow(ids: NDArray[Any], num_experts: int) -> Ids:
+    return ids.astype(np.uint8) if expert_id_dtype(num_experts) is np.uint8 else ids.astype(np.uint16)
 
 
 def _float16(part: Recorded, weights: NDArray[Any]) -> NDArray[np.float16]:
