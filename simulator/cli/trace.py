@@ -6,27 +6,30 @@ _IMPORT_EXAMPLES = """
 **A numpy archive** of decode steps; the prompts' routing was not recorded, but their length was:
 
 ```
-moesim trace import decode.npz --out t.safetensors --num-experts 32 --prompt-tokens none
-    --map context_start=prompt_len --map sequence_category=category
+moesim trace import decode.npz --out t.safetensors --num-experts 32
+  --prompt-tokens none --map context_start=prompt_len
+  --map sequence_category=category
 ```
 
 **One forward pass** over whole texts, all of it prefill:
 
 ```
-moesim trace import prefill.npz --out t.safetensors --num-experts 64 --prompt-tokens all
+moesim trace import prefill.npz --out t.safetensors --num-experts 64
+  --prompt-tokens all
 ```
 
 **JSON lines or CSV** whose fields have other names:
 
 ```
-moesim trace import routing.jsonl --out t.safetensors --num-experts 8 --prompt-tokens 16
-    --map expert_ids=experts
+moesim trace import routing.jsonl --out t.safetensors --num-experts 8
+  --prompt-tokens 16 --map expert_ids=experts
 ```
 
 **What an engine returned**, one file per request:
 
 ```
-moesim trace import request-*.json --out t.safetensors --format vllm --num-experts 128
+moesim trace import request-*.json --out t.safetensors --format vllm
+  --num-experts 128
 ```
 """
 

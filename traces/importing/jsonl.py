@@ -83,9 +83,11 @@ class _Reader:
         self._unused.update(dict.fromkeys(line.keys() - set(self._names.values())))
         weights = self._field(number, line, "gate_weights")
         if depth == 3:
-            code = self._add_sequence(number, line, ids, weights)
+            code: int | None = self._add_sequence(number, line, ids, weights)
         else:
             code = self._add_token(number, line, ids, weights)
+        if code is None:
+            return
         for name in _OF_SEQUENCE:
             value = self._field(number, line, name)
             if value is None:
@@ -117,7 +119,8 @@ class _Reader:
             raise TraceError(self._path, f"{where} has the shape {array.shape}, its weights or token ids another")
         return len(self._whole) - 1
 
-    def _add_token(self, number: int, line: dict[str, Any], ids: list[Any], weights: object) -> int:
+    def _add_token(self, number: int, line: dict[str, Any], ids: list[Any], weights: object) -> int | None:
+        """Add the rows of a line; return the number of its sequence, None if all of its layers are skipped."""
         sequence = self._field(number, line, "sequence")
         if isinstance(sequence, (list, dict)):
             raise TraceError(self._path, f"line {number}: {self._names['sequence']} is {sequence!r}, not a name")
@@ -133,7 +136,7 @@ class _Reader:
             raise TraceError(
                 self._path, f"line {number} has {len(ids)} layers of experts, {len(weights_of)} of weights"
             )
-        code = 0
+        code = None
         for at, (experts, scores) in enumerate(zip(experts_of, weights_of, strict=True)):
             where = f"line {number}: {self._names['expert_ids']}"
             number_of_layer = to_int(self._path, f"line {number}: {self._names['layer']}", layer) if per_row else at
@@ -197,7 +200,7 @@ class _Reader:
             captured=self._said("captured"),
             extra=extra,
             notes=tuple(notes),
-        )  # fmt: skip
+        )
 
     def _said(self, name: str) -> str | None:
         value = self._header.get(name)
