@@ -11,6 +11,8 @@ Source: numpy, `numpy.lib.format`, for the header of an array; `numpy.savez` for
 
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,11 +43,20 @@ def read_npz(path: Path, options: ImportOptions) -> Recorded:
     unknown = sorted(options.fields.keys() - set(_TENSORS))
     if unknown:
         raise TraceError(path, f"--map {unknown[0]}=...: an npz can be mapped to {', '.join(_TENSORS)}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _read(path, archive, options)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise TraceError(path, f"is not a whole npz file ({error}); it is truncated or of another kind") from None
+    with _opened(path) as archive:
+        return _read(path, archive, options)
+
+
+def read_arrays(path: Path, max_bytes: int) -> dict[str, NDArray[Any]]:
+    """Read all arrays of a `.npz`, `max_bytes` in all. Raises TraceError, OSError."""
+    arrays: dict[str, NDArray[Any]] = {}
+    with _opened(path) as archive:
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            with archive.open(info) as file:
+                arrays[name] = read_array(path, name, file, info.file_size, max_bytes)
+            max_bytes -= arrays[name].nbytes
+    return arrays
 
 
 def read_array(path: Path, name: str, file: IO[bytes], num_bytes: int, max_bytes: int) -> NDArray[Any]:
@@ -77,6 +88,15 @@ def read_array(path: Path, name: str, file: IO[bytes], num_bytes: int, max_bytes
     if len(content) != wanted:
         raise TraceError(path, f"{name} ends after {len(content)} of {wanted} bytes; the file is truncated")
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise TraceError(path, f"is not a whole npz file ({error}); it is truncated or of another kind") from None
 
 
 def _read(path: Path, archive: zipfile.ZipFile, options: ImportOptions) -> Recorded:
