@@ -64,11 +64,23 @@ class Rows:
             )
         if len(weights) != (len(experts) if self._weights or (weights and not self._keys) else 0):
             raise TraceError(self._path, f"line {line} has {len(experts)} experts, but {len(weights)} weights")
-        code = self._sequences.setdefault(sequence, len(self._sequences))
+        code = self.code(sequence)
         self._keys.extend((code, token, layer, line))
         self._ids.extend(experts)
         self._weights.extend(weights)
         return code
+
+    def code(self, sequence: Hashable) -> int:
+        """Return the number of a sequence, a new one if it is new."""
+        return self._sequences.setdefault(sequence, len(self._sequences))
+
+    def extend(self, keys: NDArray[np.int64], ids: NDArray[np.int64], weights: NDArray[np.float64] | None) -> None:
+        """Add many rows: `keys` [N, 4] are number of the sequence, token, layer and line; `ids` [N, K]."""
+        self._top_k = ids.shape[1]
+        self._keys.frombytes(np.ascontiguousarray(keys, np.int64).tobytes())
+        self._ids.frombytes(np.ascontiguousarray(ids, np.int64).tobytes())
+        if weights is not None:
+            self._weights.frombytes(np.ascontiguousarray(weights, np.float64).tobytes())
 
     def sequences(self) -> list[Hashable]:
         """Return the names of the sequences, in order."""

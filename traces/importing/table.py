@@ -8,6 +8,7 @@ are comments.
 
 import csv
 import re
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,9 @@ def _split(path: Path, options: ImportOptions) -> Iterator[tuple[int, list[str]]
         if in_comments and text.startswith("#"):
             continue
         in_comments = False
+        if '"' not in text:
+            yield number, text.split(",")
+            continue
         try:
             yield number, next(csv.reader([text], strict=True))
         except csv.Error as error:
@@ -100,7 +104,7 @@ class _Reader:
                 sequence=sequence,
                 token=token,
                 layer=layer,
-                experts=[to_int(self._path, f"line {number}: expert", row[at]) for at in ranks],
+                experts=[self._int(number, "expert", row[at]) for at in ranks],
                 weights=[to_float(self._path, f"line {number}: weight", row[at]) for at in weight_at],
             )
         return self._recorded()
@@ -108,36 +112,62 @@ class _Reader:
     def by_rank(self, table: Iterator[tuple[int, list[str]]]) -> Recorded:
         rank_at, expert_at = self._columns[self._names["rank"]], self._columns[self._names["expert"]]
         weight_at = self._columns.get(self._names["weight"])
-        sets: dict[tuple[str | None, int, int], dict[int, tuple[int, float, int]]] = {}
+        cells = array("q")  # sequence, token, layer, rank, expert, line of each row
+        weights = array("d")
         for number, row in self._checked(table):
-            key = self._key(number, row)
-            if key[2] in self._options.skip_layers:
+            sequence, token, layer = self._key(number, row)
+            if layer in self._options.skip_layers:
                 continue
-            rank = to_int(self._path, f"line {number}: {self._names['rank']}", row[rank_at])
-            expert = to_int(self._path, f"line {number}: {self._names['expert']}", row[expert_at])
-            weight = 0.0 if weight_at is None else to_float(self._path, f"line {number}: weight", row[weight_at])
-            before = sets.setdefault(key, {}).setdefault(rank, (expert, weight, number))
-            if before[2] != number:
-                raise TraceError(
-                    self._path, f"lines {before[2]} and {number} both hold rank {rank} of {self._spelled(key)}"
-                )
-        lowest = min((rank for ranks in sets.values() for rank in ranks), default=0)
-        for key, ranks in sets.items():
-            ordered = [ranks[rank] for rank in sorted(ranks)]
-            if sorted(ranks) != list(range(lowest, lowest + len(ranks))):
-                raise TraceError(self._path, f"{self._spelled(key)} has the ranks {sorted(ranks)}; one is missing")
-            self._rows.add(
-                ordered[0][2],
-                sequence=key[0],
-                token=key[1],
-                layer=key[2],
-                experts=[expert for expert, _, _ in ordered],
-                weights=[] if weight_at is None else [weight for _, weight, _ in ordered],
-            )
+            rank = self._int(number, "rank", row[rank_at])
+            expert = self._int(number, "expert", row[expert_at])
+            cells.extend((self._rows.code(sequence), token, layer, rank, expert, number))
+            if weight_at is not None:
+                weights.append(to_float(self._path, f"line {number}: weight", row[weight_at]))
+        if cells:
+            self._add_ranks(np.frombuffer(cells, np.int64).reshape(-1, 6), np.frombuffer(weights, np.float64))
         return self._recorded()
 
-    def _spelled(self, key: tuple[str | None, int, int]) -> str:
-        return f"sequence {key[0]!r}, token {key[1]}, layer {key[2]}"
+    def _add_ranks(self, cells: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
+        order = np.lexsort(cells.T[[3, 2, 1, 0]])
+        cells = cells[order]
+        same_set = (cells[1:, :3] == cells[:-1, :3]).all(axis=1)
+        twice = same_set & (cells[1:, 3] == cells[:-1, 3])
+        if twice.any():
+            at = int(np.argmax(twice))
+            raise TraceError(
+                self._path,
+                f"lines {cells[at, 5]} and {cells[at + 1, 5]} both hold rank {cells[at, 3]} of "
+                f"{self._spelled(cells[at])}",
+            )
+        starts = np.nonzero(np.concatenate([[True], ~same_set]))[0]
+        lengths = np.diff(np.concatenate([starts, [len(cells)]]))
+        top_k, lowest = int(lengths.max()), int(cells[:, 3].min())
+        expected = np.arange(len(cells)) - np.repeat(starts, lengths) + lowest
+        bad = (cells[:, 3] != expected) | np.repeat(lengths != top_k, lengths)
+        if bad.any():
+            first = starts[np.searchsorted(starts, np.argmax(bad), side="right") - 1]
+            ranks = cells[first : first + lengths[starts == first][0], 3].tolist()
+            raise TraceError(
+                self._path,
+                f"{self._spelled(cells[first])} has the ranks {ranks}; it should have {lowest} to {lowest + top_k - 1}",
+            )
+        self._rows.extend(
+            cells[starts][:, [0, 1, 2, 5]],
+            cells[:, 4].reshape(-1, top_k),
+            weights[order].reshape(-1, top_k) if len(weights) else None,
+        )
+
+    def _spelled(self, cells: NDArray[np.int64]) -> str:
+        return f"sequence {self._rows.sequences()[int(cells[0])]!r}, token {cells[1]}, layer {cells[2]}"
+
+    def _int(self, number: int, name: str, text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = 1 << 63
+        if -(1 << 63) <= value < 1 << 63:
+            return value
+        return to_int(self._path, f"line {number}: {self._names[name]}", text)
 
     def _checked(self, table: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
         for number, row in table:
@@ -156,8 +186,8 @@ class _Reader:
                     self._path,
                     f"line {number}: {self._names[name]} of sequence {sequence!r} is {value!r}, but was {before!r}",
                 )
-        token = to_int(self._path, f"line {number}: {self._names['token']}", row[self._columns[self._names["token"]]])
-        layer = to_int(self._path, f"line {number}: {self._names['layer']}", row[self._columns[self._names["layer"]]])
+        token = self._int(number, "token", row[self._columns[self._names["token"]]])
+        layer = self._int(number, "layer", row[self._columns[self._names["layer"]]])
         return sequence, token, layer
 
     def _recorded(self) -> Recorded:

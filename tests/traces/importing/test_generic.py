@@ -424,9 +424,12 @@ def test_lines_that_are_not_json_are_refused(tmp_path: Path, content: bytes, rea
         ("token,layer,expert_0\n0,0,x\n", "line 2: expert is 'x'; it should be a whole number"),
         ("token,layer,expert_0\n0,0,9\n", "expert 9 at token 0, layer 0"),
         ("token,layer,expert_0,expert_1,weight_0\n0,0,1,2,1\n", "has 2 columns of experts, but 1 of weights"),
-        ("token,layer,rank,expert\n0,0,0,1\n0,0,2,3\n", "token 0, layer 0 has the ranks [0, 2]; one is missing"),
+        ("token,layer,rank,expert\n0,0,0,1\n0,0,2,3\n", "token 0, layer 0 has the ranks [0, 2]; it should have 0 to 1"),
         ("token,layer,rank,expert\n0,0,0,1\n0,0,0,3\n", "lines 2 and 3 both hold rank 0 of sequence None, token 0"),
-        ("token,layer,rank,expert\n0,0,0,1\n1,0,0,1\n1,0,1,2\n", "line 3 has 2 experts, the first row 1"),
+        (
+            "token,layer,rank,expert\n0,0,0,1\n1,0,0,1\n1,0,1,2\n",
+            "token 0, layer 0 has the ranks [0]; it should have 0 to 1",
+        ),
         (
             "sequence,token,layer,expert_0,prompt_tokens\na,0,0,1,1\na,1,0,1,0\n",
             "line 3: prompt_tokens of",
