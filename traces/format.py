@@ -10,8 +10,10 @@ Legend: T tokens, S sequences, L routing rounds (MoE layers), K top-k, D lookahe
 | `prompt_tokens` | int32 [S] | leading tokens of the sequence that belong to the prompt (prefill) |
 | `context_start` | int32 [S], optional | tokens in the context before the first recorded one |
 | `sequence_category` | uint16 [S], optional | index into the metadata's `categories` |
-| `lookahead_ids` | uint8 or uint16 [T, L, D, K], optional | what the gate of layer l+d picks from layer l's input |
+| `lookahead_ids` | uint8 or uint16 [T, L, D, K], optional | what the gate of layer l+1+i picks from layer l's input |
 | `token_ids` | int32 [T], optional | off by default: they reveal the prompt |
+
+`lookahead_ids[t, l, i]` means nothing where layer l+1+i does not exist, and is not checked there.
 
 Opening reads the header and the per-sequence tensors alone. The per-token tensors stay in the memory-mapped file and
 are read, and checked, in slices; `Trace.check` checks them all.
@@ -50,8 +52,21 @@ _DTYPES = {
     "lookahead_ids": ("U8", "U16"),
     "token_ids": ("I32",),
 }
+_NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+    "U8": np.dtype(np.uint8),
+    "U16": np.dtype(np.uint16),
+    "F16": np.dtype(np.float16),
+    "F32": np.dtype(np.float32),
+    "F64": np.dtype(np.float64),
+    "I32": np.dtype(np.int32),
+    "I64": np.dtype(np.int64),
+}
 _PER_TOKEN = ("expert_ids", "gate_weights", "lookahead_ids", "token_ids")
+_METADATA = ("format_version", "model", "shape", "banks", "gate", "captured", "source", "licence", "categories")
 _MAX_EXPERTS = 1 << 16
+_READABLE = 0o644  # temporary files are private; what is renamed into place is not
+_EXISTS = "exists already; a trace never changes once written: choose another name"
+_PAIRWISE_TOP_K = 12  # up to here comparing all pairs is faster than sorting
 _CHECKED_TOKENS = 4096  # per slice of a full check: a few MB of the largest models
 
 
@@ -62,7 +77,8 @@ class TraceMetadata:
     `num_experts` counts the experts of one bank. `banks` has one entry per routing round, the bank that it draws from;
     empty means that each round has a bank of its own. `gate` names how weights come from logits (`softmax`,
     `softmax_top_k`, `sigmoid`, ...); `captured` how, when and on what device; `source` and `licence` whose data it is.
-    `categories` names the values of `sequence_category`. `extra` holds further strings, kept as they are.
+    `categories` names the values of `sequence_category`. `extra` holds further strings, kept as they are; a key of the
+    format's own in it (`shape`, `model`, ...) is a ValueError when written.
     """
 
     model: str
@@ -272,8 +288,17 @@ class _Shard:
     def rows(self, name: str, start: int, stop: int) -> "NDArray[Any]":
         """Read and check rows start..stop of a per-token tensor. Raises TraceError, KeyError."""
         rows: NDArray[Any] = self._slices[name][start:stop]
-        if name in ("expert_ids", "lookahead_ids"):
+        if name == "expert_ids":
             check_expert_ids(rows, self.metadata.num_experts, source=self.path, name=name, first_token=start)
+        elif name == "lookahead_ids":
+            for index in range(min(self.lookahead_distances, self.num_layers - 1)):
+                check_expert_ids(
+                    rows[:, : self.num_layers - 1 - index, index],
+                    self.metadata.num_experts,
+                    source=self.path,
+                    name=f"{name} at distance {index + 1}",
+                    first_token=start,
+                )
         elif name == "gate_weights":
             finite = np.isfinite(rows)
             if not finite.all():
@@ -302,7 +327,7 @@ class _Shard:
                 self.path,
                 f"sequence_start runs from {start[0]} to {start[-1]}, but expert_ids has tokens 0 to {self.num_tokens}",
             )
-        falls = np.nonzero(np.diff(start) <= 0)[0]
+        falls = np.nonzero(start[1:] <= start[:-1])[0]  # not np.diff, which overflows
         if len(falls):
             at = int(falls[0])
             raise TraceError(
@@ -329,6 +354,8 @@ class _Shard:
                 raise TraceError(
                     self.path, f"{name} has the shape {values.shape}, but there are {len(lengths)} sequences"
                 )
+            if name == "sequence_category" and not self.metadata.categories:
+                raise TraceError(self.path, "sequence_category is there, but metadata categories names none")
             bad = (values < low) | (values > high) if high is not None else values < low
             if bad.any():
                 at = int(np.argmax(bad))
@@ -349,9 +376,13 @@ def check_expert_ids(ids: Ids, num_experts: int, *, source: Path, name: str, fir
         )
     top_k = ids.shape[-1]
     twice = np.zeros(ids.shape[:-1], dtype=bool)
-    for rank in range(1, top_k):
-        for other in range(rank):
-            twice |= ids[..., rank] == ids[..., other]
+    if top_k > _PAIRWISE_TOP_K:
+        ordered = np.sort(ids, axis=-1)
+        twice = (ordered[..., 1:] == ordered[..., :-1]).any(axis=-1)
+    else:
+        for rank in range(1, top_k):
+            for other in range(rank):
+                twice |= ids[..., rank] == ids[..., other]
     if twice.any():
         where = np.argwhere(twice)[0].tolist()
         raise TraceError(
@@ -372,7 +403,7 @@ def open_trace(path: str | Path) -> Trace:
             raise TraceError(path, f"is a directory without {INDEX_NAME}; name a trace file, or a directory of shards")
         return Trace(path, [_Shard(shard) for shard in _shard_paths(index)])
     except OSError as error:
-        raise TraceError(path, f"cannot be read: {error.strerror}") from None
+        raise TraceError(path, f"cannot be read: {error.strerror or error}") from None
 
 
 def write_trace(path: str | Path, sequences: Sequences, metadata: TraceMetadata, *, overwrite: bool = False) -> None:
@@ -383,30 +414,33 @@ def write_trace(path: str | Path, sequences: Sequences, metadata: TraceMetadata,
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise TraceError(path, "exists already; a trace never changes once written: choose another name")
-    from safetensors.numpy import save_file
-
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in sequences.tensors().items()}
+        raise TraceError(path, _EXISTS)
     if sequences.expert_ids.ndim != 3:
-        raise TraceError(path, f"expert_ids has the shape {sequences.expert_ids.shape}; it should be 3-dimensional")
+        raise TraceError(
+            path, f"expert_ids has the shape {sequences.expert_ids.shape}; it should be [tokens, layers, top_k]"
+        )
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
             written = Path(temporary) / path.name
-            save_file(tensors, written, _format_metadata(metadata, sequences))
             try:
+                _save_safetensors(written, sequences.tensors(), _format_metadata(metadata, sequences))
+                written.chmod(_READABLE)
                 Trace(written, [_Shard(written)]).check()
             except TraceError as error:
                 raise TraceError(path, f"not written: {error.fault}") from None
-            written.replace(path)
+            _rename(written, path, overwrite=overwrite)
+    except FileExistsError:
+        raise TraceError(path, _EXISTS) from None
     except OSError as error:
-        raise TraceError(path, f"cannot be written: {error.strerror}") from None
+        raise TraceError(path, f"cannot be written: {error.strerror or error}") from None
 
 
 class ShardWriter:
     """Write a trace as a directory of shards, sequence by sequence, so that an interrupted recording stays readable.
 
-    A shard is written whenever `shard_tokens` have gathered; the index is renamed into place after each shard, so the
-    directory is a valid trace, a shorter one, at every instant. Use as a context manager.
+    A shard is written whenever `shard_tokens` have gathered; the index is renamed into place after each shard, so from
+    the first shard on the directory is a valid trace, a shorter one, at every instant. Use as a context manager:
+    leaving it, also by an exception, writes what has gathered.
     """
 
     def __init__(self, directory: str | Path, metadata: TraceMetadata, *, shard_tokens: int = 1 << 18) -> None:
@@ -416,15 +450,28 @@ class ShardWriter:
         self._pending: list[Sequences] = []
         self._pending_tokens = 0
         self._shards: list[str] = []
+        self._layout: dict[str, tuple[int, ...]] | None = None
         try:
             self.directory.mkdir(parents=True)
         except FileExistsError:
-            raise TraceError(self.directory, "exists already; a trace never changes once written") from None
+            raise TraceError(self.directory, _EXISTS) from None
         except OSError as error:
             raise TraceError(self.directory, f"cannot be made: {error.strerror}") from None
 
     def append(self, sequences: Sequences) -> None:
-        """Add whole sequences. Raises TraceError if a shard that is now due is not a valid trace."""
+        """Add whole sequences.
+
+        Raises TraceError if they hold other tensors, layers or ranks than those before them, or if a shard that is now
+        due is not a valid trace; the sequences of that shard are then lost, those of earlier shards are not.
+        """
+        layout = {name: tensor.shape[1:] for name, tensor in sequences.tensors().items() if name != "sequence_start"}
+        if self._layout is None:
+            self._layout = layout
+        elif layout != self._layout:
+            raise TraceError(
+                self.directory,
+                f"sequences with {layout} cannot follow sequences with {self._layout}: start another trace",
+            )
         self._pending.append(sequences)
         self._pending_tokens += len(sequences.expert_ids)
         if self._pending_tokens >= self.shard_tokens:
@@ -434,10 +481,11 @@ class ShardWriter:
         """Write what has gathered as a shard, and the index. Raises TraceError."""
         if not self._pending:
             return
+        gathered = self._pending
+        self._pending, self._pending_tokens = [], 0  # first: leaving the context must not write a faulty shard again
         name = f"shard-{len(self._shards):05d}.safetensors"
-        write_trace(self.directory / name, concatenate(self._pending), self.metadata)
+        write_trace(self.directory / name, concatenate(gathered), self.metadata)
         self._shards.append(name)
-        self._pending, self._pending_tokens = [], 0
         index = {"format_version": FORMAT_VERSION, "shards": self._shards}
         write_text_atomically(self.directory / INDEX_NAME, json.dumps(index, indent=1) + "\n")
 
@@ -449,8 +497,11 @@ class ShardWriter:
 
 
 def concatenate(parts: Sequence[Sequences]) -> Sequences:
-    """Join sequences in order. All parts must hold the same optional tensors."""
+    """Join sequences in order. Raises ValueError if one part holds an optional tensor that another lacks."""
     tensors = [part.tensors() for part in parts]
+    for tensor in tensors[1:]:
+        if tensor.keys() != tensors[0].keys():
+            raise ValueError(f"parts hold different tensors: {sorted(tensors[0])} and {sorted(tensor)}")
     joined: dict[str, NDArray[np.generic]] = {
         name: np.concatenate([tensor[name] for tensor in tensors]) for name in tensors[0] if name != "sequence_start"
     }
@@ -465,11 +516,52 @@ def write_text_atomically(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(_READABLE)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _save_safetensors(path: Path, tensors: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, the same bytes for the same content. Raises OSError, TraceError.
+
+    The library's own writer puts the metadata in another order on every call.
+    Source: safetensors, "Format" in its README: 8 bytes of header length, a JSON header, the tensors without gaps.
+    """
+    names = {dtype.newbyteorder("<"): name for name, dtype in _NUMPY_DTYPES.items()}
+    little = {name: np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")) for name, tensor in tensors.items()}
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    offset = 0
+    ordered = sorted(little, key=lambda name: (-little[name].itemsize, name))  # so that each is aligned
+    for name in ordered:
+        tensor = little[name]
+        if tensor.dtype not in names:
+            raise TraceError(path, f"{name} has the dtype {tensor.dtype}; it should be {' or '.join(_DTYPES[name])}")
+        offsets = [offset, offset + tensor.nbytes]
+        header[name] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
+        offset = offsets[1]
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in ordered:
+            file.write(little[name].data)
+
+
+def _rename(written: Path, path: Path, *, overwrite: bool) -> None:
+    """Move a file into place; without `overwrite`, raise FileExistsError if something came there meanwhile."""
+    if overwrite:
+        written.replace(path)
+        return
+    try:
+        path.hardlink_to(written)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(path) from None
+        written.replace(path)
 
 
 def _open_safetensors(path: Path) -> "safe_open":
@@ -489,16 +581,20 @@ def _open_safetensors(path: Path) -> "safe_open":
 def _shard_paths(index: Path) -> Iterator[Path]:
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
-        version, names = content["format_version"], list(content["shards"])
+        version, names = content["format_version"], content["shards"]
+        if not isinstance(names, list):
+            raise TypeError
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, RecursionError):
         raise TraceError(index, 'should be JSON: {"format_version": "1", "shards": ["name", ...]}') from None
     if version != FORMAT_VERSION:
         raise TraceError(index, f"format_version is {version!r}; this moesim reads {FORMAT_VERSION!r}")
     if not names:
         raise TraceError(index, "lists no shards; the trace is empty")
-    for name in names:
-        if not isinstance(name, str) or PurePath(name).name != name or name in ("", ".", ".."):
+    for at, name in enumerate(names):
+        if not isinstance(name, str) or PurePath(name).name != name or name in ("", ".", "..") or "\0" in name:
             raise TraceError(index, f"shard {name!r} is not a plain file name in this directory")
+        if name in names[:at]:
+            raise TraceError(index, f"shard {name!r} is listed twice; its tokens would count twice")
         yield index.parent / name
 
 
@@ -516,19 +612,18 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str], *, num_layers: int,
         if shape.get(name) != found:
             raise TraceError(path, f"metadata shape says {name} = {shape.get(name)!r}, but expert_ids has {found}")
     num_experts = shape.get("num_experts")
-    if not isinstance(num_experts, int) or not top_k <= num_experts <= _MAX_EXPERTS:
+    if not isinstance(num_experts, int) or isinstance(num_experts, bool) or not top_k <= num_experts <= _MAX_EXPERTS:
         raise TraceError(
             path, f"metadata shape says num_experts = {num_experts!r}; it should be {top_k} (top-k) to {_MAX_EXPERTS}"
         )
-    if not isinstance(banks, list) or not all(isinstance(bank, int) for bank in banks):
+    if not isinstance(banks, list) or not all(type(bank) is int for bank in banks):
         raise TraceError(path, "metadata banks should be a list of whole numbers, one per layer")
-    if banks and (len(banks) != num_layers or sorted(set(banks)) != list(range(max(banks) + 1))):
+    if banks and (len(banks) != num_layers or min(banks) != 0 or len(set(banks)) != max(banks) + 1):
         raise TraceError(
             path, f"metadata banks has {len(banks)} entries for {num_layers} layers, or skips a number from 0 up"
         )
     if not isinstance(categories, list) or not all(isinstance(category, str) for category in categories):
         raise TraceError(path, "metadata categories should be a list of names")
-    known = {"format_version", "model", "shape", "banks", "gate", "captured", "source", "licence", "categories"}
     return TraceMetadata(
         model=metadata.get("model", "unknown"),
         num_experts=num_experts,
@@ -538,11 +633,14 @@ def _parse_metadata(path: Path, metadata: Mapping[str, str], *, num_layers: int,
         source=metadata.get("source", "unknown"),
         licence=metadata.get("licence", "unknown"),
         categories=tuple(categories),
-        extra={name: value for name, value in sorted(metadata.items()) if name not in known},
+        extra={name: value for name, value in sorted(metadata.items()) if name not in _METADATA},
     )
 
 
 def _format_metadata(metadata: TraceMetadata, sequences: Sequences) -> dict[str, str]:
+    taken = sorted(set(metadata.extra) & set(_METADATA))
+    if taken:
+        raise ValueError(f"extra metadata {', '.join(taken)}: the format uses these names itself")
     _, num_layers, top_k = sequences.expert_ids.shape
     shape = {"num_layers": num_layers, "num_experts": metadata.num_experts, "top_k": top_k}
     return dict(metadata.extra) | {
