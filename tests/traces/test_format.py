@@ -427,7 +427,8 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 def test_a_dtype_that_the_format_lacks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
     for dtype in (np.bool_, np.int32):
-        wrong = replace(make.sequences(), expert_ids=make.sequences().expert_ids.astype(dtype))
+        ids: Any = make.sequences().expert_ids.astype(dtype)
+        wrong = replace(make.sequences(), expert_ids=ids)
         with pytest.raises(TraceError, match=r"t\.safetensors: not written: expert_ids has the dtype .*U8 or U16"):
             write_trace(path, wrong, make.METADATA)
     assert list(tmp_path.iterdir()) == []
