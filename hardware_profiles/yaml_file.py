@@ -56,10 +56,11 @@ def read_text(path: Path) -> str:
     try:
         if path.is_dir():
             raise InputError(path, "is a directory; name a file in it")
-        num_bytes = path.stat().st_size
-        if num_bytes > _MAX_FILE_BYTES:
-            raise InputError(path, f"has {num_bytes} bytes; a configuration has at most {_MAX_FILE_BYTES}")
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(_MAX_FILE_BYTES + 1)  # not stat(): a pipe and /dev/zero have no size
+        if len(raw) > _MAX_FILE_BYTES:
+            raise InputError(path, f"is too large; a configuration has at most {_MAX_FILE_BYTES} bytes")
+        return raw.decode("utf-8")
     except FileNotFoundError:
         raise InputError(path, "no such file; check the path") from None
     except UnicodeDecodeError as error:

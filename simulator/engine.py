@@ -21,6 +21,7 @@ from simulator.metrics.counters import Counters
 from simulator.miss.protocol import Miss, MissAction
 from simulator.oracle import RecordedFuture
 from simulator.prefetch.protocol import Prefetch
+from simulator.resources.clock import Clock
 from simulator.resources.link import Link, Transfer
 from simulator.timeline import Timeline
 from simulator.view import Oracle
@@ -82,7 +83,7 @@ class Engine:
         step_ended: StepEnded,
         timeline: Timeline | None = None,
     ) -> None:
-        self.env = simpy.Environment()
+        self.env = Clock()
         self.link = Link(
             self.env,
             chunk_ends_ns=costs.chunk_ends_ns,
@@ -111,8 +112,8 @@ class Engine:
     def snapshot(self) -> Counters:
         """Return the counts up to now."""
         counters = self.counters
-        counters.now_ns = int(self.env.now)
-        counters.link_busy_ns = int(self.link.busy_ns())
+        counters.now_ns = self.env.now
+        counters.link_busy_ns = self.link.busy_ns()
         return counters.copy()
 
     def _gpu_stream(self) -> Generator[simpy.Event, None, None]:
@@ -121,7 +122,7 @@ class Engine:
         for step in self._steps:
             step_costs = self._costs.step(step)
             if self._timeline is not None:
-                self._timeline.step_started(step, int(env.now))
+                self._timeline.step_started(step, env.now)
             if self._prefetch is not None:
                 self._issue(self._prefetch.at_step_start())
             for layer, lead_ns in enumerate(step_costs.lead_ns):
@@ -152,7 +153,7 @@ class Engine:
                 counters.prefill_tokens += len(step.tokens)
             else:
                 counters.decode_steps += 1
-            self._step_ended(step, int(env.now))
+            self._step_ended(step, env.now)
 
     def _experts(
         self, layer: int, keys: Sequence[int], num_tokens: Sequence[int] | None
@@ -194,8 +195,8 @@ class Engine:
                     waiting.append(key)
             counters.wave_fetches += len(waiting)
         if self._timeline is not None:
-            self._timeline.gate(layer, keys, hits, missed, int(env.now))
-            self._timeline.load(int(env.now), queued=link.num_queued(), occupied=cache.num_occupied())
+            self._timeline.gate(layer, keys, hits, missed, env.now)
+            self._timeline.load(env.now, queued=link.num_queued(), occupied=cache.num_occupied())
         if self._prefetch is not None:
             self._issue(self._prefetch.after_gate(keys))
 
@@ -218,7 +219,7 @@ class Engine:
                 yield end_of_service
                 now_ns = env.now
                 if now_ns > self._stream_free_ns:
-                    self._stall(layer, transfer, int(now_ns))
+                    self._stall(layer, transfer, now_ns)
                 if len(waiting) == left:  # nothing of this layer is on its way: what arrived may make room for it
                     self._fetch_waiting(waiting)
             num_ready = len(arrived) if grouped else 1
@@ -292,7 +293,7 @@ class Engine:
             counters.prefetches_issued += 1
             self._unused_prefetches.add(key)
             if self._timeline is not None:
-                self._timeline.prefetch_issued(key, int(self.env.now))
+                self._timeline.prefetch_issued(key, self.env.now)
             self.link.prefetch(key)
 
     def _deliver(self, transfer: Transfer) -> None:

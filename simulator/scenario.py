@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import Dimension, parse_quantity
-from hardware_profiles.yaml_file import read_yaml, validate
+from hardware_profiles.yaml_file import read_yaml, strict, validate
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -53,6 +53,7 @@ BytesText = Annotated[str | None, BeforeValidator(_bytes_text)]
 Share = Annotated[float | None, AfterValidator(lambda value: value if value is None else _fraction(value))]
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChoice:
     """A policy by name, with its parameters."""
@@ -64,6 +65,7 @@ class PolicyChoice:
 Policy = Annotated[PolicyChoice, BeforeValidator(_named_policy)]
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheChoice:
     """The expert cache. At most one of `experts`, `bytes` and `frac` says how large it is; none: what memory leaves.
@@ -79,6 +81,7 @@ class CacheChoice:
     start: Literal["cold", "popular"] = "cold"
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantisationChoice:
     """Formats in place of those that the model was released in; `kv_cache` is bf16 unless given."""
@@ -88,6 +91,7 @@ class QuantisationChoice:
     kv_cache: str = "bf16"
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One run. `hardware_set` overrides figures of the hardware profile by dotted path.
@@ -120,9 +124,8 @@ class Scenario:
 
 @cache
 def _adapter() -> "TypeAdapter[Scenario]":
-    from pydantic import ConfigDict, TypeAdapter
+    from pydantic import TypeAdapter
 
-    Scenario.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
     return TypeAdapter(Scenario)
 
 

@@ -72,17 +72,25 @@ class RooflineCosts:
             raise InputError(profile.name, f"gpu.flops: gives none of {', '.join(_COMPUTE_DTYPES)}; give one of them")
         self._per_layer_ns = exact(profile.runtime.per_layer.value) * NS_PER_S
         self._per_step_ns = exact(profile.runtime.per_step.value) * NS_PER_S
+        self._layer_overhead_ns, self._step_overhead_ns = ceil_ns(self._per_layer_ns), ceil_ns(self._per_step_ns)
         bandwidth = exact(gpu.bandwidth.value) * exact(gpu.bandwidth_efficiency.value)
         flops = exact(gpu.flops[self.compute_dtype].value) * exact(gpu.flops_efficiency.value)
-        rates = (NS_PER_S / bandwidth, NS_PER_S / flops, exact(gpu.launch.value) * NS_PER_S)
+        launch_ns = exact(gpu.launch.value) * NS_PER_S
         # Whole multiples of one small unit of time: exact, and many times faster than fractions.
+        rates = (NS_PER_S / bandwidth, NS_PER_S / flops, launch_ns, self._per_layer_ns, self._per_step_ns)
         self._units_per_ns = lcm(*(rate.denominator for rate in rates))
-        self._units_per_byte, self._units_per_flop, self._launch_units = (
-            int(rate * self._units_per_ns) for rate in rates
-        )
+        units = [int(rate * self._units_per_ns) for rate in rates]
+        self._units_per_byte, self._units_per_flop, self._launch_units, self._layer_units, self._step_units = units
         self._expert_bytes = expert_bytes(model)
         self._expert_ns: dict[int, int] = {}
-        self._layer_classes = self._classify_layers()
+        layer_classes = self._classify_layers()
+        self._classes = list(dict.fromkeys(layer_classes))
+        # The layers before each gate, and those after the last, as groups of classes; alike ones are costed once.
+        groups = _split_at_gates([(self._classes.index(kind), kind.is_moe) for kind in layer_classes])
+        self._layer_groups = list(dict.fromkeys(groups))
+        *self._group_of_round, self._group_of_tail = [self._layer_groups.index(group) for group in groups]
+        overhead_ns = [self._layer_overhead_ns * len(group) for group in groups]
+        self._lead_overhead_ns, self._tail_overhead_ns = overhead_ns[:-1], overhead_ns[-1] + self._step_overhead_ns
         self._step_costs: dict[int, StepCosts] = {}
         self.kernels_are_grouped = profile.runtime.expert_kernels == "grouped"
         self.chunk_ends_ns = self._transfer_chunks(profile)
@@ -96,15 +104,20 @@ class RooflineCosts:
         """One expert's kernel on `num_tokens` tokens."""
         known = self._expert_ns.get(num_tokens)
         if known is None:
-            known = self._expert_ns[num_tokens] = ceil_ns(self._exact_expert_ns(num_tokens))
+            if self._durations.expert is not None:
+                known = ceil_ns(duration_ns(self._durations.expert, num_tokens))
+            else:
+                known = self._kernel_ns(self._expert_bytes, 2 * params_per_expert(self._model) * num_tokens)
+            self._expert_ns[num_tokens] = known
         return known
 
     def group_ns(self, num_tokens: Sequence[int]) -> int:
         """One kernel over several experts: one launch for all; stated durations add up."""
-        if self._durations.expert is not None:
-            return ceil_ns(sum((self._exact_expert_ns(tokens) for tokens in num_tokens), Fraction(0)))
+        stated = self._durations.expert
+        if stated is not None:
+            return ceil_ns(sum((duration_ns(stated, tokens) for tokens in num_tokens), Fraction(0)))
         num_bytes, tokens = len(num_tokens) * self._expert_bytes, sum(num_tokens)
-        return ceil_ns(self._kernel_ns(num_bytes, 2 * params_per_expert(self._model) * tokens))
+        return self._kernel_ns(num_bytes, 2 * params_per_expert(self._model) * tokens)
 
     def step(self, step: Step) -> StepCosts:
         """The non-expert work of a step."""
@@ -119,29 +132,19 @@ class RooflineCosts:
     def _is_stated(self) -> bool:
         """Whether a step's costs depend on its number of tokens alone."""
         stated = self._durations
-        has_dense = any(not kind.is_moe for kind in self._layer_classes)
+        has_dense = any(not kind.is_moe for kind in self._classes)
         return (
             stated.layer is not None and stated.step is not None and (stated.dense_layer is not None or not has_dense)
         )
 
     def _compute_step(self, step: Step) -> StepCosts:
-        by_class = {kind: self._layer_ns(kind, step) for kind in dict.fromkeys(self._layer_classes)}
-        overhead_ns = ceil_ns(self._per_layer_ns)
-        lead_ns, lead_overhead_ns = [], []
-        gathered_ns = gathered_overhead_ns = 0
-        for kind in self._layer_classes:
-            gathered_ns += by_class[kind]
-            gathered_overhead_ns += min(overhead_ns, by_class[kind])
-            if kind.is_moe:
-                lead_ns.append(gathered_ns)
-                lead_overhead_ns.append(gathered_overhead_ns)
-                gathered_ns = gathered_overhead_ns = 0
-        step_ns = self._step_ns(step)
+        class_ns = [self._layer_ns(kind, step) for kind in self._classes]
+        group_ns = [sum(class_ns[index] for index in group) for group in self._layer_groups]
         return StepCosts(
-            lead_ns=lead_ns,
-            lead_overhead_ns=lead_overhead_ns,
-            tail_ns=gathered_ns + step_ns,
-            tail_overhead_ns=gathered_overhead_ns + min(ceil_ns(self._per_step_ns), step_ns),
+            lead_ns=[group_ns[group] for group in self._group_of_round],
+            lead_overhead_ns=self._lead_overhead_ns,
+            tail_ns=group_ns[self._group_of_tail] + self._step_ns(step),
+            tail_overhead_ns=self._tail_overhead_ns,
         )
 
     def _layer_ns(self, kind: _LayerClass, step: Step) -> int:
@@ -155,27 +158,23 @@ class RooflineCosts:
             kind.weight_bytes + cached * kind.kv_bytes + 2 * len(step.requests) * kind.state_bytes  # read and written
         )
         flops = 2 * kind.params * len(step.tokens) + _attention_flops(model) * sum(attended)
-        return ceil_ns(self._kernel_ns(num_bytes, flops) + self._per_layer_ns)
+        return self._kernel_ns(num_bytes, flops, self._layer_units)
 
     def _step_ns(self, step: Step) -> int:
         if self._durations.step is not None:
             return ceil_ns(duration_ns(self._durations.step, len(step.tokens)) + self._per_step_ns)
         if not step.emits:
-            return ceil_ns(self._per_step_ns)
+            return self._step_overhead_ns
         params = lm_head_params(self._model) or embedding_params(self._model)
         flops = 2 * params * len(step.emits)
-        return ceil_ns(self._kernel_ns(bytes_of(params, self._embedding), flops) + self._per_step_ns)
+        return self._kernel_ns(bytes_of(params, self._embedding), flops, self._step_units)
 
-    def _exact_expert_ns(self, num_tokens: int) -> Fraction:
-        if self._durations.expert is not None:
-            return duration_ns(self._durations.expert, num_tokens)
-        flops = 2 * params_per_expert(self._model) * num_tokens
-        return self._kernel_ns(self._expert_bytes, flops)
-
-    def _kernel_ns(self, num_bytes: int, flops: int) -> Fraction:
-        """Return the roofline's duration of one kernel with its launch, exact."""
-        units = max(num_bytes * self._units_per_byte, flops * self._units_per_flop) + self._launch_units
-        return Fraction(units, self._units_per_ns)
+    def _kernel_ns(self, num_bytes: int, flops: int, overhead_units: int = 0) -> int:
+        """Return the roofline's duration of one kernel with its launch and an overhead, rounded up."""
+        units = (
+            max(num_bytes * self._units_per_byte, flops * self._units_per_flop) + self._launch_units + overhead_units
+        )
+        return -(-units // self._units_per_ns)
 
     def _classify_layers(self) -> list[_LayerClass]:
         model = self._model
@@ -212,6 +211,16 @@ class RooflineCosts:
             return tuple(ceil_ns(duration_ns(stated, end)) for end in ends)
         latency_ns, bandwidth = exact(link.latency.value) * NS_PER_S, exact(link.bandwidth.value)
         return tuple(ceil_ns(latency_ns + end * NS_PER_S / bandwidth) for end in ends)
+
+
+def _split_at_gates(layers: Sequence[tuple[int, bool]]) -> list[tuple[int, ...]]:
+    """Gather (class, is MoE) of all layers into groups that end with a MoE layer; the last group is what follows them."""
+    groups: list[tuple[int, ...]] = [()]
+    for index, is_moe in layers:
+        groups[-1] += (index,)
+        if is_moe:
+            groups.append(())
+    return groups
 
 
 def _attention_flops(model: ModelSpec) -> int:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 import simpy
 from simpy.events import URGENT
 
+from simulator.resources.clock import Clock
+
 Deliver = Callable[["Transfer"], None]
 
 
@@ -23,7 +25,7 @@ class Transfer:
 
     __slots__ = ("is_demanded", "is_prefetch", "key", "served_ns", "started_ns")
 
-    def __init__(self, key: int, *, is_prefetch: bool) -> None:
+    def __init__(self, key: int, is_prefetch: bool) -> None:
         self.key = key
         self.is_prefetch = is_prefetch
         self.is_demanded = not is_prefetch
@@ -34,7 +36,7 @@ class Transfer:
 class _Completion(simpy.Event):
     """A timeout that is processed before all ordinary events of its instant."""
 
-    def __init__(self, env: simpy.Environment, delay_ns: int, callback: Callable[[simpy.Event], None]) -> None:
+    def __init__(self, env: Clock, delay_ns: int, callback: Callable[[simpy.Event], None]) -> None:
         self.env = env
         self.callbacks = [callback]
         self._value = None
@@ -53,7 +55,7 @@ class Link:
 
     def __init__(
         self,
-        env: simpy.Environment,
+        env: Clock,
         *,
         chunk_ends_ns: Sequence[int],
         deliver: Deliver,
@@ -76,14 +78,14 @@ class Link:
 
     def demand(self, key: int) -> None:
         """Queue a demand fetch."""
-        transfer = Transfer(key, is_prefetch=False)
+        transfer = Transfer(key, False)
         self._under_way[key] = transfer
         self._demands.append(transfer)
         self._make_way()
 
     def prefetch(self, key: int) -> None:
         """Queue a prefetch behind all demands and the prefetches before it."""
-        transfer = Transfer(key, is_prefetch=True)
+        transfer = Transfer(key, True)
         self._under_way[key] = transfer
         self._prefetches.append(transfer)
         if self.serving is None:
@@ -105,18 +107,13 @@ class Link:
             self._is_cut = False
             self._schedule_end(transfer.started_ns + self._transfer_ns - transfer.served_ns)
 
-    def _now_ns(self) -> int:
-        now = self._env.now
-        assert isinstance(now, int)  # nothing in the engine schedules a float
-        return now
-
     def num_queued(self) -> int:
         """Count the transfers that wait."""
         return len(self._demands) + len(self._prefetches)
 
     def busy_ns(self) -> int:
         """Return the time for which the link has been serving, up to now."""
-        return self._busy_ns + (self._now_ns() - self.serving.started_ns if self.serving is not None else 0)
+        return self._busy_ns + (self._env.now - self.serving.started_ns if self.serving is not None else 0)
 
     def _make_way(self) -> None:
         """Start a queued demand if the link is idle; have a prefetch in service give way at its next boundary."""
@@ -126,18 +123,14 @@ class Link:
             return
         if serving.is_demanded or self._is_cut:
             return
-        elapsed_ns = self._now_ns() - serving.started_ns
-        if elapsed_ns == 0:
-            self.serving = None
-            self._prefetches.appendleft(serving)
-            self._serve_next()
-            return
-        served_ns = serving.served_ns + elapsed_ns
-        for end_ns in self._chunk_ends_ns[:-1]:
-            if end_ns >= served_ns:
-                self._is_cut = True
-                self._schedule_end(serving.started_ns + end_ns - serving.served_ns)
-                return
+        served_ns = serving.served_ns + self._env.now - serving.started_ns
+        boundary_ns = next((end for end in (0, *self._chunk_ends_ns[:-1]) if end >= served_ns), None)
+        if boundary_ns == served_ns:  # it stands at a boundary now: it gives way at once
+            self._is_cut = True
+            self._end_service()
+        elif boundary_ns is not None:
+            self._is_cut = True
+            self._schedule_end(serving.started_ns + boundary_ns - serving.served_ns)
 
     def _serve_next(self) -> None:
         if self._demands:
@@ -147,24 +140,26 @@ class Link:
         else:
             self.end_of_service = None
             return
-        transfer.started_ns = self._now_ns()
+        transfer.started_ns = self._env.now
         self.serving = transfer
         self._is_cut = False
         self.end_of_service = _Completion(self._env, self._transfer_ns - transfer.served_ns, self._complete)
 
     def _schedule_end(self, at_ns: int) -> None:
-        self.end_of_service = _Completion(self._env, at_ns - self._now_ns(), self._complete)
+        self.end_of_service = _Completion(self._env, at_ns - self._env.now, self._complete)
 
     def _complete(self, event: simpy.Event) -> None:
-        if event is not self.end_of_service:
-            return  # the end of a service that gave way before it
+        if event is self.end_of_service:  # else the end of a service that gave way before it
+            self._end_service()
+
+    def _end_service(self) -> None:
+        """Deliver the transfer in service, or put it back if it gives way; then serve the next."""
         transfer = self.serving
         assert transfer is not None
-        now = self._now_ns()
-        started_ns = transfer.started_ns
+        now, started_ns = self._env.now, transfer.started_ns
         self._busy_ns += now - started_ns
         self.serving = None
-        if self._on_service is not None:
+        if self._on_service is not None and now > started_ns:
             self._on_service(transfer, started_ns, now)
         if self._is_cut:
             transfer.served_ns += now - started_ns

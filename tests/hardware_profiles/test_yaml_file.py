@@ -50,12 +50,14 @@ def test_refusals(tmp_path: Path, text: str | bytes, complaint: str) -> None:
     assert str(caught.value).startswith(str(path))
 
 
-def test_directory_and_missing_file(tmp_path: Path) -> None:
-    """A directory and a missing file are told apart."""
+def test_directory_missing_and_endless_file(tmp_path: Path) -> None:
+    """A directory, a missing file and an endless one are told apart."""
     with pytest.raises(InputError, match="is a directory; name a file in it"):
         read_yaml(tmp_path)
     with pytest.raises(InputError, match="no such file; check the path"):
         read_yaml(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match="is too large; a configuration has at most 1048576 bytes"):
+        read_yaml(Path("/dev/zero"))
 
 
 @strict
