@@ -1,9 +1,9 @@
 """A closed loop: a batch of fixed size in which every sequence that ends is replaced by the next.
 
 The first B sequences start together. A sequence with recorded prompt tokens runs them first, as prefill steps of its own
-(one, or one per chunk), while the others wait, first come first served; then all decode together, one token each per
-step. A prefill puts out the
-first output token, each decode step one more. The steps depend on the trace alone, never on time.
+(one, or one per chunk), first come first served, while the others wait; then all decode together, one token each per
+step. A prefill puts out the first output token, each decode step one more. The steps depend on the trace alone, never
+on time.
 
 Limits: no arrivals, no queue, no mixing of prefill and decode in one step.
 """
