@@ -28,7 +28,7 @@ class RandomTrace:
         return [range(one, other) for one, other in pairwise(start)]
 
 
-def as_ids(values: NDArray[np.int64], num_experts: int) -> Ids:
+def as_ids(values: NDArray[np.integer], num_experts: int) -> Ids:
     """Return ids in the dtype of the format."""
     return values.astype(np.uint8) if expert_id_dtype(num_experts) is np.uint8 else values.astype(np.uint16)
 
