@@ -46,7 +46,7 @@ def main() -> None:
 
     try:
         try:
-            app()
+            app(sys.argv[1:])
         except CycloptsError as error:
             from simulator.cli.usage import usage_fault
 
