@@ -266,8 +266,10 @@ def _num_slots(scenario: Scenario, inputs: _Inputs, budget: MemoryBudget, source
             + (f" in each of {trace.num_banks} banks" if smallest > trace.top_k else "")
             + f"): {format_bytes((smallest - num_slots) * bytes_each)} more",
         )
-    num_slots = min(num_slots, num_experts)
     warnings = []
+    if num_slots > num_experts and (choice.experts is not None or choice.bytes is not None):
+        warnings.append(f"{given} is room for more than all {num_experts} experts; the cache holds them all")
+    num_slots = min(num_slots, num_experts)
     if num_slots * bytes_each > left_bytes:
         warnings.append(
             f"the expert cache of {format_bytes(num_slots * bytes_each)} ({given}) is more than GPU memory leaves for "

@@ -5,12 +5,15 @@ Exit codes: 0; 1 for an unexpected error (with its traceback); 2 for a fault of 
 
 import sys
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 app = App(
     name="moesim",
     help="Simulate offloaded mixture-of-experts serving: recorded routing in, timings out.",
     version="0.1.0",
+    print_error=False,
+    exit_on_error=False,
+    suppress_keyboard_interrupt=False,
 )
 app.command("simulator.cli.run:run", name="run", help="Simulate one scenario.")
 app.command(
@@ -42,7 +45,12 @@ def main() -> None:
     from traces.errors import TraceError
 
     try:
-        app()
+        try:
+            app(sys.argv[1:])
+        except CycloptsError as error:
+            from simulator.cli.usage import usage_fault
+
+            raise usage_fault(error, app) from None
     except (InputError, TraceError) as error:
         print(f"moesim: error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
