@@ -71,23 +71,28 @@ def read_text(path: Path) -> str:
 
 def read_yaml(path: Path) -> dict[str, object]:
     """Read a YAML mapping. Raises InputError for anything else, with line and column where YAML knows them."""
-    text = read_text(path)
-    try:
-        values = yaml.load(text, Loader=_StrictLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
-        raise InputError(path, f"is not YAML that moesim reads{where}: {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(path, f"is not YAML that moesim reads: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise InputError(path, f"is nested deeper than {_MAX_DEPTH} levels; flatten it") from None
+    values = parse_yaml(read_text(path), path)
     if not isinstance(values, dict):
         found = "nothing" if values is None else type(values).__name__
         raise InputError(path, f"should hold a mapping of keys to values, but holds {found}")
-    if _depth(values) > _MAX_DEPTH:
-        raise InputError(path, f"is nested deeper than {_MAX_DEPTH} levels; flatten it")
     return values
+
+
+def parse_yaml(text: str, source: str | Path) -> object:
+    """Read text as YAML, with the restrictions above. Raises InputError that names `source`."""
+    try:
+        value: object = yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
+        raise InputError(source, f"is not YAML that moesim reads{where}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(source, f"is not YAML that moesim reads: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(source, f"is nested deeper than {_MAX_DEPTH} levels; flatten it") from None
+    if _depth(value) > _MAX_DEPTH:
+        raise InputError(source, f"is nested deeper than {_MAX_DEPTH} levels; flatten it")
+    return value
 
 
 def _depth(value: object) -> int:

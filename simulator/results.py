@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,12 +35,15 @@ class ResultFolder:
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
-        _check_target(path, overwrite=overwrite)
+        self._overwrite = overwrite
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        except OSError as error:
-            raise InputError(f"--out {path}", f"cannot be written: {error.strerror}") from None
+            self._target = path.resolve()  # what a link points to is replaced, not the link
+            _check_target(path, overwrite=overwrite)
+            self._made = [folder for folder in self._target.parents if not folder.exists()]
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self.staging = Path(tempfile.mkdtemp(prefix=".moesim-", dir=self._target.parent))
+        except (OSError, RuntimeError) as error:
+            raise _not_written(path, error) from None
 
     def write(self, result: RunResult) -> None:
         """Write all but the timeline, which the run itself writes to `staging`."""
@@ -51,21 +55,44 @@ class ResultFolder:
             "provenance.json": json.dumps(provenance(result), indent=2) + "\n",
         }
         assert set(texts) == set(FILES)
-        for name, text in texts.items():
-            (self.staging / name).write_text(text, encoding="utf-8", newline="")
+        try:
+            for name, text in texts.items():
+                (self.staging / name).write_text(text, encoding="utf-8", newline="")
+        except OSError as error:
+            raise _not_written(self.path, error) from None
 
     def __enter__(self) -> "ResultFolder":
         return self
 
     def __exit__(self, kind: object, *exc: object) -> None:
+        is_there = False
         try:
             if kind is None:
-                self.staging.chmod(0o755)
-                if self.path.exists():
-                    shutil.rmtree(self.path)
-                self.staging.rename(self.path)
+                self._publish()
+                is_there = True
+        except OSError as error:
+            raise _not_written(self.path, error) from None
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)
+            for folder in self._made if not is_there else ():
+                with suppress(OSError):
+                    folder.rmdir()
+
+    def _publish(self) -> None:
+        """Rename the staging folder into place; an earlier result steps aside first and comes back if that fails."""
+        _check_target(self.path, overwrite=self._overwrite)  # once more: a run may take long
+        self.staging.chmod(0o755)
+        if not self._target.exists():
+            self.staging.rename(self._target)
+            return
+        aside = self.staging.with_name(f"{self.staging.name}-old")
+        self._target.rename(aside)
+        try:
+            self.staging.rename(self._target)
+        except BaseException:
+            aside.rename(self._target)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def request_rows(result: RunResult) -> list[dict[str, object]]:
@@ -106,18 +133,27 @@ def provenance(result: RunResult) -> dict[str, object]:
 
 
 def _check_target(path: Path, *, overwrite: bool) -> None:
+    """Raise InputError if results cannot be put at `path`."""
+    if path.resolve() == Path.cwd():
+        raise InputError(f"--out {path}", "is the folder that you are in; name another folder")
     if not path.exists():
         return
     if not path.is_dir():
         raise InputError(f"--out {path}", "is a file; name a folder")
-    found = {item.name for item in path.iterdir()}
+    found = list(path.iterdir())
     if not found:
         return
+    strange = sorted(item.name for item in found if item.name not in {*FILES, TIMELINE} or not item.is_file())
+    if strange:
+        listed = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+        raise InputError(f"--out {path}", f"holds {listed}, which no run wrote; name another folder")
     if not overwrite:
         raise InputError(f"--out {path}", "holds files already; name another folder, or add --overwrite")
-    strange = sorted(found - {*FILES, TIMELINE})
-    if strange:
-        raise InputError(f"--out {path}", f"holds {', '.join(strange[:3])}, which no run wrote; name another folder")
+
+
+def _not_written(path: Path, error: OSError | RuntimeError) -> InputError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return InputError(f"--out {path}", f"cannot be written: {reason}; name another folder")
 
 
 def _csv(rows: list[Mapping[str, object]] | list[dict[str, object]] | list[Mapping[str, int]]) -> str:

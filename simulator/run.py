@@ -220,7 +220,7 @@ def _resolve(scenario: Scenario, source: str) -> _Inputs:
         prefill_chunk_tokens=scenario.prefill_chunk_tokens,
         max_tokens=scenario.max_tokens,
     )
-    policies = composed_policies(scenario)
+    policies = composed_policies(scenario, source)
     return _Inputs(trace=trace, model=model, kv_cache=kv_cache, profile=profile, loop=loop, policies=policies)
 
 

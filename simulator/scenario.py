@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import Dimension, parse_quantity
+from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
 
 if TYPE_CHECKING:
@@ -47,8 +48,15 @@ def _named_policy(value: object) -> object:
     return value
 
 
-Count = Annotated[int, Field(strict=True, ge=1)]
-Whole = Annotated[int, Field(strict=True, ge=0)]
+def _parameter(value: object) -> object:
+    if not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r} is not a parameter of a policy; write a number, a text, true or false")
+    return value
+
+
+Count = Annotated[int, Field(strict=True, ge=1, le=10**12)]
+Whole = Annotated[int, Field(strict=True, ge=0, lt=1 << 64)]
+Parameter = Annotated[int | float | str | bool, BeforeValidator(_parameter)]
 BytesText = Annotated[str | None, BeforeValidator(_bytes_text)]
 Share = Annotated[float | None, AfterValidator(lambda value: value if value is None else _fraction(value))]
 
@@ -59,7 +67,7 @@ class PolicyChoice:
     """A policy by name, with its parameters."""
 
     name: str
-    parameters: dict[str, int | float | str | bool] = field(default_factory=dict)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
 
 
 Policy = Annotated[PolicyChoice, BeforeValidator(_named_policy)]
@@ -106,7 +114,7 @@ class Scenario:
     model: str
     hardware: str
     pcie: str | None = None
-    hardware_set: dict[str, str] = field(default_factory=dict)
+    hardware_set: dict[str, object] = field(default_factory=dict)
     quantisation: QuantisationChoice = field(default_factory=QuantisationChoice)
     cache: CacheChoice = field(default_factory=CacheChoice)
     system: str | None = None
@@ -151,7 +159,11 @@ def set_path(values: dict[str, object], path: str, value: object) -> None:
     what it does not know.
     """
     head, *rest = path.split(".")
+    if not all([head, *rest]):
+        raise InputError(f"--set {path}", "has an empty part; divide the keys by single dots")
     if head not in scenario_keys():
+        if not rest:
+            raise InputError(f"--set {path}", f"is neither a key of the scenario nor a figure; {_keys_or_figure(path)}")
         overrides = values.setdefault("hardware_set", {})
         if isinstance(overrides, dict):
             overrides[path] = value
@@ -168,6 +180,10 @@ def set_path(values: dict[str, object], path: str, value: object) -> None:
         here[part] = inner
         here = inner
     here[(rest or [head])[-1]] = value
+
+
+def _keys_or_figure(path: str) -> str:
+    return f"{one_of(path, scenario_keys())}; figures have a dot, such as gpu.memory"
 
 
 def scenario_keys() -> list[str]:

@@ -1,15 +1,17 @@
 """`moesim run`."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from cyclopts import Group, Parameter
 from rich.console import Console
 
 from hardware_profiles.errors import InputError
+from hardware_profiles.yaml_file import parse_yaml
+from simulator.cli.options import WholeNumber
 from simulator.cli.progress import token_progress
 from simulator.report import print_summary
 from simulator.results import TIMELINE, ResultFolder, summary_json
@@ -29,15 +31,15 @@ def run(
     model: Annotated[str | None, Parameter(group=_INPUT)] = None,
     hardware: Annotated[str | None, Parameter(group=_INPUT)] = None,
     pcie: Annotated[str | None, Parameter(group=_INPUT)] = None,
-    batch: Annotated[int | None, Parameter(group=_INPUT)] = None,
-    sequences: Annotated[int | None, Parameter(group=_INPUT)] = None,
-    max_tokens: Annotated[int | None, Parameter(group=_INPUT)] = None,
-    warmup_steps: Annotated[int | None, Parameter(group=_INPUT)] = None,
-    seed: Annotated[int | None, Parameter(group=_INPUT)] = None,
+    batch: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    sequences: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    max_tokens: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    warmup_steps: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    seed: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
     system: Annotated[str | None, Parameter(group=_CACHE)] = None,
     eviction: Annotated[str | None, Parameter(group=_CACHE)] = None,
     prefetch: Annotated[str | None, Parameter(group=_CACHE)] = None,
-    cache_experts: Annotated[int | None, Parameter(group=_CACHE)] = None,
+    cache_experts: Annotated[WholeNumber | None, Parameter(group=_CACHE)] = None,
     cache_bytes: Annotated[str | None, Parameter(group=_CACHE)] = None,
     cache_frac: Annotated[float | None, Parameter(group=_CACHE)] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", group=_CACHE, negative="")] = None,
@@ -106,7 +108,6 @@ def run(
     overwrite
         Replace the results of an earlier run in that folder.
     """
-    source = str(scenario) if scenario is not None else "options"
     values = read_scenario(scenario) if scenario is not None else {}
     options: dict[str, object] = {
         "trace": trace,
@@ -122,11 +123,15 @@ def run(
         "eviction": eviction,
         "prefetch": prefetch,
     }
-    for key, value in options.items():
-        if value is not None:
-            values[key] = value
+    options = {key: value for key, value in options.items() if value is not None}
     sizes = {"experts": cache_experts, "bytes": cache_bytes, "frac": cache_frac}
     given = {key: value for key, value in sizes.items() if value is not None}
+    if scenario is None:
+        source = "options"
+        _require_inputs(values | options, set_ or [])
+    else:
+        source = f"{scenario} with options" if options or given or set_ else str(scenario)
+    values |= options
     if given:
         kept = {key: value for key, value in _mapping(values.get("cache"), source).items() if key not in sizes}
         values["cache"] = kept | given
@@ -172,6 +177,17 @@ def _mapping(value: object, source: str) -> dict[str, object]:
 def _parse(path: str, text: str) -> object:
     """Read the value of --set as YAML would, so that 3 is a number and "6 GiB" a text."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {path}", f"{text!r} is not a YAML value; quote it") from None
+        return parse_yaml(text, f"--set {path}")
+    except InputError as error:
+        shown = text if len(text) <= 40 else f"{text[:37]}..."
+        raise InputError(error.source, f"{shown!r} {error.faults[0]}; quote it if it is a text") from None
+
+
+def _require_inputs(values: Mapping[str, object], settings: Sequence[str]) -> None:
+    """Without a scenario file: raise InputError where the options that every run needs are not there."""
+    set_keys = {setting.partition("=")[0].strip() for setting in settings}
+    missing = [f"--{key}" for key in ("trace", "model", "hardware") if key not in values and key not in set_keys]
+    if missing:
+        raise InputError(
+            "moesim run", f"needs a scenario file, or --trace, --model and --hardware; missing: {', '.join(missing)}"
+        )

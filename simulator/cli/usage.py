@@ -19,7 +19,7 @@ from hardware_profiles.suggest import one_of
 if TYPE_CHECKING:
     from cyclopts import App
 
-_TYPES = {int: "is not a whole number", float: "is not a number", bool: "is one value too many"}
+_TYPES = {float: "is not a number", bool: "is one value too many"}
 
 
 def usage_fault(error: CycloptsError, app: "App") -> InputError:
@@ -39,6 +39,8 @@ def _fault(error: CycloptsError, app: "App") -> str:
             known = [name for argument in error.argument_collection for name in argument.names]
             close = get_close_matches(written, known, n=1)
             return f"{written} is not an option" + (f"; did you mean {close[0]}" if close else "")
+        case CoercionError() if error.token is not None and error.msg is not None:
+            return f"{_named(error, error.token.keyword)}: {error.msg}"
         case CoercionError() if error.token is not None and error.target_type in _TYPES:
             return f"{_named(error, error.token.keyword)}: {error.token.value!r} {_TYPES[error.target_type]}"
         case UnusedCliTokensError(unused_tokens=[token, *_]):

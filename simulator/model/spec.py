@@ -18,8 +18,8 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.yaml_file import validate
 from simulator.model.quantisation import parse_quantisation
 
-Positive = Annotated[int, Field(gt=0, strict=True)]
-Whole = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[int, Field(gt=0, le=10**12, strict=True)]
+Whole = Annotated[int, Field(ge=0, le=10**12, strict=True)]
 Layers = Annotated[int, Field(gt=0, le=10_000, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", strict=True)]

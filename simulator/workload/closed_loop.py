@@ -122,5 +122,8 @@ def token_routing(trace: Trace, tokens: range) -> Iterator[TokenRouting]:
     """Yield the expert keys of each token, checked. Raises TraceError at a row that is at fault."""
     first_key = (np.array(trace.banks, dtype=np.int32) * trace.num_experts)[None, :, None]
     for start in range(tokens.start, tokens.stop, _ROWS_PER_READ):
-        ids = trace.expert_ids(start, min(start + _ROWS_PER_READ, tokens.stop))
+        stop = min(start + _ROWS_PER_READ, tokens.stop)
+        ids = trace.expert_ids(start, stop)
+        if trace.has_gate_weights:
+            trace.gate_weights(start, stop)  # for its check: a run refuses what a policy might read
         yield from (ids.astype(np.int32) + first_key).tolist()

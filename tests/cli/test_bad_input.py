@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,11 @@ def scenario(name: str, *says: str, **changes: object) -> Case:
         says=("bad.yaml", *says),
         prepare=(write("bad.yaml", json.dumps(values)),),
     )
+
+
+def elsewhere(case: Case) -> Case:
+    """Ask of the message that it names what is at fault, not the scenario file that names it."""
+    return replace(case, says=case.says[1:])
 
 
 def text(name: str, content: str | bytes, *says: str) -> Case:
@@ -156,6 +161,7 @@ CASES = [
     scenario("batch as text", "batch", "'four'", batch="four"),
     scenario("batch as a fraction", "batch", "1.5", batch=1.5),
     scenario("batch as a truth value", "batch", "True", batch=True),
+    scenario("batch 10**400", "batch", "less than or equal to 1000000000000", batch=10**400),
     scenario("negative seed", "seed", "-1", seed=-1),
     scenario("negative warm-up", "warmup_steps", "-1", warmup_steps=-1),
     scenario("a cache that is no mapping", "cache", "0.5", "indent its keys", cache=0.5),
@@ -180,13 +186,13 @@ CASES = [
     scenario("no tokens", "max_tokens", "0", max_tokens=0),
     scenario("warm-up as long as the run", "warmup_steps: 4", "has 4 steps", warmup_steps=4),
     # names
-    scenario("unknown system", "'on-demand'", "did you mean on_demand", system="on-demand"),
-    scenario("unknown policy", "eviction: 'lruu'", "did you mean lru", "module:Class", eviction="lruu"),
+    scenario("unknown system", "'on-demand'", "did you mean 'on_demand'", system="on-demand"),
+    scenario("unknown policy", "eviction: 'lruu'", "did you mean 'lru'", "module:Class", eviction="lruu"),
     scenario("unknown prefetch", "prefetch: 'oracle'", "none, perfect", prefetch="oracle"),
     scenario("unknown miss handling", "miss: 'cpu'", "fetch", miss="cpu"),
     scenario("policy without a name", "eviction", "name", eviction={"lookahead": 1}),
     scenario("policy as a number", "eviction", "3", eviction=3),
-    scenario("unknown parameter", "lru has no parameter decay", "it has none", eviction={"name": "lru", "decay": 2}),
+    scenario("unknown parameter", "lru: has no parameter decay", "it has none", eviction={"name": "lru", "decay": 2}),
     scenario(
         "unfit parameter",
         "prefetch: perfect: lookahead_layers is 0",
@@ -195,27 +201,37 @@ CASES = [
     ),
     scenario(
         "parameter of the wrong type",
-        "prefetch: perfect",
-        "lookahead_layers",
+        "prefetch: perfect: lookahead_layers is 'two'",
+        "a whole number",
         prefetch={"name": "perfect", "lookahead_layers": "two"},
     ),
-    scenario("parameter as a list", "eviction", "[1]", eviction={"name": "lru", "decay": [1]}),
+    scenario(
+        "parameter as a list",
+        "eviction.decay: [1] is not a parameter",
+        eviction={"name": "lru", "decay": [1]},
+    ),
     scenario("no such module", "eviction: 'nowhere:LRU'", "cannot be imported", eviction="nowhere:LRU"),
     scenario("no such class", "eviction: 'json:LRU'", "cannot be imported", eviction="json:LRU"),
     scenario("module without a class", "eviction: 'json:'", eviction="json:"),
-    scenario("a class that is no policy", "eviction: 'json:dumps'", eviction="json:dumps"),
+    scenario("a class that is no policy", "eviction: json:dumps", eviction="json:dumps"),
     scenario("a module that fails", "eviction: 'broken:LRU'", "cannot be imported", eviction="broken:LRU"),
-    scenario("unknown model", "model 'mixtral'", "mixtral-8x7b", "moesim models", model="mixtral"),
-    scenario("no such model file", "absent.yaml", model="./absent.yaml"),
-    scenario("unknown machine", "'rtx4090'", "did you mean 'rtx-4090'", hardware="rtx4090"),
-    scenario("no such machine file", "absent.yaml", "no such file", hardware="./absent.yaml"),
-    scenario("unknown link", "gen9x16", "gen5x16", pcie="gen9x16", hardware_set={"durations.transfer": "none"}),
-    scenario("a link without effect", "link.h2d.preset", "durations.transfer", pcie="gen5x16"),
+    elsewhere(scenario("unknown model", "model: 'mixtral'", "mixtral-8x7b", "moesim models", model="mixtral")),
+    elsewhere(scenario("no such model file", "absent.yaml", model="./absent.yaml")),
+    elsewhere(scenario("unknown machine", "'rtx4090'", "did you mean 'rtx-4090'", hardware="rtx4090")),
+    elsewhere(scenario("no such machine file", "absent.yaml", "no such file", hardware="./absent.yaml")),
+    elsewhere(
+        scenario("unknown link", "gen9x16", "gen5x16", pcie="gen9x16", hardware_set={"durations.transfer": "none"})
+    ),
+    elsewhere(scenario("a link without effect", "link.h2d.preset", "durations.transfer", pcie="gen5x16")),
     scenario("unknown quantisation", "quantisation", "'q4'", "q4_k", quantisation={"experts": "q4"}),
     scenario("unknown KV format", "quantisation", "'q4'", quantisation={"kv_cache": "q4"}),
-    scenario("unknown path of the machine", "gpu.memry", "gpu.memory", hardware_set={"gpu.memry": "1 GiB"}),
-    scenario("wrong unit for the machine", "gpu.memory", "'1 GB/s'", hardware_set={"gpu.memory": "1 GB/s"}),
-    scenario("machine's figure as a number", "hardware_set.gpu.memory", "3", hardware_set={"gpu.memory": 3}),
+    elsewhere(scenario("unknown path of the machine", "gpu.memry", "gpu.memory", hardware_set={"gpu.memry": "1 GiB"})),
+    elsewhere(scenario("wrong unit for the machine", "gpu.memory", "'1 GB/s'", hardware_set={"gpu.memory": "1 GB/s"})),
+    elsewhere(
+        scenario(
+            "machine's figure as a number", "gpu.memory: 3 is a bare number", "GiB", hardware_set={"gpu.memory": 3}
+        )
+    ),
     # the trace
     command("no such trace", "run|ok.yaml|--trace|absent.safetensors", "absent.safetensors", "no such file"),
     command("a folder without an index", "run|ok.yaml|--trace|notes", "notes", "index.json", "name a trace file"),
@@ -252,7 +268,7 @@ CASES = [
     model("negative width", "hidden_size", "-64", hidden_size=-64),
     model("width as text", "hidden_size", "'wide'", hidden_size="wide"),
     model("more experts per token than there are", "top_k", "9", top_k=9),
-    model("10**30 experts", "num_experts", num_experts=10**30),
+    model("10**30 experts", "num_experts", "1000000000000", num_experts=10**30),
     model("unknown key of a model", "colour: unknown key", colour="red"),
     machine("a bare number in a machine", '"24 GiB"', "24", "gpu.memory", "24 is a bare number", "GiB"),
     machine("a negative memory", '"24 GiB"', '"-24 GiB"', "gpu.memory", "negative"),
@@ -260,9 +276,9 @@ CASES = [
     machine("no bandwidth at all", '"1000 GB/s"', '"0 GB/s"', "gpu.bandwidth", "0 GB/s"),
     machine("an unknown kind", "kind: assumed", "kind: guessed", "gpu.memory", "guessed", "assumed"),
     # options
-    command("nothing at all", "run", "--trace", "is missing"),
+    command("nothing at all", "run", "scenario file", "missing: --trace, --model, --hardware"),
     command(
-        "no machine among the options", "run|--trace|trace.safetensors|--model|./model.yaml", "hardware: is missing"
+        "no machine among the options", "run|--trace|trace.safetensors|--model|./model.yaml", "missing: --hardware"
     ),
     command("unknown command", "rnu", "'rnu' is not a command", "did you mean 'run'"),
     command("unknown option", "run|ok.yaml|--batc|3", "--batc is not an option", "--batch", "moesim run --help"),
@@ -279,21 +295,26 @@ CASES = [
     options("option share that is no number", "--cache-frac|half", "--cache-frac: 'half' is not a number"),
     options("two sizes as options", "--cache-frac|0.5|--cache-experts|6", "experts and frac", "keep one"),
     options("option bytes as a number", "--cache-bytes|6", "bare number", "GiB"),
-    options("option eviction", "--eviction|lruu", "eviction: 'lruu'", "did you mean lru"),
+    options("option eviction", "--eviction|lruu", "eviction: 'lruu'", "did you mean 'lru'"),
     options("option system", "--system|fidler", "'fidler'", "on_demand"),
-    options("option model", "--model|mixtral", "model 'mixtral'", "mixtral-8x7b"),
+    options("option model", "--model|mixtral", "model: 'mixtral'", "mixtral-8x7b"),
     options("option hardware", "--hardware|rtx4090", "rtx-4090"),
     options("option pcie", "--hardware|rtx-4090|--pcie|gen9", "gen9", "gen4x16"),
     options("set without a value", "--set|batch", "--set batch", "path=value", "cache.scope=global"),
     options("set without a path", "--set|=3", "--set =3", "path=value"),
     options("set an unknown path", "--set|gpu.memry=3 GiB", "gpu.memry", "gpu.memory"),
-    options("set a misspelt key", "--set|bacth=3", "bacth", "batch"),
+    options("set a misspelt key", "--set|bacth=3", "bacth", "did you mean 'batch'"),
     options("set into a scalar", "--set|batch.size=3", "--set batch.size", "batch is 2", "'size'"),
     options("set a broken value", "--set|batch=[1", "--set batch", "'[1'", "quote it"),
     options("set an alias", "--set|cache=*a", "--set cache", "'*a'"),
-    options("set an empty part", "--set|cache..frac=0.5", "--set cache..frac"),
+    options("set a bomb", "--set|description=[&a [x, x], *a]", "--set description", "aliases"),
+    options(
+        "set something deep", f"--set|description={'[' * 20000}{']' * 20000}", "--set description", "deeper than 32"
+    ),
+    options("set a number of 5000 digits", f"--set|seed={'9' * 5000}", "--set seed", "digits"),
+    options("set an empty part", "--set|cache..frac=0.5", "--set cache..frac", "single dots"),
     options("set to nothing", "--set|batch=", "batch", "None"),
-    options("set the machine's memory to a number", "--set|gpu.memory=32", "gpu.memory", "32", "GiB"),
+    options("set the machine's memory to a number", "--set|gpu.memory=32", "gpu.memory", "32 is a bare number", "GiB"),
     # where results go
     options("a folder that holds results", "--out|results", "--out results", "holds files already", "--overwrite"),
     options("a folder that holds other files", "--out|notes|--overwrite", "--out notes", "diary.txt", "another folder"),
@@ -302,12 +323,24 @@ CASES = [
     options(
         "a folder that cannot be", "--out|/proc/nowhere/results", "--out /proc/nowhere/results", "cannot be written"
     ),
-    options("this folder", "--out|.|--overwrite", "--out .", "another folder"),
+    options("this folder", "--out|.|--overwrite", "--out .", "that you are in"),
+    Case(
+        name="a folder where a result should be",
+        arguments=("run", "ok.yaml", "--out", "odd", "--overwrite"),
+        says=("--out odd", "summary.json", "another folder"),
+        prepare=(lambda place: (place / "odd" / "summary.json").mkdir(parents=True),),
+    ),
+    Case(
+        name="a link to itself as a folder",
+        arguments=("run", "ok.yaml", "--out", "loop"),
+        says=("--out loop", "cannot be written"),
+        prepare=(lambda place: (place / "loop").symlink_to("loop"),),
+    ),
     options("too long a name", f"--out|{'x' * 300}", "--out xxx", "cannot be written"),
-    options("an empty name", "--out|", "--out"),
+    options("an empty name", "--out|", "--out", "that you are in"),
     options("a timeline that goes nowhere", "--timeline", "--timeline", "--out"),
     options("fails while it holds a folder", "--out|results|--overwrite|--eviction|lruu", "eviction: 'lruu'"),
-    options("fails before a new folder", "--out|new/results|--timeline|--warmup-steps|9", "warmup_steps: 9", "4 steps"),
+    options("fails before a new folder", "--out|new/results|--timeline|--warmup-steps|9", "warmup_steps: 9", "3 steps"),
     # other commands
     command("an unknown machine to show", "hardware|show|rtx4090", "rtx-4090"),
     command("no machine to show", "hardware|show", "MACHINE: needs a value", "moesim hardware show --help"),
