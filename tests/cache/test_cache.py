@@ -54,6 +54,19 @@ def test_a_full_pool_evicts_its_victim() -> None:
     assert cache.num_occupied() == 2
 
 
+def test_evicted_tells_of_the_last_slot_alone() -> None:
+    """After an eviction in one pool, a free slot in another has cost nobody a slot."""
+    view = HandView()
+    pools = [Pool(num_slots=1, free_slots=1, eviction=EVICTION["lru"](view)) for _ in range(2)]
+    cache = ExpertCache(pool_of_key=[pools[0], pools[0], pools[1]], held=view.held)
+    cache.take_slot(0)
+    view.held.clear()
+    cache.take_slot(1)
+    assert cache.evicted == 0
+    cache.take_slot(2)
+    assert cache.evicted is None
+
+
 def test_where_all_are_held_no_slot_can_be_had() -> None:
     """The cache says so and changes nothing."""
     cache, view = one_pool(2)
