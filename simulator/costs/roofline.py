@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 
-from hardware_profiles.link_presets import resolve_link
-
 from hardware_profiles.errors import InputError
+from hardware_profiles.link_presets import resolve_link
 from hardware_profiles.profile import Constant, HardwareProfile
 from simulator.costs.exact import NS_PER_S, ceil_ns, duration_ns, exact
 from simulator.costs.protocol import StepCosts
