@@ -10,7 +10,6 @@ from bench.yardstick import bare_timeouts_s
 from simulator.run import simulate
 from simulator.scenario import Scenario, build_scenario
 
-
 _TOKENS_PER_LOOK = 250
 _TIMEOUTS_PER_LOOK = 10_000
 
