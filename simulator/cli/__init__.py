@@ -11,6 +11,7 @@ app = App(
     name="moesim",
     help="Simulate offloaded mixture-of-experts serving: recorded routing in, timings out.",
     version="0.1.0",
+    help_format="plaintext",  # markdown takes 40 ms to import
     print_error=False,
     exit_on_error=False,
     suppress_keyboard_interrupt=False,

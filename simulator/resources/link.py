@@ -94,9 +94,12 @@ class Link:
             self._prefetches.append(transfer)
 
     def promote(self, key: int) -> None:
-        """Make the prefetch that is under way for `key` a demand: if it is queued, it joins the demands."""
-        transfer = self._prefetch_of_key[key]
-        if transfer.is_demanded:
+        """Make the prefetch that is under way for `key` a demand: if it is queued, it joins the demands.
+
+        Does nothing if the transfer is a demand already.
+        """
+        transfer = self._prefetch_of_key.get(key)
+        if transfer is None or transfer.is_demanded:
             return
         transfer.is_demanded = True
         if transfer is not self.serving:

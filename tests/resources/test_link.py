@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 import pytest
 import simpy
 
+from simulator.resources.clock import Clock
 from simulator.resources.link import Link, Transfer
 
 Service = tuple[int, str, int, int]
@@ -16,7 +17,7 @@ def services(
     decisions: Sequence[tuple[int, Decision]], *, chunk_ends_ns: Sequence[int] = (10,)
 ) -> tuple[list[Service], list[tuple[int, int]], Link]:
     """Take decisions at their times; return the services, the deliveries (time, key), and the link at the end."""
-    env = simpy.Environment()
+    env = Clock()
     log: list[Service] = []
     delivered: list[tuple[int, int]] = []
 
@@ -209,7 +210,7 @@ def test_busy_time_and_queue() -> None:
 def test_a_link_needs_a_duration(chunk_ends_ns: tuple[int, ...]) -> None:
     """No duration and a negative one are refused, with the value."""
     with pytest.raises(ValueError, match="chunk_ends_ns is"):
-        Link(simpy.Environment(), chunk_ends_ns=chunk_ends_ns, deliver=lambda _: None)
+        Link(Clock(), chunk_ends_ns=chunk_ends_ns, deliver=lambda _: None)
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
