@@ -60,7 +60,7 @@ def synth(
     skew
         Exponent of popularity by rank of a generic trace; 0 makes all experts alike. Default 0.5.
     stickiness
-        Correlation of scores at adjacent tokens of a generic trace, 0 to 0.9. Default 0.5.
+        Correlation of scores at adjacent tokens of a generic trace, 0 to 0.7. Default 0.5.
     sequence_tokens
         Tokens of each sequence of a generic trace. Default 512.
     tokens
@@ -132,6 +132,7 @@ def _fit(like: Path) -> Fitted:
         gate=metadata.gate,
         origin=f"fitted to the first {measured} tokens of {like.name} (source: {metadata.source}, "
         f"licence: {metadata.licence})",
+        banks=metadata.banks,
     )
 
 

@@ -34,6 +34,7 @@ def synthesise(fitted: Fitted, *, num_tokens: int, seed: int) -> Synthetic:
     metadata = TraceMetadata(
         model=fitted.model_name,
         num_experts=model.num_experts,
+        banks=fitted.banks,
         gate=fitted.gate,
         captured="not captured: drawn by moesim trace synth",
         source=fitted.origin,
