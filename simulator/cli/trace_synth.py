@@ -121,7 +121,10 @@ def _fit(like: Path) -> Fitted:
     trace = open_trace(like)
     sequences = front(trace, _FITTED_TOKENS)
     console = Console(stderr=True)
-    with console.status("fitting") if console.is_terminal else console:
+    if console.is_terminal:
+        with console.status("fitting") as status:
+            model = fit(sequences, trace.num_experts, report=lambda stage: status.update(f"fitting: {stage}"))
+    else:
         model = fit(sequences, trace.num_experts)
     measured = len(sequences.expert_ids)
     metadata = trace.metadata
