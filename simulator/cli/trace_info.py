@@ -50,7 +50,7 @@ def info(
 def _describe(trace: Trace) -> dict[str, Any]:
     metadata = trace.metadata
     lengths = np.diff(trace.sequence_start)
-    sample = front(trace, _MEASURED_TOKENS)
+    sample = front(trace, _MEASURED_TOKENS, ids_only=True)
     counts = popularity.use_counts(sample.expert_ids, trace.num_experts)
     overlap = locality.overlap_by_lag(sample.expert_ids, sample.sequence_start, (1,))[0].mean()
     return {

@@ -60,7 +60,7 @@ def synth(
     skew
         Exponent of popularity by rank of a generic trace; 0 makes all experts alike. Default 0.5.
     stickiness
-        Correlation of scores at adjacent tokens of a generic trace, 0 to 0.9. Default 0.5.
+        Correlation of scores at adjacent tokens of a generic trace, 0 to 0.7. Default 0.5.
     sequence_tokens
         Tokens of each sequence of a generic trace. Default 512.
     tokens
@@ -121,7 +121,10 @@ def _fit(like: Path) -> Fitted:
     trace = open_trace(like)
     sequences = front(trace, _FITTED_TOKENS)
     console = Console(stderr=True)
-    with console.status("fitting") if console.is_terminal else console:
+    if console.is_terminal:
+        with console.status("fitting") as status:
+            model = fit(sequences, trace.num_experts, report=lambda stage: status.update(f"fitting: {stage}"))
+    else:
         model = fit(sequences, trace.num_experts)
     measured = len(sequences.expert_ids)
     metadata = trace.metadata
@@ -132,6 +135,7 @@ def _fit(like: Path) -> Fitted:
         gate=metadata.gate,
         origin=f"fitted to the first {measured} tokens of {like.name} (source: {metadata.source}, "
         f"licence: {metadata.licence})",
+        banks=metadata.banks,
     )
 
 

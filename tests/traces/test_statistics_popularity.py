@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from tests.traces.random_traces import RandomTrace, skewed_ids, traces, uniform_ids
 from traces.statistics.affinity import conditional, mutual_information_bits, transition_counts
 from traces.statistics.coactivation import best_partner_lift, coactivation_counts, lift
+from traces.statistics.coactivation import mutual_information_bits as together_bits
 from traces.statistics.drift import (
     between_halves,
     between_sequences,
@@ -148,3 +149,16 @@ def test_a_change_in_the_middle_is_drift_and_chance_is_not() -> None:
     assert between_halves(steady, 8)[0] < 0.06
     assert between_halves(changed, 8)[0] > 0.4
     assert between_shuffled_halves(changed, 8)[0] < 0.06
+
+
+def test_members_that_always_meet_tell_all_of_each_other() -> None:
+    """Of eight experts in four fixed pairs, one member leaves no doubt about the other: log2 8 bits."""
+    pairs = np.array([[0, 1], [2, 3], [4, 5], [6, 7]] * 50, np.uint8)[:, None, :]
+    assert together_bits(coactivation_counts(pairs, 8)).tolist() == [pytest.approx(3.0)]
+
+
+def test_members_drawn_alike_tell_only_that_they_differ() -> None:
+    """For uniform pairs the joint is even off the diagonal: log2 (E / (E - 1)) bits."""
+    ids = uniform_ids(20_000, 1, 2, 8, seed=9)
+    assert together_bits(coactivation_counts(ids, 8))[0] == pytest.approx(math.log2(8 / 7), abs=0.005)
+    assert together_bits(coactivation_counts(ids[..., :1], 8)).tolist() == [0]

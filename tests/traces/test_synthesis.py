@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.cli.trace_synth import synth
+from tests.traces import measure_synthesis
 from tests.traces.random_traces import as_ids, make_trace, uniform_ids
 from traces.errors import TraceError
 from traces.format import Sequences, TraceMetadata, check_expert_ids, open_trace, write_trace
 from traces.statistics.affinity import mutual_information_bits, transition_counts
+from traces.statistics.coactivation import coactivation_counts
+from traces.statistics.coactivation import mutual_information_bits as together_bits
 from traces.statistics.locality import overlap_by_lag
 from traces.statistics.popularity import use_counts
 from traces.synthesis.distances import distances, judged_capacities, missed, profile
@@ -85,7 +88,9 @@ def test_another_seed_gives_another_trace() -> None:
 def test_base_scores_show_the_popularity_that_is_asked_for() -> None:
     wanted = use_counts(make_trace([4_000], 2, 3, 12, seed=2).ids, 12) / 4_000
     model = small_model(2)
-    block = replace(model.blocks[0], base_LE=fit_base(wanted, 3, 4_000), lengths_Q=(4_000, 4_000))
+    block = replace(
+        model.blocks[0], base_LE=fit_base(wanted, 3, 4_000, np.tile(np.arange(12), (2, 1))), lengths_Q=(4_000, 4_000)
+    )
     model = replace(
         model,
         num_experts=12,
@@ -121,6 +126,24 @@ def test_affinity_ties_adjacent_layers_and_leaves_each_layer_as_it_was() -> None
     assert overlaps[1] == pytest.approx(overlaps[0], rel=0.05)
 
 
+def test_companionship_ties_members_of_a_set_and_base_scores_keep_the_popularity() -> None:
+    wanted = use_counts(make_trace([4_000], 2, 2, 16, seed=2).ids, 16) / 4_000
+    model = small_model(2)
+    bits = []
+    for companionship in (0.0, 0.8):
+        base = fit_base(wanted, 2, 4_000, model.chain_LE, companionship)
+        block = replace(model.blocks[0], base_LE=base)
+        drawn = draw_sequences(
+            replace(model, blocks=(block,), companionship=companionship, amplitudes=(0, 0, 0, 0, 0)),
+            num_tokens=20_000,
+            seed=14,
+        )
+        found = use_counts(drawn.expert_ids, 16) / 20_000
+        np.testing.assert_allclose(found, wanted, atol=0.015)
+        bits.append(float(together_bits(coactivation_counts(drawn.expert_ids, 16)).mean()))
+    assert bits[0] + 0.2 < bits[1]
+
+
 def test_blocks_are_cut_where_templates_change_and_copied_into_what_is_drawn() -> None:
     ids = uniform_ids(40 * 30, 3, 2, 32, seed=6)
     for sequence in range(40):
@@ -140,11 +163,11 @@ def test_blocks_are_cut_where_templates_change_and_copied_into_what_is_drawn() -
 
 def test_a_fit_recovers_what_a_model_of_its_own_kind_draws() -> None:
     """The distances of a fresh seed from a trace that the generator itself made stay within the bars."""
-    model = replace(small_model(stickiness=0.5), affinity=0.8)
-    target = draw_sequences(model, num_tokens=8_000, seed=8)
+    model = replace(small_model(3, stickiness=0.5), affinity=0.8, companionship=0.5)
+    target = draw_sequences(model, num_tokens=5_000, seed=8)
     fitted = fit(target, 16)
     wanted = profile(target, 16)
-    drawn = draw_sequences(fitted, num_tokens=8_000, seed=9)
+    drawn = draw_sequences(fitted, num_tokens=5_000, seed=9)
     assert missed(profile(drawn, 16), wanted) == []
     assert abs(profile(drawn, 16).affinity_bits - wanted.affinity_bits) < 0.05
     assert drawn.gate_weights is not None
@@ -210,13 +233,13 @@ def test_the_command_writes_a_trace_that_records_its_parameters_and_distances(
 ) -> None:
     target = draw_sequences(small_model(2), num_tokens=1_500, seed=13)
     recorded = tmp_path / "recorded.safetensors"
-    write_trace(recorded, target, TraceMetadata(model="small", num_experts=16, source="a test", licence="none"))
+    write_trace(recorded, target, TraceMetadata(model="small", num_experts=16, banks=(0, 0)))
     out = tmp_path / "synthetic.safetensors"
     synth(out=out, like=recorded, tokens=1_000, seed=3, json_output=True)
     told = json.loads(capsys.readouterr().out)
     trace = open_trace(out)
     assert trace.num_tokens == 1_000
-    assert trace.metadata.model == "small"
+    assert (trace.metadata.model, trace.banks) == ("small", (0, 0))
     extra = trace.metadata.extra
     assert json.loads(extra["synthesis_distances"]) == told["distances"]
     assert json.loads(extra["synthesis_missed_bars"]) == told["missed_bars"]
@@ -248,6 +271,15 @@ def test_the_command_refuses_what_it_cannot_honour(tmp_path: Path) -> None:
     out.write_text("here")
     with pytest.raises(TraceError, match="exists already"):
         synth(out=out, preset="gpt-oss-20b")
+
+
+def test_the_page_shows_what_was_measured_and_a_preset_still_measures_the_same() -> None:
+    measured = json.loads(measure_synthesis.MEASURED.read_text(encoding="utf-8"))
+    assert measure_synthesis.table(measured) in measure_synthesis.PAGE.read_text(encoding="utf-8")
+    preset = measured["presets"]["deepseek-v2-lite"]
+    made = synthesise(load_preset("deepseek-v2-lite"), num_tokens=preset["tokens"], seed=measured["seeds"][0])
+    assert made.distances == pytest.approx(preset["distances"][0], abs=0.01)
+    assert not any(lines for one in measured["presets"].values() for lines in one["missed_bars"])
 
 
 @pytest.mark.slow

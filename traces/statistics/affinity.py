@@ -4,10 +4,10 @@ Draw one member of a token's set at layer l and one of its set at layer l + 1, e
 distribution gives P(next | this), and its mutual information is 0 if the layers route independently of each other.
 
 Source: Yao et al., "Exploiting Inter-Layer Expert Affinity for Accelerating Mixture-of-Experts Model Inference" (2024),
-section 3, for the conditional probability; mutual information: Shannon (1948).
+for the conditional probability; mutual information: Shannon (1948).
 
 Limits: adjacent rounds only. The mutual information of a finite sample is biased upwards, by about
-(E - 1)**2 / (2 ln 2 * T * K) bits for independent layers.
+(E - 1)**2 / (2 ln 2 * T * K**2) bits for independent layers and K well below E.
 """
 
 import numpy as np

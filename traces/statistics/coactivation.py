@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.format import Ids
+from traces.statistics.affinity import mutual_information_bits as of_pairs
 from traces.statistics.affinity import pair_counts
 
 MIN_EXPECTED = 20.0
@@ -44,3 +45,13 @@ def best_partner_lift(counts_LEE: NDArray[np.int64]) -> NDArray[np.float64]:
     judged = best_LE >= 0
     with np.errstate(invalid="ignore"):
         return np.asarray((best_LE * judged).sum(axis=1) / judged.sum(axis=1))
+
+
+def mutual_information_bits(counts_LEE: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mutual information of two different members of a set in bits, [L]; 0 for top-1 routing.
+
+    As the members differ, it is above 0 even for sets drawn by popularity.
+    """
+    num_experts = counts_LEE.shape[1]
+    pairs_LEE = counts_LEE * ~np.eye(num_experts, dtype=bool)
+    return of_pairs(pairs_LEE) if pairs_LEE.any() else np.zeros(len(counts_LEE))

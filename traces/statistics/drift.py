@@ -4,7 +4,7 @@ The Jensen-Shannon distance, the root of the divergence in bits, is 0 for equal 
 
 Source: Lin, "Divergence measures based on the Shannon entropy" (IEEE Transactions on Information Theory, 1991); Endres
 and Schindelin, "A new metric for probability distributions" (2003), for its root being a distance. That popularity
-depends on the request is Xue et al., "MoE-Infinity" (2024), section 3.
+depends on the request is Xue et al., "MoE-Infinity" (2024).
 
 Limits: a part with few tokens differs from another by chance; `between_shuffled_halves` is what chance alone brings.
 """

@@ -1,7 +1,7 @@
 """How much of the gate's weight the first experts of a set carry: what dropping or degrading the last would cost.
 
-Source: Zhong et al., "AdapMoE: Adaptive Sensitivity-based Expert Gating and Management" (2024), section 3, and Tang et
-al., "HOBBIT: A Mixed Precision Expert Offloading System" (2024), section 3, who treat experts by their gate weight.
+Source: Zhong et al., "AdapMoE: Adaptive Sensitivity-based Expert Gating and Management" (2024), and Tang et al.,
+"HOBBIT: A Mixed Precision Expert Offloading System" (2024), who treat experts by their gate weight.
 
 Limits: weights within the chosen set; what the experts left out would have had is not in a trace.
 """

@@ -33,7 +33,7 @@ def stack_distances(events_NK: Ids, num_experts: int) -> NDArray[np.int32]:
         columns = np.arange(len(part_nK))
         for rank in range(part_nK.shape[1]):
             own_n = before_En[part_nK[:, rank], columns]
-            deeper_n = (before_En > own_n).sum(axis=0, dtype=np.int32)
+            deeper_n = (before_En > own_n).sum(axis=0, dtype=np.uint16)  # at most 2**16 - 1 others
             distance_NK[first : first + len(part_nK), rank] = np.where(own_n < 0, num_experts, deeper_n)
     return distance_NK
 

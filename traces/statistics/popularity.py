@@ -1,8 +1,8 @@
 """How unevenly a layer uses its experts.
 
 Source: the load of an expert, as the share of tokens that choose it, is that of Fedus, Zoph and Shazeer, "Switch
-Transformers" (2022), section 2.2; the skew that offloading lives on is measured in Kamahori et al., "Fiddler" (2024),
-section 3, as expert popularity. Gini coefficient: Gini (1912); entropy: Shannon (1948).
+Transformers" (2022), section 2.2; the skew that offloading lives on is what Kamahori et al., "Fiddler" (2024), call
+expert popularity. Gini coefficient: Gini (1912); entropy: Shannon (1948).
 
 Limits: one number per expert for the whole trace; how it moves is the business of `drift`.
 """

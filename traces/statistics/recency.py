@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from traces.format import Ids
 
-_CHUNK_EVENTS = 4096  # [E, events] int64 stays in the cache of one core for the usual E
+_CHUNK_EVENTS = 4096  # [E, events] of stamps stays in the cache of one core for the usual E
 
 
 def bank_events(ids_TLK: Ids, banks: tuple[int, ...] | None = None) -> list[Ids]:
@@ -29,17 +29,18 @@ def bank_events(ids_TLK: Ids, banks: tuple[int, ...] | None = None) -> list[Ids]
     return streams
 
 
-def stamps(events_NK: Ids, num_experts: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield (first event, stamps int64 [E, n+1]) for slices of n events.
+def stamps(events_NK: Ids, num_experts: int) -> Iterator[tuple[int, NDArray[np.signedinteger]]]:
+    """Yield (first event, stamps [E, n+1]) for slices of n events.
 
     Column i holds the stamps before event first + i, column i + 1 those after it.
     """
     num_events, top_k = events_NK.shape
-    latest_E = np.full(num_experts, -1, np.int64)
+    dtype = np.dtype(np.int32 if num_events * top_k < 1 << 31 else np.int64)  # half the memory traffic, if it will do
+    latest_E = np.full(num_experts, -1, dtype)
     for first in range(0, num_events, _CHUNK_EVENTS):
         part_nK = events_NK[first : first + _CHUNK_EVENTS]
         count = len(part_nK)
-        stamp_En = np.full((num_experts, count + 1), -1, np.int64)
+        stamp_En = np.full((num_experts, count + 1), -1, dtype)
         stamp_En[:, 0] = latest_E
         columns = np.arange(1, count + 1)
         for rank in range(top_k):

@@ -38,9 +38,11 @@ def window_unions(
         for first, stamp_En in stamps(ids_TLK[:, layer], num_experts):
             after_En = stamp_En[:, 1:]
             tokens = np.arange(first, first + after_En.shape[1])
+            never = np.iinfo(after_En.dtype).max
             for row, window in enumerate(windows):
                 inside = whole[row][first : first + len(tokens)]
-                totals[row] += int(np.count_nonzero((after_En >= (tokens - window + 1) * top_k) & inside))
+                oldest = np.where(inside, (tokens - window + 1) * top_k, never).astype(after_En.dtype)
+                totals[row] += int(np.count_nonzero(after_En >= oldest))
         for row, total in enumerate(totals):
             if count := int(whole[row].sum()):
                 union[row, layer] = total / count

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from traces.format import Sequences
+from traces.statistics import coactivation
 from traces.statistics.affinity import mutual_information_bits, transition_counts
 from traces.statistics.locality import overlap_by_lag
 from traces.statistics.miss_ratio import lru_hit_rates
@@ -26,7 +27,8 @@ class Profile:
     """Means over layers of a trace's statistics; None where the trace has no sample.
 
     `hit_rate_E` of LRU per layer, entry c for c + 1 experts; experts shared by tokens `LAGS` apart; experts in the
-    union of `WINDOWS` successive tokens and of `BATCHES` sequences; `affinity_bits` between adjacent layers.
+    union of `WINDOWS` successive tokens and of `BATCHES` sequences; `affinity_bits` between adjacent layers,
+    `coactivation_bits` between members of one set.
     """
 
     num_experts: int
@@ -36,12 +38,14 @@ class Profile:
     window_union: tuple[float | None, ...]
     batch_union: tuple[float | None, ...]
     affinity_bits: float
+    coactivation_bits: float
 
 
 def profile(sequences: Sequences, num_experts: int) -> Profile:
     """Measure a trace."""
     ids, start = sequences.expert_ids, sequences.sequence_start
     affinity = mutual_information_bits(transition_counts(ids, num_experts))
+    together = coactivation.coactivation_counts(ids, num_experts)
     return Profile(
         num_experts=num_experts,
         top_k=ids.shape[2],
@@ -50,6 +54,7 @@ def profile(sequences: Sequences, num_experts: int) -> Profile:
         window_union=_means(window_unions(ids, start, num_experts, WINDOWS)),
         batch_union=_means(batch_unions(ids, start, num_experts, BATCHES)),
         affinity_bits=float(affinity.mean()) if len(affinity) else 0.0,
+        coactivation_bits=float(coactivation.mutual_information_bits(together).mean()),
     )
 
 
@@ -78,6 +83,7 @@ def distances(found: Profile, wanted: Profile) -> dict[str, float | int | None]:
     for batch, one, other in zip(BATCHES, found.batch_union, wanted.batch_union, strict=True):
         named[f"union_of_{batch}_sequences_percent"] = _percent(one, other)
     named["affinity_bits"] = found.affinity_bits - wanted.affinity_bits
+    named["coactivation_bits"] = found.coactivation_bits - wanted.coactivation_bits
     return named
 
 

@@ -1,14 +1,17 @@
 """Fit a `RoutingModel` to a trace.
 
-Four fits, one after the other, because the model keeps them apart (see `traces.synthesis.model`):
+Five fits, one after the other, because the model keeps them apart (see `traces.synthesis.model`):
 1. blocks: cut the trace where successive sequences stop sharing their leading tokens; what they share is the template;
-2. popularity: correct the base scores until independent draws show the popularity of each block outside its template;
-3. recency: the amplitudes by damped least squares (Levenberg, 1944; Marquardt, 1963) with numerical slopes on hit
-   rates, overlaps and unions, and between its steps the strength of each layer by its overlaps;
-4. affinity: pair the experts of adjacent layers that meet most above chance, then bisect for the coefficient.
+2. companions: group the experts of the first layer that meet most above chance, let each next layer follow by its
+   transitions, and bisect for the share of variance with which independent draws choose together as the trace does;
+3. popularity: correct the base scores until independent draws show the popularity of each block outside its template;
+4. recency: the amplitudes by damped least squares (Levenberg, 1944; Marquardt, 1963) with numerical slopes on hit
+   rates, overlaps and unions, and between its first steps the strength of each layer by its overlaps;
+5. affinity: bisect for the coefficient with which adjacent layers share the mutual information of the trace.
 All draws within a fit use one seed, so that differences between parameters are not drowned by chance.
 
-Limits: recency is fitted on at most `_FIT_TOKENS` tokens from the front of the blocks and on `_FIT_LAYERS` layers.
+Limits: recency is fitted on about `_FIT_TOKENS` tokens in whole sequences, evenly spread. Companions are groups of K,
+disjoint; real ones overlap. The topics' own contribution to choosing together is counted twice.
 """
 
 from collections.abc import Callable
@@ -19,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.format import Ids, Sequences
+from traces.statistics import coactivation
 from traces.statistics.affinity import mutual_information_bits, transition_counts
 from traces.statistics.locality import overlap_by_lag
 from traces.statistics.miss_ratio import lru_hit_rates
+from traces.statistics.popularity import use_counts
 from traces.statistics.templates import shared_tokens
 from traces.statistics.windows import window_unions
 from traces.synthesis.distances import LAGS, WINDOWS, judged_capacities
@@ -36,6 +41,8 @@ _STRENGTH_STEPS = 2  # the first steps correct the layers' strengths too
 _GUIDE_WEIGHT = 0.1  # of overlaps beyond the next token, for which there is no bar
 _MIN_BLOCK_SEQUENCES = 8
 _QUANTILES = 33
+_DRAWS = (4_000,) * 6 + (16_000,) * 4
+_FEW_DRAWS = (4_000,) * 4
 _STRENGTH_LAGS = (1, 8, 32)
 _SEED = 0
 
@@ -47,10 +54,12 @@ def fit(sequences: Sequences, num_experts: int, *, report: Callable[[str], None]
     """
     ids_TLK, start_S = sequences.expert_ids, sequences.sequence_start
     num_tokens, num_layers, top_k = ids_TLK.shape
-    report("blocks and popularity")
+    report("blocks, companions and popularity")
     block_S, templates = find_blocks(ids_TLK, start_S)
+    chain_LE = _fit_chains(ids_TLK, num_experts)
+    companionship = _fit_companionship(ids_TLK, chain_LE, num_experts)
     blocks = [
-        _fit_block(sequences, num_experts, np.nonzero(block_S == index)[0], *templates[index])
+        _fit_block(sequences, chain_LE, companionship, np.nonzero(block_S == index)[0], *templates[index])
         for index in range(len(templates))
     ]
     gate_means_K, gate_spread = _fit_gate(sequences)
@@ -62,7 +71,8 @@ def fit(sequences: Sequences, num_experts: int, *, report: Callable[[str], None]
         strength_L=np.ones(num_layers),
         amplitudes=(0.3, 0.6, 0.3, 0.3, 0.5),
         affinity=0.0,
-        chain_LE=np.tile(np.arange(num_experts), (num_layers, 1)),
+        companionship=companionship,
+        chain_LE=chain_LE,
         gate_rank_means_K=gate_means_K,
         gate_spread=gate_spread,
     )
@@ -103,7 +113,15 @@ def find_blocks(ids_TLK: Ids, start_S: NDArray[np.int64]) -> tuple[NDArray[np.in
     ]
 
 
-def _fit_block(sequences: Sequences, num_experts: int, members: NDArray[np.int64], prefix: int, suffix: int) -> Block:
+def _fit_block(
+    sequences: Sequences,
+    chain_LE: NDArray[np.int64],
+    companionship: float,
+    members: NDArray[np.int64],
+    prefix: int,
+    suffix: int,
+) -> Block:
+    num_experts = chain_LE.shape[1]
     start_S = sequences.sequence_start
     lengths = np.diff(start_S)[members]
     free = np.concatenate(
@@ -118,7 +136,7 @@ def _fit_block(sequences: Sequences, num_experts: int, members: NDArray[np.int64
     quantiles = np.linspace(0, 1, _QUANTILES)
     prompt_frac = sequences.prompt_tokens[members] / lengths
     return Block(
-        base_LE=fit_base(popularity_LE, ids_nLK.shape[2], len(free)),
+        base_LE=fit_base(popularity_LE, ids_nLK.shape[2], len(free), chain_LE, companionship),
         token_frac=float(lengths.sum() / start_S[-1]),
         prefix_tokens=prefix,
         suffix_tokens=suffix,
@@ -127,10 +145,19 @@ def _fit_block(sequences: Sequences, num_experts: int, members: NDArray[np.int64
     )
 
 
-def fit_base(popularity_LE: NDArray[np.float64], top_k: int, num_tokens: int) -> NDArray[np.float64]:
+def fit_base(
+    popularity_LE: NDArray[np.float64],
+    top_k: int,
+    num_tokens: int,
+    chain_LE: NDArray[np.int64],
+    companionship: float = 0.0,
+    *,
+    draws: tuple[int, ...] = _DRAWS,
+) -> NDArray[np.float64]:
     """Return base scores [L, E] whose noisy top-k shows the popularity, the share of tokens that use each expert.
 
-    Popularities are kept at least half a use in `num_tokens` away from 0 and 1.
+    Popularities are kept at least half a use in `num_tokens` away from 0 and 1; each of `draws` corrects the scores
+    by as many draws.
     """
     num_layers, num_experts = popularity_LE.shape
     if top_k == num_experts:
@@ -140,18 +167,108 @@ def fit_base(popularity_LE: NDArray[np.float64], top_k: int, num_tokens: int) ->
     wanted_LE = probit(popularity_LE.clip(margin, 1 - margin))
     base_LE = wanted_LE.copy()
     rng = np.random.default_rng(_SEED)
-    for draws in (*[4_000] * 6, *[16_000] * 4):
+    for count in draws:
         found_LE = np.empty_like(base_LE)
         for layer in range(num_layers):
-            score = rng.standard_normal((draws, num_experts), dtype=np.float32) + base_LE[layer].astype(np.float32)
-            top = np.argpartition(score, num_experts - top_k, axis=1)[:, num_experts - top_k :]
-            found_LE[layer] = np.bincount(top.ravel(), minlength=num_experts) / draws
-        low = max(margin, 0.5 / draws)
+            top = _independent(base_LE[layer], chain_LE[layer], companionship, top_k, count, rng)
+            found_LE[layer] = np.bincount(top.ravel(), minlength=num_experts) / count
+        low = max(margin, 0.5 / count)
         # An expert rarer than the draws can show is wanted, and found, at their resolution.
         step = probit(found_LE.clip(low, 1 - low)) - np.maximum(wanted_LE, probit(np.array(low)))
         base_LE -= 0.9 * step
         base_LE -= base_LE.mean(axis=1, keepdims=True)
     return np.asarray(base_LE)
+
+
+def _independent(
+    base_E: NDArray[np.float64],
+    chain_E: NDArray[np.int64],
+    companionship: float,
+    top_k: int,
+    draws: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Return the sets of independent tokens at one layer, [draws, K], in no order."""
+    num_experts = len(base_E)
+    score = rng.standard_normal((draws, num_experts), dtype=np.float32)
+    if companionship:
+        common = rng.standard_normal((draws, -(-num_experts // top_k)), dtype=np.float32)
+        score *= np.float32((1 - companionship) ** 0.5)
+        score += np.float32(companionship**0.5) * common[:, chain_E // top_k]
+    score += base_E.astype(np.float32)
+    return np.argpartition(score, num_experts - top_k, axis=1)[:, num_experts - top_k :]
+
+
+def _fit_companionship(ids_TLK: Ids, chain_LE: NDArray[np.int64], num_experts: int) -> float:
+    """Return the share of variance in groups that makes independent draws choose together as much as the trace does."""
+    num_tokens, num_layers, top_k = ids_TLK.shape
+    if top_k == 1 or num_experts <= top_k:
+        return 0.0
+    layers = np.unique(np.linspace(0, num_layers - 1, min(4, num_layers)).round().astype(int))
+    few_TLK = ids_TLK[:: -(-num_tokens // _FIT_TOKENS), layers]
+    num_tokens = len(few_TLK)
+    popularity_LE = use_counts(few_TLK, num_experts) / num_tokens
+    wanted = _together(few_TLK, num_experts)
+    low, high = 0.0, 0.95
+    for _ in range(6):
+        share = (low + high) / 2
+        base_LE = fit_base(popularity_LE, top_k, num_tokens, chain_LE[layers], share, draws=_FEW_DRAWS)
+        rng = np.random.default_rng(_SEED)
+        drawn = [
+            _independent(base_E, chain_E, share, top_k, num_tokens, rng)
+            for base_E, chain_E in zip(base_LE, chain_LE[layers], strict=True)
+        ]
+        if _together(_as_ids(np.stack(drawn, axis=1), num_experts), num_experts) < wanted:
+            low = share
+        else:
+            high = share
+    return low
+
+
+def _as_ids(values: NDArray[np.int64], num_experts: int) -> Ids:
+    return values.astype(np.uint8) if num_experts <= 256 else values.astype(np.uint16)
+
+
+def _together(ids_TLK: Ids, num_experts: int) -> float:
+    return float(coactivation.mutual_information_bits(coactivation.coactivation_counts(ids_TLK, num_experts)).mean())
+
+
+def _fit_chains(ids_TLK: Ids, num_experts: int) -> NDArray[np.int64]:
+    """Return chains [L, E]: groups of experts that meet most above chance, then partners within the groups."""
+    num_layers, top_k = ids_TLK.shape[1:]
+    group_C = np.arange(num_experts) // top_k
+    chain_LE = np.empty((num_layers, num_experts), np.int64)
+    together = _above_chance(coactivation.coactivation_counts(ids_TLK[:, :1], num_experts)[0], diagonal=False)
+    chain_LE[0] = _cluster(together, top_k)
+    for layer, counts in enumerate(transition_counts(ids_TLK, num_experts), start=1):
+        above_EE = _above_chance(counts, diagonal=True)
+        expert_C = np.argsort(chain_LE[layer - 1])
+        by_group_GE = np.add.reduceat(above_EE[expert_C], np.arange(0, num_experts, top_k), axis=0)
+        group_E = group_C[_pair(np.repeat(by_group_GE, top_k, axis=0)[:num_experts])]
+        for group in range(group_C[-1] + 1):
+            chains = np.nonzero(group_C == group)[0]
+            members = np.nonzero(group_E == group)[0]
+            chain_LE[layer, members] = chains[_pair(above_EE[np.ix_(expert_C[chains], members)])]
+    return chain_LE
+
+
+def _above_chance(counts_EE: NDArray[np.int64], *, diagonal: bool) -> NDArray[np.float64]:
+    counts = counts_EE if diagonal else counts_EE * ~np.eye(len(counts_EE), dtype=bool)
+    joint = counts / max(1, counts.sum())
+    return np.asarray(joint - joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True))
+
+
+def _cluster(together_EE: NDArray[np.float64], group_experts: int) -> NDArray[np.int64]:
+    """Return each expert's chain: groups are filled one by one with whoever meets the members most."""
+    chain_E = np.full(len(together_EE), -1, np.int64)
+    attraction_E = together_EE.max(axis=1)
+    for chain in range(len(together_EE)):
+        if chain % group_experts == 0:
+            attraction_E = together_EE.max(axis=1).copy()
+        best = int(np.argmax(np.where(chain_E < 0, attraction_E, -np.inf)))
+        chain_E[best] = chain
+        attraction_E = together_EE[best] + (0 if chain % group_experts == 0 else attraction_E)
+    return chain_E
 
 
 def _fit_recency(
@@ -282,15 +399,6 @@ def _excess(ids_TLK: Ids, start_S: NDArray[np.int64]) -> NDArray[np.float64]:
 def _fit_affinity(
     model: RoutingModel, ids_TLK: Ids, start_S: NDArray[np.int64], block_S: NDArray[np.int64]
 ) -> RoutingModel:
-    counts_LEE = transition_counts(ids_TLK, model.num_experts)
-    chain_LE = np.empty_like(model.chain_LE)
-    chain_LE[0] = np.arange(model.num_experts)
-    for layer, counts in enumerate(counts_LEE, start=1):
-        joint = counts / counts.sum()
-        above = joint - joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-        chain_LE[layer] = chain_LE[layer - 1][_pair(above)]
-    model = replace(model, chain_LE=chain_LE)
-
     kept = _evenly(len(block_S), start_S, _FIT_TOKENS // 3)
     ids_TLK, start_S, block_S = _select(ids_TLK, start_S, block_S, kept)
     layers = np.arange(min(_FIT_LAYERS, model.num_layers))
@@ -298,7 +406,7 @@ def _fit_affinity(
     few = _of_layers(model, layers + middle)
     wanted = mutual_information_bits(transition_counts(ids_TLK[:, layers + middle], model.num_experts)).mean()
     low, high = 0.0, 0.98
-    for _ in range(7):
+    for _ in range(8):
         affinity = (low + high) / 2
         drawn = draw_ids(replace(few, affinity=affinity), start_S, block_S, np.random.default_rng(_SEED))
         if mutual_information_bits(transition_counts(drawn, model.num_experts)).mean() < wanted:

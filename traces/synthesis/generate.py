@@ -117,12 +117,12 @@ def _scores(
     state_JLC = np.zeros((num_parts, *shape_LC), np.float32)
     offset_LC = base_BLC[0]
     for first in range(0, num_tokens, _CHUNK_TOKENS):
-        noise_nLC = _layered(rng, (min(_CHUNK_TOKENS, num_tokens - first), *shape_LC), model.affinity)
+        noise_nLC = draw_noise(model, min(_CHUNK_TOKENS, num_tokens - first), rng)
         score_nLC = noise_nLC * white_L1
         for at, score_LC in enumerate(score_nLC):
             if sequence < len(starts) and first + at == starts[sequence]:
                 offset_LC = base_BLC[block_S[sequence]] + scale_L1 * next(offsets)
-                fresh_JLC = _layered(rng, (num_parts, *shape_LC), model.affinity)
+                fresh_JLC = draw_noise(model, num_parts, rng)
                 state_JLC[:] = 0
                 for part in range(num_parts):
                     for source in range(part + 1):
@@ -149,14 +149,14 @@ def _offsets(
     decay = float(np.exp(-1 / ERA_SEQUENCES))
     keep, renew = np.float32(decay), np.float32((1 - decay**2) ** 0.5)
     sd = float(np.hypot(era_amplitude, topic_amplitude))
-    era_LC = _layered(rng, (1, *shape_LC), model.affinity)[0]
+    era_LC = draw_noise(model, 1, rng)[0]
     lengths_S = np.diff(start_S)
     edges = [0, *(np.nonzero(np.diff(block_S))[0] + 1).tolist(), len(block_S)]
     for left, right in pairwise(edges):
         for group in np.array_split(np.arange(left, right), -(-(right - left) // _GROUP_SEQUENCES)):
             offset_GLC = np.empty((len(group), *shape_LC), np.float32)
             for at in range(len(group)):
-                fresh_LC, topic_LC = _layered(rng, (2, *shape_LC), model.affinity)
+                fresh_LC, topic_LC = draw_noise(model, 2, rng)
                 era_LC = keep * era_LC + renew * fresh_LC
                 offset_GLC[at] = era_amplitude * era_LC + topic_amplitude * topic_LC
             if len(group) >= _CENTRED_SEQUENCES and sd:
@@ -174,6 +174,18 @@ def _lower_root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
             rest = covariance[row, column] - (root[row, :column] * root[column, :column]).sum()
             root[row, column] = rest**0.5 if row == column else rest / root[column, column]
     return root
+
+
+def draw_noise(model: RoutingModel, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return standard Gaussian noise [count, L, chains], correlated along the layers and within groups of chains."""
+    num_layers, num_chains = model.chain_LE.shape
+    noise = _layered(rng, (count, num_layers, num_chains), model.affinity)
+    if model.companionship:
+        groups = -(-num_chains // model.top_k)
+        common = _layered(rng, (count, num_layers, groups), model.affinity) * np.float32(model.companionship**0.5)
+        noise *= np.float32((1 - model.companionship) ** 0.5)
+        noise += np.repeat(common, model.top_k, axis=2)[..., :num_chains]
+    return noise
 
 
 def _layered(rng: np.random.Generator, shape: tuple[int, ...], affinity: float) -> NDArray[np.float32]:

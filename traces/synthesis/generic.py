@@ -36,7 +36,8 @@ def generic_model(
     ):
         if not low <= value <= high:
             raise TraceError(name, f"is {value}; it should be {low} to {high}")
-    base_E = fit_base(_zipf(num_experts, top_k, skew)[None], top_k, 1_000_000)[0]
+    names = np.arange(num_experts)
+    base_E = fit_base(_zipf(num_experts, top_k, skew)[None], top_k, 1_000_000, names[None])[0]
     rng = np.random.default_rng(_SEED)
     base_LE = np.stack([base_E[rng.permutation(num_experts)] for _ in range(num_layers)])
     amplitude = _amplitude(stickiness)
@@ -56,7 +57,8 @@ def generic_model(
         strength_L=np.ones(num_layers),
         amplitudes=(0.0, amplitude, amplitude, amplitude, amplitude),
         affinity=0.0,
-        chain_LE=np.tile(np.arange(num_experts), (num_layers, 1)),
+        companionship=0.0,
+        chain_LE=np.tile(names, (num_layers, 1)),
         gate_rank_means_K=tuple((np.arange(top_k, 0, -1) / (top_k * (top_k + 1) / 2)).tolist()),
         gate_spread=0.2,
     )

@@ -9,9 +9,10 @@ Each expert of each layer has a latent score at each token, and the top-k scores
 `white` for one token, `fast`, `medium` and `slow` for some tokens (first-order autoregressions that share the white
 part's innovations), `topic` for one sequence, `era` for some sequences. Along the layers the noise is a first-order
 autoregression too, with coefficient `affinity`, over chains that hold one expert of each layer: that ties an expert to
-one of the next layer, and leaves each layer by itself as it was. As the noise of a layer is scaled to variance 1,
-popularity depends on `base` alone, recency on the amplitudes alone, affinity on `affinity` alone, and each is fitted by
-itself.
+one of the next layer, and leaves each layer by itself as it was. A share `companionship` of the noise's variance is
+common to a group of top-k chains, whose experts are thus chosen together. As the noise of a layer is scaled to variance
+1, popularity depends on `base` and `companionship` alone, recency then on the amplitudes, affinity on `affinity`, and
+each is fitted by itself.
 
 A *block* is a run of sequences of one kind, with popularity, lengths and a template of its own: leading and trailing
 tokens that all of its sequences route alike. A trace without templates is one block.
@@ -49,9 +50,9 @@ class RoutingModel:
     """A generator's parameters. Legend: L layers, K top-k, E experts.
 
     `fitted_tokens` is how long the blocks take, one after the other, before they start anew. `strength_L` has the
-    geometric mean 1; `amplitudes` one entry per name in `PARTS`, in units of the white part; `chain_LE` names the chain
-    of each expert, a permutation per layer. `gate_rank_means_K` descend; `gate_spread` is the standard deviation of the
-    logarithm of a weight around its rank's mean.
+    geometric mean 1; `amplitudes` one entry per name in `PARTS`, in units of the white part. `chain_LE` names the chain
+    of each expert, a permutation per layer; chains g * K to g * K + K - 1 form group g. `gate_rank_means_K` descend;
+    `gate_spread` is the standard deviation of the logarithm of a weight around its rank's mean.
     """
 
     num_experts: int
@@ -61,6 +62,7 @@ class RoutingModel:
     strength_L: NDArray[np.float64]
     amplitudes: tuple[float, ...]
     affinity: float
+    companionship: float
     chain_LE: NDArray[np.int64]
     gate_rank_means_K: tuple[float, ...]
     gate_spread: float

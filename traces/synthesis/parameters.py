@@ -17,13 +17,17 @@ _DIGITS = 3  # of base scores, in standard deviations of the noise
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """A model with what it was fitted to: `origin` says of which trace, by whom and under which licence."""
+    """A model with what it was fitted to: `origin` says of which trace, by whom and under which licence.
+
+    `banks` as in `TraceMetadata`: taken over into what is drawn, although each round is drawn as if it had its own.
+    """
 
     model: RoutingModel
     profile: Profile | None
     model_name: str
     gate: str
     origin: str
+    banks: tuple[int, ...] = ()
 
 
 def to_json(fitted: Fitted) -> str:
@@ -34,11 +38,13 @@ def to_json(fitted: Fitted) -> str:
         "model_name": fitted.model_name,
         "gate": fitted.gate,
         "origin": fitted.origin,
+        "banks": list(fitted.banks),
         "num_experts": model.num_experts,
         "top_k": model.top_k,
         "fitted_tokens": model.fitted_tokens,
         "amplitudes": [round(value, 4) for value in model.amplitudes],
         "affinity": round(model.affinity, 4),
+        "companionship": round(model.companionship, 4),
         "strength_L": model.strength_L.round(4).tolist(),
         "gate_rank_means_K": list(model.gate_rank_means_K),
         "gate_spread": model.gate_spread,
@@ -63,6 +69,7 @@ def from_json(text: str, source: str) -> Fitted:
             strength_L=np.array(document["strength_L"], np.float64),
             amplitudes=tuple(document["amplitudes"]),
             affinity=document["affinity"],
+            companionship=document["companionship"],
             chain_LE=np.array(document["chain_LE"], np.int64),
             gate_rank_means_K=tuple(document["gate_rank_means_K"]),
             gate_spread=document["gate_spread"],
@@ -74,6 +81,7 @@ def from_json(text: str, source: str) -> Fitted:
             model_name=document["model_name"],
             gate=document["gate"],
             origin=document["origin"],
+            banks=tuple(document.get("banks", ())),
         )
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, TraceError):
