@@ -24,7 +24,7 @@ Routing = tuple[Tensor, Tensor]
 class RouterReader(Protocol):
     """Turn what a router returned into a routing."""
 
-    def __call__(self, router: nn.Module, output: tuple[Tensor, ...]) -> Routing:
+    def __call__(self, router: nn.Module, output: tuple[Tensor, ...], /) -> Routing:
         """Return ids [N, K], distinct within a row, and weights [N, K]; a pick that is not computed weighs 0."""
         ...
 
@@ -152,6 +152,7 @@ def _block_arguments(layer: MoELayer) -> Iterator[Tensor | None]:
 
 
 def _extra_parameters(layer: MoELayer) -> list[inspect.Parameter]:
+    assert layer.router is not None
     parameters = list(inspect.signature(type(layer.router).forward).parameters.values())
     return [one for one in parameters[2:] if one.kind is one.POSITIONAL_OR_KEYWORD]
 

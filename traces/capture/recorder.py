@@ -28,7 +28,7 @@ from traces.capture.gate import describe_gate
 from traces.capture.layers import MoELayer, check_lookahead, find_moe_layers, router_logits
 from traces.capture.output import TraceOutput
 from traces.errors import TraceError
-from traces.format import Sequences, TraceMetadata, expert_id_dtype
+from traces.format import Ids, Sequences, TraceMetadata, expert_id_dtype
 
 _PADDING = -1  # stands for the token id of padding in the host buffer
 
@@ -352,7 +352,7 @@ class Recorder:
             if silent:
                 raise TraceError(
                     self.model_name,
-                    f"ran without its experts {self.layers[silent[0]].name}; capture needs all MoE layers in every pass",
+                    f"ran without {self.layers[silent[0]].name}; capture needs all MoE layers in every pass",
                 )
             if self.lookahead and rounds != tuple(range(len(self.layers))):
                 raise TraceError(
@@ -514,15 +514,14 @@ class Recorder:
         if not picked:
             return None
         at = np.concatenate(picked)
-        dtype = expert_id_dtype(self.num_experts)
         return Sequences(
-            expert_ids=_joined(arrays, "ids.")[at].view(dtype),
+            expert_ids=_ids(arrays, "ids.", at, self.num_experts),
             sequence_start=np.cumsum([0, *(len(one) for one in picked)], dtype=np.int64),
             prompt_tokens=np.array(prompts, np.int32),
             gate_weights=_joined(arrays, "weights.")[at].view(np.float16) if self.gate_weights else None,
             context_start=batch.context_tokens[kept],
             sequence_category=self._category_numbers(batch, kept),
-            lookahead_ids=_joined(arrays, "lookahead.")[at].view(dtype) if self.lookahead else None,
+            lookahead_ids=_ids(arrays, "lookahead.", at, self.num_experts) if self.lookahead else None,
             token_ids=arrays["tokens"][at].view(np.int32) if self.token_ids else None,
         )
 
@@ -580,6 +579,12 @@ def _joined(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> NDArray[n
     """Join the device groups of one tensor along its rounds."""
     groups = [arrays[name] for name in sorted(arrays) if name.startswith(prefix)]
     return groups[0] if len(groups) == 1 else np.concatenate(groups, axis=1)
+
+
+def _ids(arrays: Mapping[str, NDArray[np.generic]], prefix: str, at: NDArray[np.int64], num_experts: int) -> Ids:
+    """Return rows of an id tensor in the dtype of the format; torch has no unsigned 16-bit arithmetic."""
+    rows = _joined(arrays, prefix)[at]
+    return rows.view(np.uint8) if expert_id_dtype(num_experts) is np.uint8 else rows.view(np.uint16)
 
 
 def _cached_tokens(cache: object | None, mask: object, width: int) -> int:
