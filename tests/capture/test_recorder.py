@@ -216,10 +216,9 @@ def test_an_interrupt_leaves_a_valid_shorter_trace(
 
     hook = find_moe_layers(mixtral)[1].experts.register_forward_pre_hook(interrupt)
     try:
-        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
-            with record(mixtral, tmp_path / name, shard_tokens=8):
-                greedy(mixtral, PROMPT, max_new_tokens=3)
-                greedy(mixtral, PROMPT, max_new_tokens=9)
+        with pytest.raises(KeyboardInterrupt), record(mixtral, tmp_path / name, shard_tokens=8):  # noqa: PT012
+            greedy(mixtral, PROMPT, max_new_tokens=3)
+            greedy(mixtral, PROMPT, max_new_tokens=9)
     finally:
         hook.remove()
     trace = open_trace(tmp_path / name)
