@@ -9,6 +9,7 @@ included, is measured too, by the clock of the thread: it leaves out only what t
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -138,10 +139,12 @@ def measure(model: transformers.PreTrainedModel, case: Case, repeats: int, devic
         generate()
         recorded(folder, -1)
         for number in range(repeats):
-            plain_first = number % 2 == 0
-            first = timed(generate if plain_first else lambda number=number: recorded(folder, number))
-            second = timed((lambda number=number: recorded(folder, number)) if plain_first else generate)
-            pairs.append((first, second) if plain_first else (second, first))
+            hooked = functools.partial(recorded, folder, number)
+            if number % 2:
+                plain_s, hooked_s = timed(generate), timed(hooked)
+            else:
+                hooked_s, plain_s = timed(hooked), timed(generate)
+            pairs.append((plain_s, hooked_s))
     wall = sorted(hooked / plain - 1 for plain, hooked in pairs)
     return Cost(
         plain_wall_s=round(statistics.median(plain for plain, _ in pairs), 4),

@@ -29,7 +29,7 @@ def mixtral() -> transformers.PreTrainedModel:
 
 
 def lengths(recorded: Sequences) -> list[int]:
-    return np.diff(recorded.sequence_start).tolist()
+    return [int(length) for length in np.diff(recorded.sequence_start)]
 
 
 def greedy(model: transformers.PreTrainedModel, prompt: Tensor, **options: object) -> list[list[int]]:

@@ -609,9 +609,9 @@ def _cached_tokens(cache: object | None, mask: object, width: int) -> int:
     else:
         return 0
     if isinstance(mask, Tensor) and mask.ndim == 2:
-        return mask.shape[1] - width
+        return int(mask.shape[1]) - width
     if isinstance(found, Tensor):
-        return int(found.item())
+        return int(found)
     raise TraceError("capture", f"{type(cache).__name__} does not tell its length; give the model an attention_mask")
 
 
