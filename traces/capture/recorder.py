@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from traces.capture.buffer import HostBuffer
 from traces.capture.gate import describe_gate
-from traces.capture.layers import MoELayer, check_lookahead, find_moe_layers, router_logits
+from traces.capture.layers import MoELayer, find_moe_layers, router_logits
 from traces.capture.output import TraceOutput
 from traces.errors import TraceError
 from traces.format import Ids, Sequences, TraceMetadata, expert_id_dtype
@@ -137,7 +137,8 @@ class Recorder:
         self.layers: list[MoELayer] = find_moe_layers(model)
         self.lookahead = lookahead
         if lookahead:
-            check_lookahead(model, self.layers)
+            for layer in self.layers:
+                layer.check_route()
         self.num_experts = max(layer.num_experts for layer in self.layers)
         self.gate_weights = gate_weights
         self.token_ids = token_ids
