@@ -1,15 +1,14 @@
 """Measure what recording costs: generate with and without hooks, in turn, on a model of random weights.
 
-    python bench/capture_overhead.py [--device cuda] [--repeats 9] [--out docs/measurements/capture-overhead.json]
+    python bench/capture_overhead.py [--device cuda] [--repeats 80] [--out docs/measurements/capture-overhead.json]
 
-writes the measurement and, with it, the table of docs/capture.md. Each case runs plain and recorded by turns, so that
-a machine that slows down slows both; the figure is the median of the ratios of neighbours. A busy machine still moves
-that by more than recording does, so the share of the run that is spent inside the recorder, its hooks and its writing
-included, is measured too, by the clock of the thread: it leaves out only what torch adds to call a hook.
+writes the measurement and, with it, the table of docs/capture.md. Each pass runs plain and recorded in turn, so that a
+machine that slows down slows both; the figure is the median of the ratios of neighbours. What a pass does not show, the
+opening, the writing and the closing, is in the share of a whole generate that is spent inside the recorder, by the
+clock of its thread; that leaves out what torch adds to call a hook, and adds what the clock itself costs.
 """
 
 import argparse
-import functools
 import json
 import os
 import platform
@@ -57,13 +56,14 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Medians over the repeats; `wall_overhead_frac` is that of paired ratios, less 1."""
+    """Medians over the pairs; `overhead_frac` is that of their ratios, less 1, with quartiles."""
 
-    plain_wall_s: float
-    recorded_wall_s: float
-    wall_overhead_frac: float
-    wall_overhead_low_frac: float
-    wall_overhead_high_frac: float
+    num_pairs: int
+    plain_pass_s: float
+    recorded_pass_s: float
+    overhead_frac: float
+    overhead_low_frac: float
+    overhead_high_frac: float
     inside_frac: float
 
 
@@ -111,55 +111,71 @@ CASES = (
 def measure(model: transformers.PreTrainedModel, case: Case, repeats: int, device: str) -> Cost:
     """Return what recording costs in a case."""
     prompt = torch.randint(3, SHAPE["vocab_size"], (case.batch, case.prompt_tokens), device=device)
-
-    def generate() -> None:
-        model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=case.new_tokens,
-            min_new_tokens=case.new_tokens,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        if device != "cpu":
-            torch.accelerator.synchronize()
-
-    inside: list[float] = []
-
-    def recorded(folder: str, number: int) -> None:
-        started = time.thread_time()
-        recorder = TimedRecorder(model, Path(folder) / f"{number}.safetensors", lookahead=case.lookahead)
-        recorder.inside_s += time.thread_time() - started
-        with recorder:
-            generate()
-        inside.append(recorder.inside_s / (time.thread_time() - started))
-
-    pairs: list[tuple[float, float]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        generate()
-        recorded(folder, -1)
-        for number in range(repeats):
-            hooked = functools.partial(recorded, folder, number)
-            if number % 2:
-                plain_s, hooked_s = timed(generate), timed(hooked)
-            else:
-                hooked_s, plain_s = timed(hooked), timed(generate)
-            pairs.append((plain_s, hooked_s))
-    wall = sorted(hooked / plain - 1 for plain, hooked in pairs)
+    with torch.inference_mode():
+        pairs = paired_passes(model, case, prompt, repeats)
+        inside = [inside_generate(model, case, prompt) for _ in range(3)]
+    ratios = sorted(recorded / plain - 1 for plain, recorded in pairs)
     return Cost(
-        plain_wall_s=round(statistics.median(plain for plain, _ in pairs), 4),
-        recorded_wall_s=round(statistics.median(hooked for _, hooked in pairs), 4),
-        wall_overhead_frac=round(statistics.median(wall), 4),
-        wall_overhead_low_frac=round(wall[len(wall) // 4], 4),
-        wall_overhead_high_frac=round(wall[-1 - len(wall) // 4], 4),
-        inside_frac=round(statistics.median(inside[1:]), 4),
+        num_pairs=len(pairs),
+        plain_pass_s=round(statistics.median(plain for plain, _ in pairs), 5),
+        recorded_pass_s=round(statistics.median(recorded for _, recorded in pairs), 5),
+        overhead_frac=round(statistics.median(ratios), 4),
+        overhead_low_frac=round(ratios[len(ratios) // 4], 4),
+        overhead_high_frac=round(ratios[-1 - len(ratios) // 4], 4),
+        inside_frac=round(statistics.median(inside), 4),
     )
 
 
-def timed(action: Callable[[], None]) -> float:
-    """Return the wall seconds of an action."""
+def paired_passes(
+    model: transformers.PreTrainedModel, case: Case, prompt: torch.Tensor, repeats: int
+) -> list[tuple[float, float]]:
+    """Feed each token three times over: to warm up, plain, and recorded, taking it out of the cache in between."""
+    recorder = Recorder(model, lookahead=case.lookahead, eos_token_ids=())
+    decodes = case.new_tokens > 1
+    pairs = []
+    cache = None
+    if decodes:
+        with recorder:
+            cache = model(prompt, use_cache=True).past_key_values
+    fed = prompt[:, :1] if decodes else prompt
+    for _ in range(repeats):
+        seconds = []
+        for recorded in (False, False, True):
+            if recorded:
+                recorder.__enter__()
+            seconds.append(timed(lambda: model(fed, past_key_values=cache, use_cache=decodes)))
+            if recorded:
+                recorder.detach()
+            elif cache is not None:
+                cache.crop(-1)
+        pairs.append((seconds[1], seconds[2]))
+    return pairs
+
+
+def inside_generate(model: transformers.PreTrainedModel, case: Case, prompt: torch.Tensor) -> float:
+    """Return the share of a recorded generate, from opening the trace to closing it, that is spent in the recorder."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.thread_time()
+        recorder = TimedRecorder(model, Path(folder) / "t.safetensors", lookahead=case.lookahead)
+        recorder.inside_s += time.thread_time() - started
+        with recorder:
+            model.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=case.new_tokens,
+                min_new_tokens=case.new_tokens,
+                do_sample=False,
+                pad_token_id=0,
+            )
+        return recorder.inside_s / (time.thread_time() - started)
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Return the wall seconds of an action, with what it has queued on a GPU."""
     started = time.perf_counter()
     action()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
@@ -197,16 +213,17 @@ def table(measurement: dict[str, object]) -> str:
         f"torch {where['torch']}, transformers {where['transformers']}, "
         f"Python {where['python']}; random weights of Qwen3-MoE, {shape['num_hidden_layers']} layers of "
         f"{shape['num_experts']} experts, top-{shape['num_experts_per_tok']}, width {shape['hidden_size']}, "
-        f"{measurement['dtype']}; {measurement['repeats']} pairs of runs.",
+        f"{measurement['dtype']}.",
         "",
-        "| case | plain | recorded | slower by: median (quartiles) | time inside the recorder |",
-        "|---|---|---|---|---|",
+        "| case | pairs | plain pass | recorded pass | slower by: median (quartiles) | inside the recorder |",
+        "|---|---|---|---|---|---|",
     ]
     for name, cost in cases.items():
         lines.append(
-            f"| {name} | {cost['plain_wall_s']:.2f} s | {cost['recorded_wall_s']:.2f} s | "
-            f"{cost['wall_overhead_frac']:+.1%} ({cost['wall_overhead_low_frac']:+.1%} to "
-            f"{cost['wall_overhead_high_frac']:+.1%}) | {cost['inside_frac']:.1%} |"
+            f"| {name} | {cost['num_pairs']} | {cost['plain_pass_s'] * 1e3:.1f} ms | "
+            f"{cost['recorded_pass_s'] * 1e3:.1f} ms | "
+            f"{cost['overhead_frac']:+.1%} ({cost['overhead_low_frac']:+.1%} to "
+            f"{cost['overhead_high_frac']:+.1%}) | {cost['inside_frac']:.1%} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -216,7 +233,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=80)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "measurements" / "capture-overhead.json")
     options = parser.parse_args()
@@ -225,12 +242,18 @@ def main() -> None:
     config = transformers.Qwen3MoeConfig(**SHAPE, eos_token_id=None, pad_token_id=0)
     model = transformers.Qwen3MoeForCausalLM(config).to(options.device, getattr(torch, options.dtype)).eval()
     described = machine(options.device)
-    cases = {case.name: asdict(measure(model, case, options.repeats, options.device)) for case in CASES}
+    cases = {
+        case.name: asdict(
+            measure(
+                model, case, max(5, options.repeats // (case.batch * (1 if case.new_tokens > 1 else 4))), options.device
+            )
+        )
+        for case in CASES
+    }
     measurement = {
         "machine": described,
         "shape": SHAPE,
         "dtype": options.dtype,
-        "repeats": options.repeats,
         "cases": cases,
     }
     options.out.write_text(json.dumps(measurement, indent=1) + "\n", encoding="utf-8")

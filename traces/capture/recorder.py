@@ -256,17 +256,21 @@ class Recorder:
                 hook = layer.router.register_forward_pre_hook(self._lookahead_hook(index), with_kwargs=True)
                 self._hooks.append(hook)
         first = self.layers[0].router
-        if first is not None:
+        if first is not None and not self._rounds:
             self._gate_hook = first.register_forward_hook(self._see_first_logits)
             self._hooks.append(self._gate_hook)
         self._hooks.append(self.model.register_forward_pre_hook(self._begin_pass, with_kwargs=True))
         self._hooks.append(self.model.register_forward_hook(self._end_pass))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+    def detach(self) -> None:
+        """Take the hooks off the model; `__enter__` puts them on again, and passes in between are not recorded."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        self.detach()
         self.end_sequences()
         self._output.close()
         if kind is None and not self.num_tokens:
