@@ -37,6 +37,7 @@ Examples:
 """,
 )
 app.command("simulator.cli.hardware:app", name="hardware", help="List the machines and links that ship.")
+app.command("simulator.cli.capture:capture", name="capture", help="Record what a live model routes.")
 app.command("simulator.cli.trace:app", name="trace", help="Import, describe and synthesise routing traces.")
 
 

@@ -53,7 +53,7 @@ class LFU:
 class AgedLFU(LFU):
     """LFU with dynamic ageing: a key's priority is its accesses plus the pool's age when it last changed.
 
-    The age is the priority of the last key evicted, so that experts which were popular long ago give way in time.
+    The age is the highest priority of a key evicted so far, so that experts which were popular long ago give way in time.
 
     Source: Arlitt, Cherkasova, Dilley, Friedrich, Jin: "Evaluating content management techniques for Web proxy caches",
     SIGMETRICS Performance Evaluation Review 27(4), 2000 (LFU-DA).
@@ -76,7 +76,7 @@ class AgedLFU(LFU):
         self._enter(key, 1 + self._age)
 
     def remove(self, key: int) -> None:
-        """Drop the key; the pool's age becomes its priority."""
+        """Drop the key; the pool's age rises to its priority."""
         del self._accesses[key]
-        self._age = self._priority[key]
+        self._age = max(self._age, self._priority[key])
         super().remove(key)

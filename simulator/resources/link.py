@@ -107,8 +107,7 @@ class Link:
             self._demands.append(transfer)
             self._make_way()
         elif self._is_cut:
-            # A demand of this very instant had it give way at its next boundary, but it is a demand itself now and came
-            # first: it goes on to its end.
+            # A demand had it give way at its next boundary, but it is a demand itself now, and in service: it goes on.
             self._is_cut = False
             self._schedule_end(transfer.started_ns + self._transfer_ns - transfer.served_ns)
 
