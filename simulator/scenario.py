@@ -9,6 +9,7 @@
 Paths in a scenario file are relative to the file. Quantities carry units; counts and fractions do not.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
@@ -145,6 +146,17 @@ def read_scenario(path: Path) -> dict[str, object]:
         if isinstance(value, str) and _is_path(key, value):
             values[key] = str(path.parent / value)
     return values
+
+
+def relative_to(values: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """Return a scenario's plain values as `read_scenario` takes them from a file in `folder`."""
+    moved = dict(values)
+    for key in ("trace", "model", "hardware"):
+        value = str(values[key])
+        if _is_path(key, value) or (key == "model" and Path(value).is_dir()):
+            relative = os.path.relpath(Path(value).resolve(), folder)
+            moved[key] = relative if "/" in relative else f"./{relative}"
+    return moved
 
 
 def _is_path(key: str, value: str) -> bool:
