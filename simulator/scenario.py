@@ -23,6 +23,7 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import Dimension, parse_quantity
 from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
+from simulator.model.load import model_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -153,7 +154,8 @@ def relative_to(values: Mapping[str, object], folder: Path) -> dict[str, object]
     moved = dict(values)
     for key in ("trace", "model", "hardware"):
         value = str(values[key])
-        if _is_path(key, value) or (key == "model" and Path(value).is_dir()):
+        is_model_folder = key == "model" and value not in model_names() and Path(value).is_dir()
+        if _is_path(key, value) or is_model_folder:
             relative = os.path.relpath(Path(value).resolve(), folder)
             moved[key] = relative if "/" in relative else f"./{relative}"
     return moved
