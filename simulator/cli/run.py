@@ -13,7 +13,7 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.yaml_file import parse_yaml
 from simulator.cli.options import WholeNumber
 from simulator.cli.progress import token_progress
-from simulator.report import print_summary
+from simulator.report import print_summary, warnings_of
 from simulator.results import TIMELINE, ResultFolder, summary_json
 from simulator.run import simulate
 from simulator.scenario import build_scenario, read_scenario, set_path
@@ -148,13 +148,16 @@ def run(
             folder.write(result)
     if json:
         sys.stdout.write(summary_json(result.summary))
+        sys.stderr.writelines(f"moesim: warning: {warning}\n" for warning in warnings_of(result.summary))
         return
     console = Console()
     policies = _mapping(result.summary["policies"], source)
     named = ", ".join(f"{kind} {_mapping(choice, source)['name']}" for kind, choice in policies.items())
     print_summary(console, result.summary, f"{result.model.name} on {result.profile.name}: {named}")
     if out is not None:
-        console.print(f"results: {out}/ ({', '.join(sorted(item.name for item in out.iterdir()))})", highlight=False)
+        console.print(f"results: {out}/", markup=False, highlight=False, soft_wrap=True)
+    if timeline:
+        console.print(f"open {TIMELINE} of it at https://ui.perfetto.dev", markup=False, highlight=False)
 
 
 def _mapping(value: object, source: str) -> dict[str, object]:

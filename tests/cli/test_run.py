@@ -35,10 +35,11 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> Resolved:
 
 
 def summary_of(moesim: CommandLine, *arguments: str | Path) -> dict[str, Any]:
-    """Run with --json and return the summary; stdout must hold nothing else."""
+    """Run with --json and return the summary; stdout must hold nothing else, stderr the warnings alone."""
     outcome = moesim("run", *arguments, "--json")
-    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.code == 0
     summary: dict[str, Any] = json.loads(outcome.out)
+    assert outcome.err == "".join(f"moesim: warning: {warning}\n" for warning in summary["warnings"])
     return summary
 
 
@@ -156,10 +157,20 @@ def test_json_has_the_documented_keys(moesim: CommandLine) -> None:
 
 def test_the_table_fits_80_columns(moesim: CommandLine, tmp_path: Path) -> None:
     """Without --json a person reads it: no line is cut, stderr is silent."""
-    outcome = moesim("run", "ok.yaml", "--out", tmp_path / "out")
+    outcome = moesim("run", "ok.yaml", "--out", tmp_path / "[bold]out", "--timeline")
     assert (outcome.code, outcome.err) == (0, "")
     assert max(map(len, outcome.out.replace(str(tmp_path), "").splitlines())) <= 80
-    for words in ("358.7 tokens/s", "11.15 ms", "7 (43.8%)", "9 (56.2%)", "8.2 ms", "73.5%", "108 KiB", "summary.json"):
+    for words in (
+        "358.7 tokens/s",
+        "11.15 ms",
+        "7 (43.8%)",
+        "9 (56.2%)",
+        "8.2 ms",
+        "73.5%",
+        "108 KiB",
+        "[bold]out/",
+        "perfetto",
+    ):
         assert words in outcome.out
 
 
@@ -228,7 +239,7 @@ def test_same_run_same_bytes(place: Path) -> None:
             timeout=60,
             check=True,
         )
-        assert ended.stderr == b""
+        assert ended.stderr.startswith(b"moesim: warning: a policy of this run knows the future")
         assert ended.stdout == (place / f"out{seed}" / "summary.json").read_bytes()
         trees.append(contents(place / f"out{seed}"))
     assert trees[0] == trees[1]
