@@ -104,6 +104,7 @@ class Engine:
         self._wanted: set[int] = set()  # keys of this visit that are not resident yet
         self._arrived: deque[int] = deque()  # those that have become resident and are not computed yet
         self._unused_prefetches: set[int] = set()
+        self._follows_evictions = prefetch is not None or timeline is not None
 
     def run(self) -> None:
         """Run to the end of the last step."""
@@ -192,9 +193,7 @@ class Engine:
             counts = [1] * len(missed) if tokens_of is None else [tokens_of[key] for key in missed]
             for key, action in zip(missed, self._miss.decide(missed, counts), strict=True):
                 assert action is MissAction.FETCH
-                if cache.take_slot(key):
-                    self._fetch(key)
-                else:
+                if not self._fetch(key):
                     waiting.append(key)
             counters.wave_fetches += len(waiting)
         if self._timeline is not None:
@@ -225,10 +224,12 @@ class Engine:
                     self._stall(layer, transfer, now_ns)
                 if len(waiting) == left:  # nothing of this layer is on its way: what arrived may make room for it
                     self._fetch_waiting(waiting)
-            num_ready = len(arrived) if grouped else 1
-            ready = [arrived.popleft() for _ in range(num_ready)]
+            ready = [arrived.popleft()]
+            if grouped:
+                ready.extend(arrived)
+                arrived.clear()
             self._compute(layer, ready, tokens_of)
-            left -= num_ready
+            left -= len(ready)
             if waiting:
                 yield from self._give_up_slots(ready, waiting)
         self._view.held_keys.difference_update(keys)
@@ -273,14 +274,18 @@ class Engine:
         self._fetch_waiting(waiting)
 
     def _fetch_waiting(self, waiting: deque[int]) -> None:
-        while waiting and self._cache.take_slot(waiting[0]):
-            self._fetch(waiting.popleft())
+        while waiting and self._fetch(waiting[0]):
+            waiting.popleft()
 
-    def _fetch(self, key: int) -> None:
-        if self._cache.evicted is not None:
+    def _fetch(self, key: int) -> bool:
+        """Issue a demand fetch; False if no slot can be had for it."""
+        if not self._cache.take_slot(key):
+            return False
+        if self._follows_evictions and self._cache.evicted is not None:
             self._note_eviction(self._cache.evicted)
         self._wanted.add(key)
         self.link.demand(key)
+        return True
 
     def _issue(self, keys: Sequence[int]) -> None:
         """Queue prefetches for the keys that are absent."""

@@ -70,7 +70,7 @@ class Link:
         self._on_service = on_service
         self._demands: deque[Transfer] = deque()
         self._prefetches: deque[Transfer] = deque()
-        self._under_way: dict[int, Transfer] = {}
+        self._prefetch_of_key: dict[int, Transfer] = {}
         self._busy_ns = 0
         self.serving: Transfer | None = None
         self.end_of_service: simpy.Event | None = None
@@ -79,21 +79,23 @@ class Link:
     def demand(self, key: int) -> None:
         """Queue a demand fetch."""
         transfer = Transfer(key, False)
-        self._under_way[key] = transfer
-        self._demands.append(transfer)
-        self._make_way()
+        if self.serving is None:
+            self._serve(transfer)
+        else:
+            self._demands.append(transfer)
+            self._make_way()
 
     def prefetch(self, key: int) -> None:
         """Queue a prefetch behind all demands and the prefetches before it."""
-        transfer = Transfer(key, True)
-        self._under_way[key] = transfer
-        self._prefetches.append(transfer)
+        self._prefetch_of_key[key] = transfer = Transfer(key, True)
         if self.serving is None:
-            self._serve_next()
+            self._serve(transfer)
+        else:
+            self._prefetches.append(transfer)
 
     def promote(self, key: int) -> None:
-        """Make the transfer that is under way for `key` a demand: if it is queued, it joins the demands."""
-        transfer = self._under_way[key]
+        """Make the prefetch that is under way for `key` a demand: if it is queued, it joins the demands."""
+        transfer = self._prefetch_of_key[key]
         if transfer.is_demanded:
             return
         transfer.is_demanded = True
@@ -116,12 +118,9 @@ class Link:
         return self._busy_ns + (self._env.now - self.serving.started_ns if self.serving is not None else 0)
 
     def _make_way(self) -> None:
-        """Start a queued demand if the link is idle; have a prefetch in service give way at its next boundary."""
+        """Have a prefetch in service give way to a demand at its next boundary."""
         serving = self.serving
-        if serving is None:
-            self._serve_next()
-            return
-        if serving.is_demanded or self._is_cut:
+        if serving is None or serving.is_demanded or self._is_cut:
             return
         served_ns = serving.served_ns + self._env.now - serving.started_ns
         boundary_ns = next((end for end in (0, *self._chunk_ends_ns[:-1]) if end >= served_ns), None)
@@ -134,12 +133,13 @@ class Link:
 
     def _serve_next(self) -> None:
         if self._demands:
-            transfer = self._demands.popleft()
+            self._serve(self._demands.popleft())
         elif self._prefetches:
-            transfer = self._prefetches.popleft()
+            self._serve(self._prefetches.popleft())
         else:
             self.end_of_service = None
-            return
+
+    def _serve(self, transfer: Transfer) -> None:
         transfer.started_ns = self._env.now
         self.serving = transfer
         self._is_cut = False
@@ -165,6 +165,7 @@ class Link:
             transfer.served_ns += now - started_ns
             self._prefetches.appendleft(transfer)
         else:
-            del self._under_way[transfer.key]
+            if transfer.is_prefetch:
+                del self._prefetch_of_key[transfer.key]
             self._deliver(transfer)
         self._serve_next()

@@ -1,8 +1,9 @@
 """A closed loop: a batch of fixed size in which every sequence that ends is replaced by the next.
 
 The first B sequences start together. A sequence with recorded prompt tokens runs them first, as prefill steps of its own
-(one, or one per chunk), while the others wait; then all decode together, one token each per step. A prefill puts out the
-first output token, each decode step one more. The steps depend on the trace alone, never on time.
+(one, or one per chunk), first come first served, while the others wait; then all decode together, one token each per
+step. A prefill puts out the first output token, each decode step one more. The steps depend on the trace alone, never
+on time.
 
 Limits: no arrivals, no queue, no mixing of prefill and decode in one step.
 """
@@ -45,7 +46,8 @@ class ClosedLoop:
             active = [slot for slot in slots if slot is not None]
             if not active:
                 return
-            prefilling = next((slot for slot in active if slot.position < slot.request.prompt_tokens), None)
+            prompted = [slot for slot in active if slot.position < slot.request.prompt_tokens]
+            prefilling = min(prompted, key=lambda slot: slot.request.index, default=None)
             step = (
                 _decode(active, joins) if prefilling is None else prefilling.prefill(self.prefill_chunk_tokens, joins)
             )

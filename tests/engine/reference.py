@@ -71,11 +71,12 @@ def closed_loop(case: Case) -> list[tuple[list[list[list[int]]], list[int]]]:
     while batch and (case.max_tokens is None or num_out < case.max_tokens):
         prefilling = [place for place in batch if place[1] < case.sequences[place[0]][1]]
         if prefilling:
-            sequence, done = prefilling[0]
+            first = min(prefilling)  # sequences are numbered in the order in which they join
+            sequence, done = first
             prompt = case.sequences[sequence][1]
             until = prompt if case.prefill_chunk is None else min(prompt, done + case.prefill_chunk)
             tokens, emits = keys[sequence][done:until], [sequence] if until == prompt else []
-            prefilling[0][1] = until
+            first[1] = until
         else:
             tokens, emits = [keys[sequence][done] for sequence, done in batch], [sequence for sequence, _ in batch]
             for place in batch:
