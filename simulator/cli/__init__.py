@@ -62,7 +62,11 @@ app.command(
     name="hardware",
     help="List the machines and links that ship: `moesim hardware list`, `moesim hardware show rtx-4090`.",
 )
-app.command("simulator.cli.trace:app", name="trace", help="Import, describe and synthesise routing traces.")
+app.command(
+    "simulator.cli.trace:app",
+    name="trace",
+    help="Import, describe and synthesise routing traces, as in `moesim trace info t.safetensors`.",
+)
 
 
 def main() -> None:
