@@ -144,7 +144,7 @@ def _pcie(generation: _Generation, lanes: int) -> LinkPreset:
     raw_bytes_per_s = lanes * generation.transfers_per_s / 8
     packet_efficiency = MAX_PAYLOAD_BYTES / (MAX_PAYLOAD_BYTES + generation.packet_overhead_bytes)
     efficiency = packet_efficiency * generation.dma_efficiency
-    bytes_per_s = raw_bytes_per_s * generation.encoding * efficiency
+    bytes_per_s = round(raw_bytes_per_s * generation.encoding * efficiency, -7)  # what is shown is what is used
     fit = (
         f"PCIe {generation.number}.0 x{lanes} by formula: {generation.encoding_text}, {MAX_PAYLOAD_BYTES} B payloads "
         f"with {generation.packet_overhead_bytes} B overhead, DMA factor {generation.dma_efficiency} fitted at x16 to "

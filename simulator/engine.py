@@ -109,6 +109,9 @@ class Engine:
     def run(self) -> None:
         """Run to the end of the last step."""
         self.env.run(until=self.env.process(self._gpu_stream()))
+        cut_short = self.link.serving  # a prefetch that the run does not wait for; the link was busy with it
+        if self._timeline is not None and cut_short is not None and cut_short.started_ns < self.env.now:
+            self._timeline.transfer(cut_short, cut_short.started_ns, int(self.env.now))
 
     def snapshot(self) -> Counters:
         """Return the counts up to now."""

@@ -28,11 +28,16 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     """Lay a summary out: headline, latencies, cache and link, where the time goes, warnings."""
     parts: list[RenderableType] = [Text(title, style="bold"), _headline(summary), _latencies(summary)]
     parts += [_attribution(summary), _cache_and_link(summary)]
-    parts += [Text(f"warning: {warning}", style="yellow") for warning in _texts(summary["warnings"])]
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in warnings_of(summary)]
     num_assumed = len(_texts(summary["assumptions"]))
     if num_assumed:
         parts.append(Text(f"rests on {num_assumed} assumed figures: see assumptions in the JSON summary", style="dim"))
     return Group(*parts)
+
+
+def warnings_of(summary: Mapping[str, object]) -> Sequence[str]:
+    """Return what a run could not honour, or a reader should know before relying on it."""
+    return _texts(summary["warnings"])
 
 
 def format_duration(seconds: object) -> str:

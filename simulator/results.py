@@ -15,7 +15,7 @@ import yaml
 from hardware_profiles.errors import InputError
 from hardware_profiles.load import digest
 from simulator.run import RunResult
-from simulator.scenario import plain
+from simulator.scenario import plain, relative_to
 
 FILES = ("summary.json", "requests.csv", "layers.csv", "scenario.yaml", "provenance.json")
 TIMELINE = "timeline.json.gz"
@@ -51,7 +51,7 @@ class ResultFolder:
             "summary.json": summary_json(result.summary),
             "requests.csv": _csv(request_rows(result)),
             "layers.csv": _csv(list(result.layers)),
-            "scenario.yaml": yaml.safe_dump(plain(result.scenario), sort_keys=False),
+            "scenario.yaml": yaml.safe_dump(relative_to(plain(result.scenario), self._target), sort_keys=False),
             "provenance.json": json.dumps(provenance(result), indent=2) + "\n",
         }
         assert set(texts) == set(FILES)

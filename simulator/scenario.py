@@ -9,6 +9,7 @@
 Paths in a scenario file are relative to the file. Quantities carry units; counts and fractions do not.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
@@ -22,6 +23,7 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import Dimension, parse_quantity
 from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
+from simulator.model.load import model_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -145,6 +147,18 @@ def read_scenario(path: Path) -> dict[str, object]:
         if isinstance(value, str) and _is_path(key, value):
             values[key] = str(path.parent / value)
     return values
+
+
+def relative_to(values: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """Return a scenario's plain values as `read_scenario` takes them from a file in `folder`."""
+    moved = dict(values)
+    for key in ("trace", "model", "hardware"):
+        value = str(values[key])
+        is_model_folder = key == "model" and value not in model_names() and Path(value).is_dir()
+        if _is_path(key, value) or is_model_folder:
+            relative = os.path.relpath(Path(value).resolve(), folder)
+            moved[key] = relative if "/" in relative else f"./{relative}"
+    return moved
 
 
 def _is_path(key: str, value: str) -> bool:

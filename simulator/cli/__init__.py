@@ -9,14 +9,36 @@ from cyclopts import App, CycloptsError
 
 app = App(
     name="moesim",
-    help="Simulate offloaded mixture-of-experts serving: recorded routing in, timings out.",
+    help="""\
+Simulate offloaded mixture-of-experts serving: recorded routing in, timings out.
+
+Begin with `moesim run examples/fixed_costs.yaml`, and with `--help` after any command.
+""",
     version="0.1.0",
     help_format="plaintext",  # markdown takes 40 ms to import
     print_error=False,
     exit_on_error=False,
     suppress_keyboard_interrupt=False,
 )
-app.command("simulator.cli.run:run", name="run", help="Simulate one scenario.")
+app.command(
+    "simulator.cli.run:run",
+    name="run",
+    help="""\
+Simulate one scenario: how fast tokens come, and where the time goes.
+
+Options replace what the scenario file says; without a file they are the scenario, and need at least `--trace`, `--model`
+and `--hardware`.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim run examples/fixed_costs.yaml
+    moesim run examples/fixed_costs.yaml --cache-frac 0.5 --json
+    moesim run examples/fixed_costs.yaml --set durations.transfer="2 ms"
+    moesim run examples/fixed_costs.yaml --out results/a --timeline
+    moesim run --trace t.safetensors --model gpt-oss-20b --hardware rtx-4090
+""",
+)
 app.command(
     "simulator.cli.models:models",
     name="models",
@@ -36,9 +58,17 @@ Examples:
     moesim models --json
 """,
 )
-app.command("simulator.cli.hardware:app", name="hardware", help="List the machines and links that ship.")
+app.command(
+    "simulator.cli.hardware:app",
+    name="hardware",
+    help="List the machines and links that ship: `moesim hardware list`, `moesim hardware show rtx-4090`.",
+)
+app.command(
+    "simulator.cli.trace:app",
+    name="trace",
+    help="Import, describe and synthesise routing traces, as in `moesim trace info t.safetensors`.",
+)
 app.command("simulator.cli.capture:capture", name="capture", help="Record what a live model routes.")
-app.command("simulator.cli.trace:app", name="trace", help="Import, describe and synthesise routing traces.")
 
 
 def main() -> None:

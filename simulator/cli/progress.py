@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from simulator.run import Progress as ReportTokens
 
@@ -21,7 +21,8 @@ def token_progress() -> Iterator[ReportTokens | None]:
     columns = (
         TextColumn("simulating"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} tokens"),
+        MofNCompleteColumn(),
+        TextColumn("tokens"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

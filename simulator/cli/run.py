@@ -13,7 +13,7 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.yaml_file import parse_yaml
 from simulator.cli.options import WholeNumber
 from simulator.cli.progress import token_progress
-from simulator.report import print_summary
+from simulator.report import print_summary, warnings_of
 from simulator.results import TIMELINE, ResultFolder, summary_json
 from simulator.run import simulate
 from simulator.scenario import build_scenario, read_scenario, set_path
@@ -43,25 +43,15 @@ def run(
     cache_bytes: Annotated[str | None, Parameter(group=_CACHE)] = None,
     cache_frac: Annotated[float | None, Parameter(group=_CACHE)] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", group=_CACHE, negative="")] = None,
-    json: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
+    json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
     out: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
-    timeline: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
-    overwrite: Annotated[bool, Parameter(group=_OUTPUT, negative="")] = False,
+    timeline: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
+    overwrite: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
 ) -> None:
     """Simulate one scenario: how fast tokens come, and where the time goes.
 
     Options replace what the scenario file says; without a file they are the scenario, and need at least --trace, --model
     and --hardware.
-
-    Examples:
-
-        moesim run examples/demo.yaml
-
-        moesim run examples/demo.yaml --pcie gen5x16 --cache-frac 0.5 --json
-
-        moesim run --trace T.safetensors --model gpt-oss-20b --hardware rtx-4090 --eviction lfu --out results/lfu
-
-        moesim run examples/demo.yaml --set link.h2d.bandwidth="50 GB/s" --set cache.scope=global --out results/a --timeline
 
     Parameters
     ----------
@@ -98,7 +88,8 @@ def run(
     cache_frac
         Capacity as a share of all experts: 0.25.
     set_
-        Set any field of the scenario (cache.scope=global), or any figure of the machine (gpu.memory="32 GiB").
+        Set any field of the scenario (cache.scope=global), or any figure of the machine (gpu.memory="32 GiB");
+        may be repeated.
     json
         Print the summary as JSON to stdout, and nothing else.
     out
@@ -157,13 +148,16 @@ def run(
             folder.write(result)
     if json:
         sys.stdout.write(summary_json(result.summary))
+        sys.stderr.writelines(f"moesim: warning: {warning}\n" for warning in warnings_of(result.summary))
         return
     console = Console()
     policies = _mapping(result.summary["policies"], source)
     named = ", ".join(f"{kind} {_mapping(choice, source)['name']}" for kind, choice in policies.items())
     print_summary(console, result.summary, f"{result.model.name} on {result.profile.name}: {named}")
     if out is not None:
-        console.print(f"results: {out}/ ({', '.join(sorted(item.name for item in out.iterdir()))})", highlight=False)
+        console.print(f"results: {out}/", markup=False, highlight=False, soft_wrap=True)
+    if timeline:
+        console.print(f"open {TIMELINE} of it at https://ui.perfetto.dev", markup=False, highlight=False)
 
 
 def _mapping(value: object, source: str) -> dict[str, object]:

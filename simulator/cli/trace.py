@@ -44,14 +44,17 @@ app.command(
     "simulator.cli.trace_info:info",
     name="info",
     help="Describe a trace: shape, provenance, skew, overlap, bytes.",
+    help_epilogue="Examples:\n\n    moesim trace info t.safetensors --json\n",
 )
 app.command(
     "simulator.cli.trace_stats:stats",
     name="stats",
     help="Measure a trace: popularity, locality, affinity, miss-ratio curve.",
+    help_epilogue="Examples:\n\n    moesim trace stats t.safetensors --html stats.html\n",
 )
 app.command(
     "simulator.cli.trace_synth:synth",
     name="synth",
     help="Make a synthetic trace like a recorded one, or from a preset.",
+    help_epilogue="Examples:\n\n    moesim trace synth --like t.safetensors --out s.safetensors\n",
 )

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from simulator.cli.options import WholeNumber
 from traces.errors import TraceError
 
 
@@ -16,9 +17,9 @@ def import_(
     out: Path,
     format: str | None = None,
     model: str | None = None,
-    num_experts: int | None = None,
-    num_layers: int | None = None,
-    top_k: int | None = None,
+    num_experts: WholeNumber | None = None,
+    num_layers: WholeNumber | None = None,
+    top_k: WholeNumber | None = None,
     map: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     prompt_tokens: str | None = None,
     skip_layer: Annotated[tuple[int, ...], Parameter(negative="")] = (),

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from simulator.cli.options import WholeNumber
 from traces.errors import TraceError
 from traces.format import open_trace, write_text_atomically
 from traces.statistics.sample import front
@@ -45,7 +46,7 @@ def stats(
     *,
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
     html: Path | None = None,
-    tokens: int | None = None,
+    tokens: WholeNumber | None = None,
 ) -> None:
     """Measure a trace: popularity, locality, unions, LRU hit rates, affinity, gate weights, drift.
 

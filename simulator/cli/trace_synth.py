@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from simulator.cli.options import WholeNumber
 from traces.errors import TraceError
 from traces.format import open_trace, write_trace
 from traces.statistics.sample import front
@@ -27,14 +28,14 @@ def synth(
     out: Path,
     like: Path | None = None,
     preset: str | None = None,
-    layers: int | None = None,
-    experts: int | None = None,
-    top_k: int | None = None,
+    layers: WholeNumber | None = None,
+    experts: WholeNumber | None = None,
+    top_k: WholeNumber | None = None,
     skew: float | None = None,
     stickiness: float | None = None,
-    sequence_tokens: int | None = None,
-    tokens: int | None = None,
-    seed: int = 1,
+    sequence_tokens: WholeNumber | None = None,
+    tokens: WholeNumber | None = None,
+    seed: WholeNumber = 1,
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Make a synthetic trace like a recorded one, or from a preset, or of any shape; say how far it is from its model.

@@ -342,6 +342,14 @@ CASES = [
     options("fails while it holds a folder", "--out|results|--overwrite|--eviction|lruu", "eviction: 'lruu'"),
     options("fails before a new folder", "--out|new/results|--timeline|--warmup-steps|9", "warmup_steps: 9", "3 steps"),
     # other commands
+    command("describe no trace", "trace|info|absent.safetensors", "absent.safetensors", "no such file"),
+    command("describe a text", "trace|info|model.yaml", "model.yaml", "not a whole safetensors file"),
+    command("measure no trace", "trace|stats|notes", "notes", "index.json"),
+    command("synthesise from nothing", "trace|synth|--out|s.safetensors|--preset|gpt", "gpt", "gpt-oss-20b"),
+    command("synthesise onto a file", "trace|synth|--out|ok.yaml|--preset|gpt-oss-20b|--tokens|4", "ok.yaml", "exist"),
+    command(
+        "synthesise a fraction", "trace|synth|--out|s.safetensors|--tokens|1.5", "--tokens: '1.5' is not a whole number"
+    ),
     command("an unknown machine to show", "hardware|show|rtx4090", "rtx-4090"),
     command("no machine to show", "hardware|show", "MACHINE: needs a value", "moesim hardware show --help"),
     command("an unknown model to show", "models|mixtral", "mixtral-8x7b"),

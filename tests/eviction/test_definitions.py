@@ -17,7 +17,7 @@ class History:
     """What has happened to the keys that a pool holds: all that a definition needs.
 
     `inserted_at`, `touched_at` (the insertion counts) and `accesses` (since the insertion, which counts one) by key;
-    `age`, the priority of the last victim of aged LFU, and `priority`, as of each key's last access.
+    `age`, the highest priority of a victim of aged LFU, and `priority`, as of each key's last access.
     """
 
     def __init__(self, scan: Scan) -> None:
@@ -39,7 +39,7 @@ class History:
 
     def evict(self, key: int) -> None:
         """Note an eviction."""
-        self.age = self.priority[key]
+        self.age = max(self.age, self.priority[key])
         for known in (self.inserted_at, self.touched_at, self.accesses, self.priority):
             del known[key]
 

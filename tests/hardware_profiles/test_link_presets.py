@@ -37,16 +37,16 @@ def test_latency_gives_what_a_megabyte_takes() -> None:
 
 
 def test_formula_by_hand() -> None:
-    """PCIe 4.0 x8 worked out on paper: 8 * 16 GT/s / 8 * 128/130 * 256/276 * 0.87."""
-    assert link_presets()["gen4x8"].bandwidth.value == pytest.approx(12.7126e9, rel=1e-5)
+    """PCIe 4.0 x8 worked out on paper: 8 * 16 GT/s / 8 * 128/130 * 256/276 * 0.87, to 0.01 GB/s."""
+    assert link_presets()["gen4x8"].bandwidth.value == 12.71e9
 
 
 def test_lanes_and_generations() -> None:
-    """Bandwidth is proportional to lanes, and each generation of a width is faster than the one before."""
+    """Bandwidth is proportional to lanes, rounding aside, and each generation of a width is faster than the one before."""
     speed = {name: preset.bandwidth.value for name, preset in link_presets().items()}
     for generation in (3, 4, 5, 6):
-        assert speed[f"gen{generation}x16"] == pytest.approx(4 * speed[f"gen{generation}x4"])
-        assert speed[f"gen{generation}x16"] == pytest.approx(2 * speed[f"gen{generation}x8"])
+        assert speed[f"gen{generation}x16"] == pytest.approx(4 * speed[f"gen{generation}x4"], rel=2e-3)
+        assert speed[f"gen{generation}x16"] == pytest.approx(2 * speed[f"gen{generation}x8"], rel=2e-3)
         if generation > 3:
             assert speed[f"gen{generation}x16"] > 1.8 * speed[f"gen{generation - 1}x16"]
 
