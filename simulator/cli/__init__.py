@@ -68,7 +68,22 @@ app.command(
     name="trace",
     help="Import, describe and synthesise routing traces, as in `moesim trace info t.safetensors`.",
 )
-app.command("simulator.cli.capture:capture", name="capture", help="Record what a live model routes.")
+app.command(
+    "simulator.cli.capture:capture",
+    name="capture",
+    help="""\
+Record what a live model routes, as a trace: needs the extra `live` (torch and transformers).
+
+Prompts are recorded as prefill, generated tokens as decode. Interrupting it leaves a valid shorter trace.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim capture traces/nano/model --prompts traces/nano/prompts.jsonl --out mine.safetensors --lookahead 3
+    moesim capture allenai/OLMoE-1B-7B-0924 --prompts prompts.txt --out olmoe --max-new-tokens 256 --batch 8
+    moesim capture ./my-model --prompts texts.jsonl --out texts.safetensors --teacher-forced
+""",
+)
 
 
 def main() -> None:
