@@ -113,6 +113,10 @@ class Engine:
         if self._timeline is not None and cut_short is not None and cut_short.started_ns < self.env.now:
             self._timeline.transfer(cut_short, cut_short.started_ns, int(self.env.now))
 
+    def num_unused_prefetches(self) -> int:
+        """Count the prefetched experts that no gate has asked for yet and that nothing has evicted."""
+        return len(self._unused_prefetches)
+
     def snapshot(self) -> Counters:
         """Return the counts up to now."""
         counters = self.counters

@@ -138,6 +138,7 @@ def simulate(
         warmup_ns=counters.now_ns - measured.now_ns,
         expert_bytes=expert_bytes(model),
         transfer_ns=costs.transfer_ns,
+        unused_prefetches=engine.num_unused_prefetches(),
     )
     summary |= {
         "cache": {
@@ -235,7 +236,7 @@ def _memory(scenario: Scenario, inputs: _Inputs) -> MemoryBudget:
         inputs.model,
         inputs.profile,
         inputs.kv_cache,
-        batch=scenario.batch,
+        batch=min(scenario.batch, len(sequences)),
         longest_context=int(lengths[sequences].max()),
         largest_step_tokens=max(longest_prefill, scenario.batch),
     )

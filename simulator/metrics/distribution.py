@@ -13,8 +13,9 @@ _KEPT_BITS = 11
 class Distribution:
     """Mean and percentiles of durations in ns: exact up to a million values, then percentiles within 0.1 %.
 
-    Beyond a million, values are counted in buckets that share their eleven leading bits, so memory stays bounded.
-    Percentiles interpolate linearly between values, as numpy and pandas do by default.
+    Percentiles interpolate linearly between values, as numpy and pandas do by default. Beyond a million, values are
+    counted in buckets that share their eleven leading bits, so memory stays bounded; a percentile is then the middle of
+    the bucket of the next value, within 0.1 % of it.
     """
 
     def __init__(self) -> None:

@@ -7,12 +7,21 @@ NS_PER_S = 10**9
 
 
 def summarise(
-    measured: Counters, collector: Collector, *, warmup_ns: int, expert_bytes: int, transfer_ns: int
+    measured: Counters,
+    collector: Collector,
+    *,
+    warmup_ns: int,
+    expert_bytes: int,
+    transfer_ns: int,
+    unused_prefetches: int,
 ) -> dict[str, object]:
     """Return the summary of what was counted after the warm-up.
 
     `tokens` are output tokens: one for each prefill, one for each decoded token. `attribution_s` divides the makespan by
-    cause without remainder; `attribution_ns` are the same whole numbers.
+    cause without remainder; `attribution_ns` are the same whole numbers. Of the prefetches issued, those that a gate
+    found resident are `useful`, those that it found in flight `late`, those evicted before any use `wasted`;
+    `unused_at_end` were none of these when the run ended. `dropped` counts attempts for which no slot could be had.
+    Bytes are those of transfers that ended; a prefetch that the end of the run cuts short counts as busy time alone.
     """
     makespan_ns = measured.now_ns
     accesses, hits = sum(measured.accesses), sum(measured.hits)
@@ -50,6 +59,7 @@ def summarise(
             "late": measured.prefetches_late,
             "wasted": measured.prefetches_wasted,
             "dropped": measured.prefetches_dropped,
+            "unused_at_end": unused_prefetches,
         },
         "busy_frac": {
             "gpu": work_ns / makespan_ns if makespan_ns else None,
