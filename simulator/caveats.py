@@ -1,0 +1,31 @@
+"""What a reader of a result should know: warnings, and the figures that nobody has measured."""
+
+from hardware_profiles.load import assumed_figures, describe
+from simulator.inputs import Inputs
+from simulator.scenario import Scenario
+
+
+def warnings_of_run(scenario: Scenario, inputs: Inputs, *, knows_future: bool, is_exact: bool) -> list[str]:
+    """List what the run could not honour or what limits its result."""
+    warnings = []
+    if knows_future:
+        warnings.append("a policy of this run knows the future (an oracle): a bound, not a system")
+    if scenario.batch > len(inputs.loop.sequences):
+        warnings.append(
+            f"batch is {scenario.batch}, but the run has {len(inputs.loop.sequences)} sequences; the batch is never full"
+        )
+    if not is_exact:
+        warnings.append("percentiles of more than a million latencies are within 0.1 %")
+    if inputs.profile.link.host_memory == "pageable":
+        warnings.append("host memory is pageable: copies block the CPU thread, which is not modelled")
+    if inputs.model.unverified:
+        warnings.append(f"figures of {inputs.model.name} not verified: {'; '.join(inputs.model.unverified)}")
+    return warnings
+
+
+def assumptions(inputs: Inputs, *, cache_pins: bool, start: str) -> list[str]:
+    """List what the result rests on and nobody has measured."""
+    listed = [f"{path} = {describe(figure)} ({figure.source})" for path, figure in assumed_figures(inputs.profile)]
+    if cache_pins or start == "popular":
+        listed.append("popular experts are known beforehand: popularity is counted on the very sequences of the run")
+    return listed
