@@ -99,7 +99,7 @@ def _cache_and_link(summary: Mapping[str, object]) -> Table:
         table.add_row(name.replace("_", " "), f"{count:.0f} ({count / accesses:.1%})" if accesses else "-")
     for name in ("demand", "prefetch"):
         table.add_row(f"H2D bytes, {name}", format_bytes(_number(summary[f"h2d_{name}_bytes"])))
-    prefetches = {key: _number(value) for key, value in _mapping(summary["prefetches"]).items()}
+    prefetches = {key.replace("_", " "): _number(count) for key, count in _mapping(summary["prefetches"]).items()}
     if any(prefetches.values()):
         table.add_row("prefetches", ", ".join(f"{value:.0f} {key}" for key, value in prefetches.items()))
     table.add_row("busy", f"GPU {_number(busy['gpu']):.1%}, H2D link {_number(busy['h2d']):.1%}")
