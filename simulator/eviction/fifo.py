@@ -1,5 +1,7 @@
 """First in, first out."""
 
+from collections import OrderedDict
+
 from simulator.view import View
 
 
@@ -8,7 +10,7 @@ class FIFO:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._order: dict[int, None] = {}  # first inserted first
+        self._order: OrderedDict[int, None] = OrderedDict()  # the next to go first
 
     def touch(self, key: int) -> None:
         """Do nothing: only insertion counts."""
@@ -22,7 +24,7 @@ class FIFO:
         del self._order[key]
 
     def victim(self) -> int | None:
-        """Return the first key inserted that is not held."""
+        """Return the first key that is not held."""
         held = self._view.held
         for key in self._order:
             if key not in held:

@@ -1,33 +1,11 @@
 """Least recently used."""
 
-from collections import OrderedDict
-
-from simulator.view import View
+from simulator.eviction.fifo import FIFO
 
 
-class LRU:
-    """Evict the key that was least recently touched or inserted."""
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self._order: OrderedDict[int, None] = OrderedDict()  # oldest first
+class LRU(FIFO):
+    """Evict the key that was least recently touched or inserted: a queue in which a touch moves the key to the end."""
 
     def touch(self, key: int) -> None:
-        """Move the key to the recent end."""
+        """Move the key to the end."""
         self._order.move_to_end(key)
-
-    def insert(self, key: int) -> None:
-        """Put the key at the recent end."""
-        self._order[key] = None
-
-    def remove(self, key: int) -> None:
-        """Drop the key."""
-        del self._order[key]
-
-    def victim(self) -> int | None:
-        """Return the oldest key that is not held."""
-        held = self._view.held
-        for key in self._order:
-            if key not in held:
-                return key
-        return None
