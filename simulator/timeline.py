@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from simulator.resources.link import Transfer
@@ -21,6 +22,11 @@ from simulator.workload.step import Step
 GPU_STREAM, H2D_LINK, STALLS, DECISIONS = 1, 2, 3, 4
 _TRACKS = {GPU_STREAM: "GPU stream", H2D_LINK: "H2D link", STALLS: "GPU stalls", DECISIONS: "Decisions"}
 _PROCESS = 1
+_EVENTS_PER_WRITE = 1000  # compressing each by itself takes as long as all the rest
+
+
+_quote = cache(json.dumps)  # names are few
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def microseconds(time_ns: int) -> str:
@@ -38,6 +44,7 @@ class Timeline:
         # No file name and no time in the header: the same run gives the same bytes.
         self._binary = os.fdopen(descriptor, "wb")
         self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=self._binary, compresslevel=5, mtime=0)
+        self._pending: list[str] = []
         self._is_first = True
         self._num_flows = 0
         self._flow_of_key: dict[int, int] = {}
@@ -53,6 +60,7 @@ class Timeline:
     def __exit__(self, kind: object, *exc: object) -> None:
         if kind is None:
             self._write_raw("]}\n")
+            self._flush()
         self._gzip.close()
         self._binary.close()
         if kind is None:
@@ -138,9 +146,15 @@ class Timeline:
         comma = "" if self._is_first else ",\n"
         self._is_first = False
         self._write_raw(
-            f'{comma}{{"ph":"{phase}","name":{json.dumps(name)},"pid":{_PROCESS},"tid":{track},'
-            f'"ts":{microseconds(time_ns)}{more}{scope},"args":{json.dumps(args)}}}'
+            f'{comma}{{"ph":"{phase}","name":{_quote(name)},"pid":{_PROCESS},"tid":{track},'
+            f'"ts":{microseconds(time_ns)}{more}{scope},"args":{_encode(args)}}}'
         )
 
     def _write_raw(self, text: str) -> None:
-        self._gzip.write(text.encode())
+        self._pending.append(text)
+        if len(self._pending) >= _EVENTS_PER_WRITE:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._gzip.write("".join(self._pending).encode())
+        self._pending.clear()
