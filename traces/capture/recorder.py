@@ -176,12 +176,11 @@ class Recorder:
     def _record_pass(self, inputs: PassInputs, routing: PassRouting) -> None:
         """Add a pass to the batch that it belongs to."""
         batch, announced = self._batch, self._announced
-        known_cache = batch is not None and batch.holds_cache(inputs.cache)
         if batch is None or announced is not None or not batch.is_continued_by(inputs):
             self.end_sequences()
             batch = self._batch = begin_batch(inputs, announced, model_name=self.model_name)
         batch.crop(inputs.past)
-        if inputs.cache is not None and not known_cache:
+        if inputs.cache is not None and not batch.holds_cache(inputs.cache):
             batch.cache = weakref.ref(inputs.cache)
         routed = stack_routing(
             routing, num_experts=self.num_experts, lookahead=self.lookahead, gate_weights=self.gate_weights
