@@ -20,6 +20,8 @@ def test_a_file_is_named_as_its_model(name: str) -> None:
     assert spec.released_as
     assert spec.source.endswith(".")
 
+OUR_OWN = "traces/nano/model"
+
 
 def test_what_comes_from_memory_is_said_to() -> None:
     """The figures without a source that the spec names, by model."""
@@ -62,7 +64,7 @@ def test_every_checked_figure_is_in_the_library(shared_data: Path) -> None:
     """reference/model_shapes.csv, row by row: each figure that it gives, but for rows it calls unverified."""
     with (shared_data / "reference" / "model_shapes.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["verified"] != "no"]
-    assert sorted(row["model"] for row in rows) == sorted(SPECS)
+    assert sorted(row["model"] for row in rows) == sorted(set(SPECS) - {OUR_OWN})
     num_checked = 0
     for row in rows:
         spec = SPECS[row["model"]]
