@@ -21,6 +21,7 @@ from cyclopts import App
 from rich.console import Console
 
 from traces.errors import TraceError
+from traces.nano.tokens import CORPUS
 
 HELD_OUT_ONE_IN = 12  # documents
 _MIN_CHARACTERS = 200
@@ -83,18 +84,18 @@ def _user_documents(language: str) -> Callable[[Path], Documents]:
     def read(root: Path) -> Documents:
         for path in sorted((root / "usr/share/help" / language).rglob("*.page")):
             # The name has no language: a page that is held out is held out in all of them.
-            yield path.name, _mallard_text(path)
+            yield path.name, mallard_text(path)
 
     return read
 
 
-def _mallard_text(page: Path) -> str:
+def mallard_text(page: Path) -> str:
     """Return the prose of a Mallard help page: titles, paragraphs, list items."""
     lines: list[str] = []
 
     def walk(element: ElementTree.Element, bullet: str) -> None:
-        tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else "comment"
-        if tag in ("info", "comment"):
+        tag = element.tag.rpartition("}")[2]
+        if tag == "info":
             return
         if tag in ("title", "p", "screen", "code", "desc"):
             text = " ".join("".join(element.itertext()).split())
@@ -105,7 +106,7 @@ def _mallard_text(page: Path) -> str:
             walk(child, "- " if tag in ("item", "tr") else bullet)
 
     try:
-        walk(ElementTree.parse(page).getroot(), "")  # noqa: S314 (a page of a signed package)
+        walk(ElementTree.parse(page).getroot(), "")
     except ElementTree.ParseError:
         return ""
     return "\n\n".join(lines)
@@ -191,7 +192,7 @@ def gather(*, out: Path, packages: Path | None = None) -> None:
                 }
             )
             console.print(f"{source.name}: {len(rows)} documents, {len(lines) / 1e6:.1f} MB")
-    (out / "corpus.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / CORPUS).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def clean(text: str) -> str:

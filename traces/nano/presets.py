@@ -1,7 +1,7 @@
 """The sizes of moesim-nano that can be trained, and the model built from one."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import Qwen3MoeForCausalLM
@@ -92,25 +92,28 @@ def build_model(preset: Preset) -> "Qwen3MoeForCausalLM":
     """Return a fresh model of a preset, with random float32 weights."""
     from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
-    config = Qwen3MoeConfig(
-        vocab_size=preset.vocabulary,
-        hidden_size=preset.hidden,
-        intermediate_size=4 * preset.hidden,  # of dense layers, of which there are none
-        num_hidden_layers=preset.num_layers,
-        num_attention_heads=preset.num_heads,
-        num_key_value_heads=preset.num_kv_heads,
-        head_dim=preset.head_dim,
-        max_position_embeddings=4 * preset.window_tokens,
-        num_experts=preset.num_experts,
-        num_experts_per_tok=preset.top_k,
-        moe_intermediate_size=preset.expert_hidden,
-        norm_topk_prob=True,
-        decoder_sparse_step=1,
-        mlp_only_layers=[],
-        router_aux_loss_coef=preset.balance_weight,
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=0,
+    fields: dict[str, Any] = {
+        "vocab_size": preset.vocabulary,
+        "hidden_size": preset.hidden,
+        "intermediate_size": 4 * preset.hidden,  # of dense layers, of which there are none
+        "num_hidden_layers": preset.num_layers,
+        "num_attention_heads": preset.num_heads,
+        "num_key_value_heads": preset.num_kv_heads,
+        "head_dim": preset.head_dim,
+        "max_position_embeddings": 4 * preset.window_tokens,
+        "num_experts": preset.num_experts,
+        "num_experts_per_tok": preset.top_k,
+        "moe_intermediate_size": preset.expert_hidden,
+        "norm_topk_prob": True,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "router_aux_loss_coef": preset.balance_weight,
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    }
+    model: Qwen3MoeForCausalLM = Qwen3MoeForCausalLM._from_config(
+        Qwen3MoeConfig(**fields), attn_implementation="sdpa", experts_implementation=preset.experts
     )
-    return Qwen3MoeForCausalLM._from_config(config, attn_implementation="sdpa", experts_implementation=preset.experts)
+    return model

@@ -18,6 +18,7 @@ from traces.errors import TraceError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+CORPUS = "corpus.json"
 END_OF_TEXT = "<|endoftext|>"
 _TOKENIZER_CHARACTERS = 24_000_000  # of training text that the tokenizer is made from
 _SPLITS = ("train", "held-out")
@@ -46,9 +47,9 @@ def read_documents(data: Path, source: str, *, held_out: bool) -> Iterator[str]:
 def corpus_sources(data: Path) -> list[tuple[str, float]]:
     """Return names and shares of the sources of a corpus. Raises TraceError if the folder holds none."""
     try:
-        report = json.loads((data / "corpus.json").read_text(encoding="utf-8"))
+        report = json.loads((data / CORPUS).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise TraceError(data, "holds no corpus.json; make one with python -m traces.nano.corpus --out DIR") from None
+        raise TraceError(data, f"holds no {CORPUS}; make one with python -m traces.nano.corpus --out DIR") from None
     return [(row["source"], float(row["share_frac"])) for row in report]
 
 

@@ -8,7 +8,9 @@ train on fewer tokens, not longer.
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,9 +24,19 @@ from rich.console import Console
 
 from traces.errors import TraceError
 from traces.format import write_text_atomically
+from traces.nano.card import FIGURES
 from traces.nano.evaluate import Evaluation, balance_loss, evaluate, next_token_loss, ngram_losses
+from traces.nano.machine import device_name
 from traces.nano.presets import PRESETS, Preset, build_model
-from traces.nano.tokens import SourceTokens, draw_windows, encode_corpus, load_tokens, train_tokenizer
+from traces.nano.tokens import (
+    CORPUS,
+    END_OF_TEXT,
+    SourceTokens,
+    draw_windows,
+    encode_corpus,
+    load_tokens,
+    train_tokenizer,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,9 +44,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.json"
-FIGURES = "training.json"
 _WINDOWS_WHILE_TRAINING = 16  # held-out windows per source
-_WINDOWS_AT_THE_END = 96
+_WINDOWS_AT_THE_END = 64
 _SHARD_BYTES = "3900kB"
 _LOG_SECONDS = 15.0
 
@@ -97,21 +108,24 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = _prepare(data, out, chosen, console)
     sources = [source for source in load_tokens(data, out / "tokens") if len(source.train) > chosen.window_tokens]
+    corpus = json.loads((data / CORPUS).read_text(encoding="utf-8"))
     torch.manual_seed(seed)
-    model = build_model(chosen).to(device).train()
+    model = build_model(chosen).train()
+    torch.nn.Module.to(model, device)  # in place, here and below; transformers' own `to` has no types
     optimizer = _optimizer(model, chosen)
     progress = _resume(out, chosen, model, optimizer) or Progress(started=_now())
     if progress.step:
         console.print(f"going on from step {progress.step}, {progress.elapsed_s / 60:.1f} minutes in")
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    console.print(f"{num_parameters / 1e6:.2f} M parameters on {_device_name(device)}, {threads} threads")
+    console.print(f"{num_parameters / 1e6:.2f} M parameters on {device_name(device)}, {threads} threads")
     budget_s, begun = minutes * 60, time.monotonic() - progress.elapsed_s
     checkpoint_at, evaluate_at = progress.elapsed_s + checkpoint_minutes * 60, progress.elapsed_s
     evaluate_at += evaluation_minutes * 60
     recent: list[tuple[float, float]] = []
     log_at, log_tokens, log_from = progress.elapsed_s + _LOG_SECONDS, progress.tokens, progress.elapsed_s
+    stop = _stop_on_signals()
     with console.status("training") as status:
-        while progress.elapsed_s < budget_s and (steps is None or progress.step < steps):
+        while progress.elapsed_s < budget_s and (steps is None or progress.step < steps) and not stop.is_set():
             rate = learning_rate(chosen, step=progress.step, spent_frac=progress.elapsed_s / budget_s)
             windows = draw_windows(
                 sources, windows=chosen.batch_windows, length=chosen.window_tokens + 1, seed=(seed, progress.step)
@@ -143,7 +157,7 @@ def train(
                 checkpoint_at = progress.elapsed_s + checkpoint_minutes * 60
     _save(out, chosen, model, optimizer, progress)
     if progress.elapsed_s >= budget_s:
-        export(model, tokenizer, sources, chosen, progress, out / "model", threads=threads)
+        export(model, tokenizer, sources, corpus, chosen, progress, out / "model", threads=threads)
         console.print(f"trained: {out / 'model'}")
     else:
         console.print(f"stopped at step {progress.step}; the same command goes on")
@@ -158,11 +172,13 @@ def export_checkpoint(
     chosen = PRESETS[preset]
     tokenizer = _prepare(data, out, chosen, Console(stderr=True))
     sources = [source for source in load_tokens(data, out / "tokens") if len(source.train) > chosen.window_tokens]
-    model = build_model(chosen).to(_device(preset))
+    model = build_model(chosen)
+    torch.nn.Module.to(model, _device(preset))
+    corpus = json.loads((data / CORPUS).read_text(encoding="utf-8"))
     progress = _resume(out, chosen, model, _optimizer(model, chosen), interrupted=False)
     if progress is None:
         raise TraceError(out, f"holds no {CHECKPOINT}; train first")
-    export(model, tokenizer, sources, chosen, progress, out / "model", threads=threads)
+    export(model, tokenizer, sources, corpus, chosen, progress, out / "model", threads=threads)
 
 
 def train_step(
@@ -185,7 +201,7 @@ def train_step(
     torch.nn.utils.clip_grad_norm_(model.parameters(), preset.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(loss), float(balance)
+    return float(loss.detach()), float(balance.detach())
 
 
 def learning_rate(preset: Preset, *, step: int, spent_frac: float) -> float:
@@ -199,6 +215,7 @@ def export(
     model: "Qwen3MoeForCausalLM",
     tokenizer: "Tokenizer",
     sources: list[SourceTokens],
+    corpus: object,
     preset: Preset,
     progress: Progress,
     folder: Path,
@@ -211,19 +228,20 @@ def export(
     """
     from transformers import PreTrainedTokenizerFast
 
-    model = model.to(torch.bfloat16)
+    torch.nn.Module.to(model, torch.bfloat16)
     model.save_pretrained(folder, max_shard_size=_SHARD_BYTES)
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>"
+        tokenizer_object=tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT
     ).save_pretrained(folder)
-    model = model.to(torch.float32)
+    torch.nn.Module.to(model, torch.float32)
     length = preset.window_tokens
     found = evaluate(model, sources, windows=_WINDOWS_AT_THE_END, length=length)
     ngrams = ngram_losses(sources, vocabulary=preset.vocabulary, windows=_WINDOWS_AT_THE_END, length=length)
     figures = {
+        "corpus": corpus,
         "preset": asdict(preset),
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "device": _device_name(model.device),
+        "device": device_name(model.device),
         "threads": threads,
         "torch": torch.__version__,
         "started": progress.started,
@@ -261,6 +279,15 @@ def _prepare(data: Path, out: Path, preset: Preset, console: Console) -> "Tokeni
             encode_corpus(data, tokenizer, out / "tokens")
         done.touch()
     return tokenizer
+
+
+def _stop_on_signals() -> threading.Event:
+    """Return an event that SIGINT and SIGTERM set, so that the step that is running is finished and saved."""
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
 
 
 def _optimizer(model: "Qwen3MoeForCausalLM", preset: Preset) -> torch.optim.Optimizer:
@@ -334,17 +361,6 @@ def _device(preset: str) -> torch.device:
     return torch.device("cuda" if preset == "gpu" else "cpu")
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"CPU ({names[0]})" if names else "CPU"
-
-
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
@@ -355,5 +371,3 @@ if __name__ == "__main__":
     except TraceError as error:
         Console(stderr=True).print(f"error: {error}", style="red", markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
