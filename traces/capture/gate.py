@@ -27,6 +27,8 @@ def describe_gate(layer: MoELayer, logits: Tensor | None, ids: Tensor, weights: 
     if logits is None:
         return {"gate": "unknown", "gate_router": router}
     logits, ids = logits.float(), ids.long().to(logits.device)
+    if bool((logits >= 0).all()) and torch.allclose(logits.sum(dim=-1), torch.ones(len(logits), device=logits.device)):
+        logits = logits.log()  # a router that returns probabilities
     weights_found = weights.float().to(logits.device)
     described = {"gate": _NAMED_BY_ROUTER.get(router, "unknown"), "gate_router": router}
     tolerance = max(_TOLERANCES.get(dtype, _BFLOAT16_TOLERANCE) for dtype in (weights.dtype, *_parameter_dtypes(layer)))

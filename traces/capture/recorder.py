@@ -588,16 +588,31 @@ def _ids(arrays: Mapping[str, NDArray[np.generic]], prefix: str, at: NDArray[np.
 
 
 def _cached_tokens(cache: object | None, mask: object, width: int) -> int:
-    """Return how many tokens stand in the cache, without asking a GPU where that can be had otherwise."""
-    length = getattr(cache, "get_seq_length", None)
-    if length is None:
+    """Return how many tokens stand in the cache, without asking a GPU where that can be had otherwise.
+
+    Raises TraceError where neither the cache nor a mask tells.
+    """
+    found: object = 0
+    if cache is None:
         return 0
-    found = length()
+    lengths = [getattr(cache, "get_seq_length", None)]
+    lengths += [getattr(layer, "get_seq_length", None) for layer in getattr(cache, "layers", ())]
+    for length in lengths:
+        try:
+            found = length() if length is not None else 0
+        except ValueError:  # a cache of recurrent layers alone
+            break
+        if isinstance(found, Tensor):
+            break
+        if found:  # a cache that mixes recurrent layers in may say 0 of the first layer
+            return int(found)
+    else:
+        return 0
+    if isinstance(mask, Tensor) and mask.ndim == 2:
+        return mask.shape[1] - width
     if isinstance(found, Tensor):
-        if isinstance(mask, Tensor) and mask.ndim == 2:
-            return mask.shape[1] - width
         return int(found.item())
-    return int(found)
+    raise TraceError("capture", f"{type(cache).__name__} does not tell its length; give the model an attention_mask")
 
 
 def _eos_token_ids(model: nn.Module) -> list[int]:
