@@ -15,6 +15,7 @@ app = App(
 app.command("simulator.cli.run:run", name="run", help="Simulate one scenario.")
 app.command("simulator.cli.models:models", name="models", help="List the models that ship.")
 app.command("simulator.cli.hardware:app", name="hardware", help="List the machines and links that ship.")
+app.command("simulator.cli.capture:capture", name="capture", help="Record what a live model routes.")
 app.command("simulator.cli.trace:app", name="trace", help="Import, describe and synthesise routing traces.")
 
 

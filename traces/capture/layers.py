@@ -93,12 +93,21 @@ def find_moe_layers(model: nn.Module) -> list[MoELayer]:
             "its forward does not take (hidden_states, top_k_index, top_k_weights): add a reader for it to "
             "traces.capture.ROUTER_READERS, see docs/capture.md",
         )
+    if layers and _is_encoder(model):
+        raise TraceError(_name(model), "is encoder-only: it makes no tokens one by one; capture needs a decoder")
     if not layers:
         raise TraceError(
             _name(model),
             "has no mixture-of-experts layers: no module of it is named *Experts; capture needs a model that routes",
         )
     return layers
+
+
+def _is_encoder(model: nn.Module) -> bool:
+    """Tell whether all attention of a model looks both ways, and the model does not claim to generate."""
+    flags = [flag for module in model.modules() if isinstance(flag := getattr(module, "is_causal", None), bool)]
+    generates = getattr(model, "can_generate", None)
+    return bool(flags) and not any(flags) and not (generates is not None and generates())
 
 
 def _takes_routing(experts: nn.Module) -> bool:

@@ -27,7 +27,7 @@ class TraceOutput:
         self._thread: ThreadPoolExecutor | None = None
         self._written: Future[None] | None = None
         if self.path is not None:
-            self._check_free(self.path)
+            self.check_free(self.path)
 
     def append(self, sequences: Sequences) -> None:
         """Add whole sequences. Raises TraceError if an earlier shard could not be written."""
@@ -37,7 +37,7 @@ class TraceOutput:
             self.kept.append(sequences)
             return
         if self._writer is None:
-            self._writer = ShardWriter(self._directory(), self.metadata(), shard_tokens=self.shard_tokens)
+            self._writer = ShardWriter(_shard_directory(self.path), self.metadata(), shard_tokens=self.shard_tokens)
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trace-writer")
         self._wait()
         assert self._thread is not None
@@ -69,7 +69,7 @@ class TraceOutput:
         assert self._writer is not None
         assert self.path is not None
         self._writer.flush()
-        parts = self._directory()
+        parts = _shard_directory(self.path)
         if parts == self.path:
             return
         shards = sorted(parts.glob("shard-*.safetensors"))
@@ -79,16 +79,19 @@ class TraceOutput:
             write_trace(self.path, open_trace(parts).sequences(), self.metadata())
         shutil.rmtree(parts)
 
-    def _directory(self) -> Path:
-        assert self.path is not None
-        return self.path.with_name(f"{self.path.name}.parts") if self.path.suffix == ".safetensors" else self.path
-
-    def _check_free(self, path: Path) -> None:
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raise TraceError unless a trace could be written to `path`."""
         if path.exists():
             raise TraceError(path, "exists already; a trace never changes once written: choose another name")
-        if self._directory().exists():
+        if _shard_directory(path).exists():
             raise TraceError(
-                self._directory(), "is what an interrupted capture has written, a valid trace; rename it or remove it"
+                _shard_directory(path),
+                "is what an interrupted capture has written, a valid trace; rename it or remove it",
             )
         if not path.absolute().parent.is_dir():
             raise TraceError(path, f"cannot be written: there is no directory {path.absolute().parent}")
+
+
+def _shard_directory(path: Path) -> Path:
+    return path.with_name(f"{path.name}.parts") if path.suffix == ".safetensors" else path

@@ -624,8 +624,11 @@ def _eos_token_ids(model: nn.Module) -> list[int]:
 
 
 def _model_name(model: nn.Module) -> str:
-    name = getattr(getattr(model, "config", None), "_name_or_path", "")
-    return str(name) or type(model).__name__
+    """Return the hub id, or the name of a local model's directory: the path to it is nobody's business."""
+    name = str(getattr(getattr(model, "config", None), "_name_or_path", ""))
+    if Path(name).is_dir():
+        name = Path(name).resolve().name if name else ""
+    return name or type(model).__name__
 
 
 def _devices(model: nn.Module) -> str:

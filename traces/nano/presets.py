@@ -49,7 +49,7 @@ PRESETS = {
         dtype="float32",
         experts="grouped_mm",
     ),
-    # 130 M parameters, 21 M of them active: for tens of minutes on one large GPU. Not run yet.
+    # 121 M parameters, 15 M of them active: for tens of minutes on one large GPU. Not run yet.
     "gpu": Preset(
         vocabulary=8192,
         hidden=384,

@@ -193,8 +193,13 @@ def train_step(
     tokens = torch.from_numpy(windows.astype(np.int64)).to(model.device)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=preset.dtype == "bfloat16"):
-        output = model(input_ids=tokens[:, :-1], output_router_logits=True, use_cache=False)
+    inputs = {"input_ids": tokens[:, :-1], "output_router_logits": True, "use_cache": False}
+    if preset.dtype == "bfloat16":
+        # Not autocast: grouped_mm takes no part in it, and would multiply in float32.
+        weights = {name: weight.to(torch.bfloat16) for name, weight in model.named_parameters()}
+        output = torch.func.functional_call(model, weights, kwargs=inputs)
+    else:
+        output = model(**inputs)
     loss = next_token_loss(output.logits, tokens[:, 1:])
     balance = balance_loss(output.router_logits, preset.top_k)
     (loss + preset.balance_weight * balance).backward()
