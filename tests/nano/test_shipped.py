@@ -83,7 +83,7 @@ def test_kinds_of_text_use_different_experts(trace: Trace) -> None:
 
     def load(chosen_T: "np.typing.NDArray[np.bool_]") -> "np.typing.NDArray[np.float64]":
         counts = np.stack([np.bincount(one.ravel(), minlength=NUM_EXPERTS) for one in ids_TLK[chosen_T].swapaxes(0, 1)])
-        return counts / counts.sum(1, keepdims=True)
+        return np.asarray(counts / counts.sum(1, keepdims=True), np.float64)
 
     first, second = (trace.metadata.categories.index(name) for name in ("dictionary", "python-source"))
     across = np.abs(load(category_T == first) - load(category_T == second)).sum()
