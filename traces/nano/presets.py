@@ -25,7 +25,7 @@ class Preset:
     peak_learning_rate: float
     dtype: str  # of the forward pass; weights and optimizer are float32
     experts: str  # transformers' experts implementation: the fastest that was measured to train right on the device
-    balance_weight: float = 0.01  # of the load-balancing loss
+    balance_weight: float = 0.01  # of each layer's load-balancing loss
     warmup_steps: int = 100
     weight_decay: float = 0.1
     clip_norm: float = 1.0

@@ -202,7 +202,7 @@ def train_step(
         output = model(**inputs)
     loss = next_token_loss(output.logits, tokens[:, 1:])
     balance = balance_loss(output.router_logits, preset.top_k)
-    (loss + preset.balance_weight * balance).backward()
+    (loss + preset.balance_weight * preset.num_layers * balance).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), preset.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
