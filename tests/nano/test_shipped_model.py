@@ -1,5 +1,7 @@
 """The shipped weights: they load, they model text, and capture sees what their routers pick."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from traces.capture import record as record_routing  # noqa: E402
+from traces.capture.prompts import read_prompts  # noqa: E402
+from traces.capture.run import CaptureOptions, capture_prompts  # noqa: E402
 from traces.format import open_trace  # noqa: E402
-from traces.nano import MODEL, TRACE  # noqa: E402
+from traces.nano import MODEL, PROMPTS, TRACE  # noqa: E402
 from traces.nano.card import read_figures  # noqa: E402
 from traces.nano.evaluate import next_token_loss  # noqa: E402
 from traces.nano.record import load  # noqa: E402
@@ -57,3 +61,13 @@ def test_capture_records_what_the_routers_pick() -> None:
     assert np.array_equal(sequences.expert_ids, wanted_TLK)
     assert sequences.gate_weights is not None
     assert np.abs(sequences.gate_weights.astype(np.float32) - weights_TLK).max() < 1e-3
+
+
+def test_the_shipped_prompts_can_be_captured(tmp_path: Path) -> None:
+    """What the model card suggests as a first capture works, and gives the categories of the shipped trace."""
+    out = tmp_path / "trace.safetensors"
+    capture_prompts(str(MODEL), read_prompts(PROMPTS), out, CaptureOptions(max_new_tokens=4, batch=9, lookahead=3))
+    mine, shipped = open_trace(out), open_trace(TRACE)
+    assert mine.num_sequences == len(shipped.metadata.categories)
+    assert mine.metadata.categories == tuple(sorted(shipped.metadata.categories))
+    assert mine.metadata.gate == shipped.metadata.gate

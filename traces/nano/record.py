@@ -26,11 +26,10 @@ from traces.nano.tokens import corpus_sources, read_documents
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen3MoeForCausalLM
 
-_BATCH_SEQUENCES = 8
+_BATCH = 8  # sequences, at most
 _PROMPT_TOKENS = (32, 128)  # least and most
 _DECODE_TOKENS = (48, 256)
-_TEMPERATURE = 0.8
-_TOP_P = 0.95
+_USUAL_TOKENS = 232  # of a sequence: the means of prompt and decode
 
 app = App(name="traces.nano.record", help="Record what moesim-nano routes on held-out text.")
 
@@ -56,7 +55,7 @@ def record(
     data: Path,
     model: Path = MODEL,
     out: Path = TRACE,
-    tokens: int = 51_000,
+    tokens: int = 50_400,
     lookahead: int = 3,
     threads: int = 2,
     seed: int = 0,
@@ -84,6 +83,7 @@ def record(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     network, tokenizer = load(model)
+    sampling = network.generation_config
     figures = read_figures(model)
     sources = [name for name, _ in corpus_sources(data)]
     generator = np.random.default_rng(seed)
@@ -98,7 +98,7 @@ def record(
         licence=f"Apache-2.0; it holds no text. Licences of the prompts' texts: {licences}",
         extra={
             "recorded_on": device_name(network.device),
-            "sampling": f"temperature {_TEMPERATURE}, top-p {_TOP_P}, seed {seed}",
+            "sampling": f"temperature {sampling.temperature}, top-p {sampling.top_p}, seed {seed}",
             "trained": (
                 f"{figures['tokens_seen']} tokens in {figures['steps']} steps on {figures['device']}, "
                 f"{figures['started']} to {figures['ended']}"
@@ -106,10 +106,12 @@ def record(
         },
     )
     with console.status("recording") as status, recorder:
-        for number, source in enumerate(sources):
+        for source in sources:
             texts = list(read_documents(data, source, held_out=True))
-            while recorder.num_tokens < tokens * (number + 1) // len(sources):
-                run_batch(network, recorder, draw_batch(texts, tokenizer, generator), category=source)
+            goal = recorder.num_tokens + -(-tokens // len(sources))
+            while (left := goal - recorder.num_tokens) > 0:
+                batch = draw_batch(texts, tokenizer, generator, sequences=min(_BATCH, 1 + left // _USUAL_TOKENS))
+                run_batch(network, recorder, batch, category=source)
                 status.update(f"{source}: {recorder.num_tokens} of {tokens} tokens")
             console.print(f"{source}: {recorder.num_tokens} tokens so far")
     trace = open_trace(out)
@@ -129,11 +131,13 @@ def load(folder: Path) -> tuple["Qwen3MoeForCausalLM", "PreTrainedTokenizerFast"
     return network, tokenizer
 
 
-def draw_batch(texts: list[str], tokenizer: "PreTrainedTokenizerFast", generator: np.random.Generator) -> Batch:
+def draw_batch(
+    texts: list[str], tokenizer: "PreTrainedTokenizerFast", generator: np.random.Generator, *, sequences: int
+) -> Batch:
     """Pick passages that begin with a line of a text, each with its number of prompt tokens and of decode tokens."""
     least, most = _PROMPT_TOKENS
     prompts: list[list[int]] = []
-    while len(prompts) < _BATCH_SEQUENCES:
+    while len(prompts) < sequences:
         text = texts[int(generator.integers(len(texts)))]
         begin = text.find("\n", int(generator.integers(len(text)))) + 1
         prompt = tokenizer.encode(text[begin : begin + 20 * most])[: int(generator.integers(least, most + 1))]
@@ -157,10 +161,6 @@ def run_batch(network: "Qwen3MoeForCausalLM", recorder: Recorder, batch: Batch, 
         input_ids=batch.input_ids.to(network.device),
         attention_mask=batch.attention_mask.to(network.device),
         max_new_tokens=batch.most_decode_tokens + 1,
-        do_sample=True,
-        temperature=_TEMPERATURE,
-        top_p=_TOP_P,
-        top_k=0,
     )
     recorder.end_sequences(batch.num_tokens)
 

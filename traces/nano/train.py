@@ -234,6 +234,7 @@ def export(
     from transformers import PreTrainedTokenizerFast
 
     torch.nn.Module.to(model, torch.bfloat16)
+    model.generation_config.update(do_sample=True, temperature=0.8, top_p=0.95, top_k=0)  # greedily, it repeats itself
     model.save_pretrained(folder, max_shard_size=_SHARD_BYTES)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT
