@@ -35,7 +35,6 @@ class Evaluation:
         return np.asarray(sum(weighted[1:], weighted[0]) / _shares(sources))
 
 
-@torch.no_grad()
 def evaluate(model: "Qwen3MoeForCausalLM", sources: list[SourceTokens], *, windows: int, length: int) -> Evaluation:
     """Run the model over up to `windows` held-out windows per source."""
     was_training = model.training
@@ -48,7 +47,8 @@ def evaluate(model: "Qwen3MoeForCausalLM", sources: list[SourceTokens], *, windo
         total, counts = 0.0, torch.zeros(config.num_hidden_layers, config.num_experts)
         for batch in rows.split(_BATCH_WINDOWS):
             batch = batch.to(model.device)
-            output = model(input_ids=batch[:, :-1], output_router_logits=True, use_cache=False)
+            with torch.no_grad():
+                output = model(input_ids=batch[:, :-1], output_router_logits=True, use_cache=False)
             total += float(next_token_loss(output.logits, batch[:, 1:], reduction="sum"))
             for layer, logits in enumerate(output.router_logits):
                 chosen = logits.topk(config.num_experts_per_tok, dim=-1).indices.flatten()
