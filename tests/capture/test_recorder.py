@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tests.capture.families import COMMON, VOCABULARY, build, sharpen
-from traces.capture import ROUTER_READERS, find_moe_layers, record
+from traces.capture import ROUTER_READERS, Recorder, find_moe_layers, record
 from traces.errors import TraceError
 from traces.format import Sequences, open_trace
 
@@ -29,7 +29,7 @@ def mixtral() -> transformers.PreTrainedModel:
 
 
 def lengths(recorded: Sequences) -> list[int]:
-    return np.diff(recorded.sequence_start).tolist()
+    return [int(length) for length in np.diff(recorded.sequence_start)]
 
 
 def greedy(model: transformers.PreTrainedModel, prompt: Tensor, **options: object) -> list[list[int]]:
@@ -216,10 +216,9 @@ def test_an_interrupt_leaves_a_valid_shorter_trace(
 
     hook = find_moe_layers(mixtral)[1].experts.register_forward_pre_hook(interrupt)
     try:
-        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
-            with record(mixtral, tmp_path / name, shard_tokens=8):
-                greedy(mixtral, PROMPT, max_new_tokens=3)
-                greedy(mixtral, PROMPT, max_new_tokens=9)
+        with pytest.raises(KeyboardInterrupt), record(mixtral, tmp_path / name, shard_tokens=8):  # noqa: PT012
+            greedy(mixtral, PROMPT, max_new_tokens=3)
+            greedy(mixtral, PROMPT, max_new_tokens=9)
     finally:
         hook.remove()
     trace = open_trace(tmp_path / name)
@@ -369,8 +368,66 @@ def test_a_family_is_added_by_a_reader_of_its_router(monkeypatch: pytest.MonkeyP
 
 
 def test_a_call_of_an_inner_module_is_not_recorded_in_silence(mixtral: transformers.PreTrainedModel) -> None:
-    with pytest.raises(TraceError, match="nothing was recorded"), record(mixtral):
+    with pytest.raises(TraceError, match=r"ran outside a forward pass of MixtralForCausalLM"), record(mixtral):
         mixtral.model(PROMPT)
+    with pytest.raises(TraceError, match="nothing was recorded"), record(mixtral):
+        pass
+
+
+def test_entries_per_row_must_match_the_batch(mixtral: transformers.PreTrainedModel) -> None:
+    with record(mixtral) as recorder:
+        recorder.new_sequences(prompt_tokens=[1])
+        with pytest.raises(TraceError, match="prompt_tokens has 1 entries for a batch of 2 rows"):
+            mixtral(PROMPT)
+        mixtral(PROMPT)
+        with pytest.raises(TraceError, match="num_tokens has 1 entries for 2 rows"):
+            recorder.end_sequences([1])
+        mixtral(PROMPT)
+
+
+def test_a_static_cache_is_followed(mixtral: transformers.PreTrainedModel) -> None:
+    """With a cache of fixed size generate prepares the mask itself, so that padding has to be told."""
+    recordings = []
+    for implementation in ("dynamic", "static"):
+        with record(mixtral, eos_token_ids=()) as recorder:
+            recorder.new_sequences(attention_mask=LEFT)
+            options = {"cache_implementation": implementation, "disable_compile": True}
+            greedy(mixtral, PROMPT, attention_mask=LEFT, max_new_tokens=5, **options)
+        recordings.append(recorder.sequences().expert_ids)
+    np.testing.assert_array_equal(recordings[0], recordings[1])
+    with pytest.raises(TraceError, match=r"prepared already.*new_sequences\(attention_mask"), record(mixtral):
+        greedy(mixtral, PROMPT, attention_mask=LEFT, max_new_tokens=2, **options)
+
+
+def test_layers_on_several_devices_are_joined(
+    mixtral: transformers.PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds are stacked per device and joined on the host; a split of one device stands in for two."""
+    recordings = []
+    for split in (None, [[0], [1, 2]]):
+        if split is not None:
+            monkeypatch.setattr(Recorder, "_device_groups", lambda _recorder, split=split: split)
+        with record(mixtral, lookahead=2, eos_token_ids=()) as recorder:
+            greedy(mixtral, PROMPT, max_new_tokens=4)
+        recordings.append(recorder.sequences().tensors())
+    for name, tensor in recordings[0].items():
+        np.testing.assert_array_equal(tensor, recordings[1][name])
+
+
+def test_weights_that_accelerate_moves_in_and_out_are_no_obstacle() -> None:
+    """A model that is offloaded to host memory layer by layer records the same, lookahead included."""
+    accelerate = pytest.importorskip("accelerate")
+    model = build("mixtral")
+    recordings = []
+    for offload in (False, True):
+        if offload:
+            accelerate.cpu_offload(model, execution_device=torch.device("cpu"))
+            assert model.model.layers[1].mlp.gate.weight.device.type == "meta"
+        with record(model, lookahead=2, eos_token_ids=()) as recorder:
+            greedy(model, PROMPT, attention_mask=LEFT, max_new_tokens=4)
+        recordings.append(recorder.sequences().tensors())
+    for name, tensor in recordings[0].items():
+        np.testing.assert_array_equal(tensor, recordings[1][name])
 
 
 def test_an_existing_trace_is_not_overwritten(mixtral: transformers.PreTrainedModel, tmp_path: Path) -> None:

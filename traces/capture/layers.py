@@ -8,11 +8,9 @@ is read from the output of its router, by a function of `ROUTER_READERS`; adding
 """
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from traces.errors import TraceError
@@ -31,7 +29,11 @@ class RouterReader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MoELayer:
-    """One experts module and the router that feeds it. `read` is set where the router's output is read."""
+    """One experts module, the router that feeds it and the block that holds both.
+
+    `read` is set where the router's output is read. `router_extras` are the parameters, with their defaults, that the
+    router's forward has after the hidden states.
+    """
 
     name: str
     experts: nn.Module
@@ -39,17 +41,41 @@ class MoELayer:
     num_experts: int
     read: RouterReader | None
     block: nn.Module
+    router_extras: tuple[tuple[str, object], ...] = ()
 
     def route(self, hidden_states: Tensor) -> Routing:
-        """Apply this layer's router, with this layer's own selection biases, to a state of any origin."""
+        """Apply this layer's router, with this layer's own selection biases, to a state that is on its device.
+
+        Raises TraceError if the router needs more than that.
+        """
         assert self.router is not None
-        device = _device(self.router)
-        if device is not None and hidden_states.device != device:
-            hidden_states = hidden_states.to(device)
-        output = self.router(hidden_states, *_block_arguments(self))
+        output = self.router(hidden_states, *self._block_arguments())
         if self.read is not None:
             return self.read(self.router, output)
         return _standard_routing(self, output)
+
+    def check_route(self) -> None:
+        """Raise TraceError unless `route` can be called."""
+        if self.router is None:
+            raise TraceError(self.name, "has no router beside it, so lookahead cannot be recorded")
+        self._block_arguments()
+
+    def _block_arguments(self) -> list[object]:
+        """Return what the block gives its router besides the hidden states: selection biases that the block holds."""
+        arguments: list[object] = []
+        for name, default in self.router_extras:
+            value = getattr(self.block, name, None)
+            if isinstance(value, Tensor) and getattr(self.block, f"use_{name}", True):
+                arguments.append(value)
+            elif default is not inspect.Parameter.empty:
+                arguments.append(default)
+            else:
+                raise TraceError(
+                    self.name,
+                    f"has a router that needs {name} beside the hidden states, so it cannot be applied to another "
+                    "layer's; record without lookahead",
+                )
+        return arguments
 
 
 def find_moe_layers(model: nn.Module) -> list[MoELayer]:
@@ -83,6 +109,7 @@ def find_moe_layers(model: nn.Module) -> list[MoELayer]:
                 num_experts=_num_experts(module, name, model),
                 read=read,
                 block=block,
+                router_extras=() if router is None else _router_extras(router),
             )
         )
     if unknown:
@@ -148,46 +175,10 @@ def _modules_outside_the_decoder(model: nn.Module) -> set[nn.Module]:
     return outside
 
 
-def _block_arguments(layer: MoELayer) -> Iterator[Tensor | None]:
-    """Yield what the block gives its router besides the hidden states: selection biases that the block holds."""
-    for parameter in _extra_parameters(layer):
-        value = getattr(layer.block, parameter.name, None)
-        if isinstance(value, Tensor) and getattr(layer.block, f"use_{parameter.name}", True):
-            yield value
-        elif parameter.default is not parameter.empty:
-            yield parameter.default
-        else:
-            raise LookaheadError(layer.name, parameter.name)
-
-
-def _extra_parameters(layer: MoELayer) -> list[inspect.Parameter]:
-    assert layer.router is not None
-    parameters = list(inspect.signature(type(layer.router).forward).parameters.values())
-    return [one for one in parameters[2:] if one.kind is one.POSITIONAL_OR_KEYWORD]
-
-
-class LookaheadError(Exception):
-    """A router needs more than hidden states, so that it cannot be applied to those of another layer."""
-
-    def __init__(self, layer: str, parameter: str) -> None:
-        super().__init__(layer, parameter)
-        self.layer = layer
-        self.parameter = parameter
-
-
-def check_lookahead(model: nn.Module, layers: list[MoELayer]) -> None:
-    """Raise TraceError unless every router can be applied to the input of another one."""
-    for layer in layers:
-        if layer.router is None:
-            raise TraceError(_name(model), f"{layer.name} has no router beside it, so lookahead cannot be recorded")
-        try:
-            list(_block_arguments(layer))
-        except LookaheadError as error:
-            raise TraceError(
-                _name(model),
-                f"the router of {error.layer} needs {error.parameter} beside the hidden states, so it cannot be "
-                "applied to another layer's; record without lookahead",
-            ) from None
+def _router_extras(router: nn.Module) -> tuple[tuple[str, object], ...]:
+    """Return name and default of the parameters that a router's forward has after the hidden states."""
+    parameters = list(inspect.signature(type(router).forward).parameters.values())[2:]
+    return tuple((one.name, one.default) for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD)
 
 
 def _standard_routing(layer: MoELayer, output: "Tensor | tuple[Tensor, ...]") -> Routing:
@@ -209,13 +200,6 @@ def router_logits(layer: MoELayer, output: "Tensor | tuple[Tensor, ...]") -> Ten
     for part in reversed(parts) if layer.read is not None else parts:
         if isinstance(part, Tensor) and part.is_floating_point() and part.shape[-1] == layer.num_experts:
             return part.reshape(-1, layer.num_experts)
-    return None
-
-
-def _device(module: nn.Module) -> torch.device | None:
-    """Return where a module's weights live, None where accelerate moves them in and out."""
-    for tensor in module.parameters():
-        return None if tensor.device.type == "meta" else tensor.device
     return None
 
 

@@ -47,14 +47,17 @@ class TraceOutput:
         """Write what is left; join the shards if one file was asked for. Raises TraceError."""
         if self._writer is None or self._thread is None:
             return
+        thread, self._thread = self._thread, None
         try:
             self._wait()
-            self._thread.submit(self._finish).result()
+            thread.submit(self._finish).result()
         finally:
-            self._thread.shutdown()
+            thread.shutdown()
 
     def sequences(self) -> Sequences:
         """Return what was recorded, where no path was given. Raises TraceError if that is nothing."""
+        if self.path is not None:
+            raise TraceError(self.path, "is where this recording goes; open it there, or record without a path")
         if not self.kept:
             raise TraceError("capture", "nothing was recorded; call the model inside the with block")
         self.kept = [concatenate(self.kept)]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from traces.capture.buffer import HostBuffer
 from traces.capture.gate import describe_gate
-from traces.capture.layers import MoELayer, check_lookahead, find_moe_layers, router_logits
+from traces.capture.layers import MoELayer, find_moe_layers, router_logits
 from traces.capture.output import TraceOutput
 from traces.errors import TraceError
 from traces.format import Ids, Sequences, TraceMetadata, expert_id_dtype
@@ -56,6 +56,7 @@ class _Batch:
     num_context_columns: int
     context_tokens: NDArray[np.int32]
     has_token_ids: bool
+    attention_mask: Tensor | None
     prompt_tokens: Sequence[int] | None
     categories: Sequence[str] | None
     cache: "weakref.ref[object] | None" = None
@@ -97,6 +98,7 @@ class _Inputs:
     width: int
     device: torch.device
     attention_mask: Tensor | None
+    has_prepared_mask: bool
     cache: object | None
     past: int
 
@@ -135,7 +137,8 @@ class Recorder:
         self.layers: list[MoELayer] = find_moe_layers(model)
         self.lookahead = lookahead
         if lookahead:
-            check_lookahead(model, self.layers)
+            for layer in self.layers:
+                layer.check_route()
         self.num_experts = max(layer.num_experts for layer in self.layers)
         self.gate_weights = gate_weights
         self.token_ids = token_ids
@@ -157,6 +160,7 @@ class Recorder:
         self._inputs: _Inputs | None = None
         self._routed: list[tuple[int, Tensor, Tensor]] = []
         self._foreseen: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self._states: dict[int, Tensor] = {}
         self._first_logits: Tensor | None = None
         self._foreseeing = False
 
@@ -215,7 +219,7 @@ class Recorder:
     ) -> None:
         """End the open sequences; the next forward pass begins one per row.
 
-        `attention_mask` [B, S] says which tokens of that pass are padding, for a model that is not given one.
+        `attention_mask` [B, W] says which of the first W tokens are padding, for a model that is not given such a mask.
         `prompt_tokens` and `categories` have an entry per row.
         """
         self.end_sequences()
@@ -228,6 +232,8 @@ class Recorder:
         if batch is None:
             return
         arrays = self._buffer.take()
+        if num_tokens is not None and len(num_tokens) != batch.num_rows:
+            raise TraceError(self.model_name, f"num_tokens has {len(num_tokens)} entries for {batch.num_rows} rows")
         if batch.passes:
             sequences = self._assemble(batch, arrays, num_tokens)
             if sequences is not None:
@@ -250,17 +256,21 @@ class Recorder:
                 hook = layer.router.register_forward_pre_hook(self._lookahead_hook(index), with_kwargs=True)
                 self._hooks.append(hook)
         first = self.layers[0].router
-        if first is not None:
+        if first is not None and not self._rounds:
             self._gate_hook = first.register_forward_hook(self._see_first_logits)
             self._hooks.append(self._gate_hook)
         self._hooks.append(self.model.register_forward_pre_hook(self._begin_pass, with_kwargs=True))
         self._hooks.append(self.model.register_forward_hook(self._end_pass))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+    def detach(self) -> None:
+        """Take the hooks off the model; `__enter__` puts them on again, and passes in between are not recorded."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        self.detach()
         self.end_sequences()
         self._output.close()
         if kind is None and not self.num_tokens:
@@ -270,6 +280,8 @@ class Recorder:
 
     def _experts_hook(self, index: int) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
         def see_routing(_module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+            if self._inputs is None:
+                raise self._outside(index)
             _, ids, weights = args if len(args) == 3 else (*args, *kwargs.values())
             self._routed.append((index, ids, weights))
 
@@ -280,22 +292,41 @@ class Recorder:
         assert read is not None
 
         def see_router(module: nn.Module, _args: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-            if not self._foreseeing:
-                self._routed.append((index, *read(module, output)))
+            if self._foreseeing:
+                return
+            if self._inputs is None:
+                raise self._outside(index)
+            self._routed.append((index, *read(module, output)))
 
         return see_router
 
+    def _outside(self, index: int) -> TraceError:
+        return TraceError(
+            self.model_name,
+            f"{self.layers[index].name} ran outside a forward pass of {type(self.model).__name__}, which is recorded; "
+            "give record the module that is called",
+        )
+
     def _lookahead_hook(self, index: int) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
-        targets = self.layers[index + 1 : index + 1 + self.lookahead]
+        """Return a hook that gives this layer's router the inputs of the D routers before it, all in one call."""
+        layer = self.layers[index]
+        sources = range(max(0, index - self.lookahead), index)
 
         def foresee(_module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-            if self._foreseeing:
+            if self._foreseeing or self._inputs is None:
                 return
             hidden_states = args[0] if args else kwargs["hidden_states"]
             self._foreseeing = True
             try:
                 with torch.no_grad():
-                    self._foreseen[index] = [target.route(hidden_states) for target in targets]
+                    if sources:
+                        states = [self._states[source].to(hidden_states.device) for source in sources]
+                        ids, weights = layer.route(torch.cat(states))
+                        parts = zip(sources, ids.chunk(len(states)), weights.chunk(len(states)), strict=True)
+                        for source, *routing in parts:
+                            self._foreseen.setdefault(source, []).append((routing[0], routing[1]))
+                    self._states[index] = hidden_states.clone()
+                    self._states.pop(index - self.lookahead, None)
             finally:
                 self._foreseeing = False
 
@@ -307,7 +338,7 @@ class Recorder:
             self._first_logits = None if logits is None else logits.detach()
 
     def _begin_pass(self, _module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        self._routed, self._foreseen = [], {}
+        self._routed, self._foreseen, self._states = [], {}, {}
         self._inputs = self._read_inputs(dict(zip(self._parameter_names, args, strict=False)) | kwargs)
 
     def _read_inputs(self, given: Mapping[str, object]) -> _Inputs:
@@ -327,6 +358,7 @@ class Recorder:
             width=width,
             device=shown.device,
             attention_mask=mask if isinstance(mask, Tensor) and mask.ndim == 2 else None,
+            has_prepared_mask=mask is not None and not (isinstance(mask, Tensor) and mask.ndim == 2),
             cache=cache,
             past=_cached_tokens(cache, mask, width),
         )
@@ -338,11 +370,11 @@ class Recorder:
         with torch.no_grad():
             self._check_rounds(inputs)
             batch, is_prompt = self._batch_of(inputs)
-            first_row = self._buffer.append(self._columns(inputs))
+            first_row = self._buffer.append(self._columns(inputs, batch))
         batch.passes.append(
             _Pass(first_row=first_row, width=inputs.width, kept_width=inputs.width, is_prompt=is_prompt)
         )
-        self._routed, self._foreseen = [], {}
+        self._routed, self._foreseen, self._states = [], {}, {}
 
     def _check_rounds(self, inputs: _Inputs) -> None:
         """Learn the order of the rounds and the gate from the first pass, hold later ones to it."""
@@ -410,20 +442,26 @@ class Recorder:
                 raise TraceError(
                     self.model_name, f"{name} has {len(told)} entries for a batch of {inputs.num_rows} rows"
                 )
-        if announced is not None and announced.attention_mask is not None:
-            inputs.attention_mask = announced.attention_mask.to(inputs.device)
+        announced_mask = announced.attention_mask if announced is not None else None
+        if announced_mask is None and inputs.has_prepared_mask:
+            raise TraceError(
+                self.model_name,
+                "was given an attention mask that is prepared already, which does not tell padding; give the plain one "
+                "to recorder.new_sequences(attention_mask=...) before this pass",
+            )
         self._batch = _Batch(
             num_rows=inputs.num_rows,
             num_context_columns=inputs.past,
             context_tokens=context,
             has_token_ids=inputs.token_ids is not None,
+            attention_mask=announced_mask.to(inputs.device) if announced_mask is not None else None,
             prompt_tokens=announced.prompt_tokens if announced is not None else None,
             categories=announced.categories if announced is not None else None,
         )
         self._announced = None
         return self._batch
 
-    def _columns(self, inputs: _Inputs) -> dict[str, Tensor]:
+    def _columns(self, inputs: _Inputs, batch: _Batch) -> dict[str, Tensor]:
         """Return the tensors of a pass, each [N, ...], on the devices where they were made."""
         shape = (inputs.num_rows, inputs.width)
         tokens = (
@@ -431,8 +469,14 @@ class Recorder:
             if inputs.token_ids is not None
             else torch.zeros(shape, dtype=torch.int32, device=inputs.device)
         )
-        if inputs.attention_mask is not None:
-            mask = inputs.attention_mask[:, -inputs.width :].to(inputs.device)
+        mask = inputs.attention_mask
+        if mask is not None:
+            mask = mask[:, -inputs.width :].to(inputs.device)
+        if batch.attention_mask is not None:
+            begin = batch.num_columns - batch.num_context_columns
+            announced = batch.attention_mask[:, begin : begin + inputs.width]
+            mask = nn.functional.pad(announced, (0, inputs.width - announced.shape[1]), value=1)
+        if mask is not None:
             tokens = tokens.masked_fill(mask == 0, _PADDING)
         columns = {"tokens": tokens.reshape(-1)}
         for number, rounds in enumerate(self._device_groups()):
@@ -465,7 +509,7 @@ class Recorder:
 
     def _filled(self, index: int, ids: Tensor, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return D routings that were foreseen at a layer, its own in place of layers that do not exist."""
-        pairs = [(one.to(ids.device), other.to(ids.device)) for one, other in self._foreseen[index]]
+        pairs = [(one.to(ids.device), other.to(ids.device)) for one, other in self._foreseen.get(index, ())]
         return pairs + [(ids, weights)] * (self.lookahead - len(pairs))
 
     def _sorted(self, routings: list[tuple[Tensor, Tensor]], top_k: int) -> tuple[Tensor, Tensor]:
@@ -609,9 +653,9 @@ def _cached_tokens(cache: object | None, mask: object, width: int) -> int:
     else:
         return 0
     if isinstance(mask, Tensor) and mask.ndim == 2:
-        return mask.shape[1] - width
+        return int(mask.shape[1]) - width
     if isinstance(found, Tensor):
-        return int(found.item())
+        return int(found)
     raise TraceError("capture", f"{type(cache).__name__} does not tell its length; give the model an attention_mask")
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -126,13 +127,16 @@ def _run_batch(
     is_decoder_prompt = not network.config.is_encoder_decoder
     prompt_tokens = [len(one) for one in encoded] if is_decoder_prompt else None
     new_tokens = [prompt.max_new_tokens or options.max_new_tokens for prompt, _ in rows]
-    recorder.new_sequences(prompt_tokens=prompt_tokens, categories=categories)
+    recorder.new_sequences(
+        attention_mask=mask if is_decoder_prompt else None, prompt_tokens=prompt_tokens, categories=categories
+    )
     network.generate(
         input_ids=token_ids,
         attention_mask=mask,
         max_new_tokens=max(new_tokens),
         pad_token_id=pad,
         num_beams=1,
+        num_return_sequences=1,
         use_cache=True,
         disable_compile=True,
     )
@@ -218,14 +222,21 @@ def _load_network(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     several = options.device == "auto" and torch.cuda.device_count() > 1
-    keywords: dict[str, object] = {"device_map": "auto"} if several else {}
+    can_place = find_spec("accelerate") is not None
+    if several and not can_place:
+        raise TraceError(
+            "--device", "auto spreads the model over several GPUs with accelerate: pip install accelerate, or name one"
+        )
+    keywords: dict[str, object] = {}
+    if device != "cpu" and can_place:  # weights go straight to the GPU
+        keywords = {"device_map": "auto" if several else device}
     try:
         network: transformers.PreTrainedModel = auto_class.from_pretrained(
             model, dtype=options.dtype, trust_remote_code=options.trust_remote_code, **keywords
         )
     except (OSError, ValueError, ImportError) as error:
         raise TraceError(model, f"cannot be loaded: {_first_line(error)}") from None
-    if not several:
+    if not keywords:
         network.to(torch.device(device))
     network.eval()
     return network
