@@ -11,6 +11,7 @@ from simulator.model.quantisation import QUANTISATIONS
 from simulator.model.spec import ModelSpec, moe_layers
 
 SPECS = {load_model(name).released_as: load_model(name) for name in model_names()}
+OUR_OWN = "traces/nano/model"
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -19,8 +20,6 @@ def test_a_file_is_named_as_its_model(name: str) -> None:
     assert spec.name == name == name.lower()
     assert spec.released_as
     assert spec.source.endswith(".")
-
-OUR_OWN = "traces/nano/model"
 
 
 def test_what_comes_from_memory_is_said_to() -> None:
