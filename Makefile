@@ -1,5 +1,6 @@
 # make demo     install into .venv and run the shipped default scenario
 # make test     install and run the tests
+# make test-live  install torch and transformers as well, and run the tests that need them
 # make check    ruff and mypy --strict
 # make bench    speed, as ratios within one process
 # Another interpreter: make test PYTHON=python3.13 (it gets a virtual environment of its own).
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-live check bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/created:
@@ -26,11 +27,18 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
+$(VENV)/installed-live: $(VENV)/installed-test
+	$(PIP) install --constraint constraints.txt --editable '.[live,test]'
+	@touch $@
+
 demo: $(VENV)/installed
 	$(BIN)/moesim run examples/demo.yaml --out results/demo --overwrite
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+test-live: $(VENV)/installed-live
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/capture tests/nano $(ARGS)
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

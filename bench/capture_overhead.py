@@ -85,10 +85,10 @@ class TimedRecorder(Recorder):
     def __enter__(self) -> "TimedRecorder":
         started = time.thread_time()
         for name in ("_begin_pass", "_end_pass"):
-            setattr(self, name, self.timed(getattr(self, name)))
+            setattr(self._watch, name, self.timed(getattr(self._watch, name)))
         for name in ("_experts_hook", "_lookahead_hook"):
-            make = getattr(self, name)
-            setattr(self, name, lambda index, make=make: self.timed(make(index)))
+            make = getattr(self._watch, name)
+            setattr(self._watch, name, lambda index, make=make: self.timed(make(index)))
         super().__enter__()
         self.inside_s += time.thread_time() - started
         return self

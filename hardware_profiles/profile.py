@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 
 from hardware_profiles.quantity import Dimension, parse_quantity
+from hardware_profiles.yaml_file import strict
 
 Kind = Literal["measured", "datasheet", "published", "assumed"]
 _KINDS = ("measured", "datasheet", "published", "assumed")
@@ -128,6 +129,7 @@ DurationByTokens = Annotated[Duration, BeforeValidator(_duration_over("tokens"))
 DurationByBytes = Annotated[Duration, BeforeValidator(_duration_over("bytes"))]
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """A GPU. `flops` is dense peak by dtype; efficiencies are the shares of the peaks that real kernels reach.
@@ -145,6 +147,7 @@ class Gpu:
     launch: Seconds
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """One direction of the host link. A preset (`gen4x16`) gives what is not given here.
@@ -158,6 +161,7 @@ class Link:
     chunk: Bytes | None = None
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
     """Both directions between host memory and GPU, and whether host copies are pinned."""
@@ -167,6 +171,7 @@ class Links:
     host_memory: Literal["pinned", "pageable"] = "pinned"
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cpu:
     """The host's processor: peak FLOP/s by dtype and the bandwidth that its expert kernel reaches."""
@@ -177,6 +182,7 @@ class Cpu:
     expert_bandwidth: BytesPerSecond
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """Host memory; `bandwidth` is shared by CPU kernels and DMA."""
@@ -185,6 +191,7 @@ class Host:
     bandwidth: BytesPerSecond
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """A serving runtime's own overhead: per layer (Python, launches, dequantisation) and per step."""
@@ -194,6 +201,7 @@ class Runtime:
     expert_kernels: Literal["per_expert", "grouped"] = "per_expert"
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durations:
     """Measured or stated durations that take the place of the roofline.
@@ -209,6 +217,7 @@ class Durations:
     transfer: DurationByBytes | None = None
 
 
+@strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareProfile:
     """One machine: see `hardware_profiles/library/*.yaml` and docs/hardware_profiles.md."""

@@ -68,6 +68,8 @@ _EXAMPLE = {
 
 _QUANTITY = re.compile(r"([+-]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*(\S.*)?")
 
+_LARGEST = Decimal("1e30")
+
 
 def parse_quantity(text: object, dimension: Dimension) -> Decimal:
     """Parse `text` into the unit that `dimension` names; exact.
@@ -93,6 +95,8 @@ def parse_quantity(text: object, dimension: Dimension) -> Decimal:
         value = Decimal(number) * factor
     except InvalidOperation:
         raise ValueError(f"{text!r} is not a number with a unit; {example}") from None
+    if value > _LARGEST:
+        raise ValueError(f"{text!r} is larger than anything that a machine has; {example}")
     if value < 0:
         raise ValueError(f"{text!r} is negative; {example}")
     return value
@@ -106,3 +110,11 @@ def format_bytes(num_bytes: float) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.4g} {unit}"
         value /= 1024
     return f"{value:.4g} TiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration for people: `100 us`, `1.5 ms`."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.4g} {unit}"
+    return f"{seconds * 1e9:.4g} ns"

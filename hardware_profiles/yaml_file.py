@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from hardware_profiles.errors import InputError
 
@@ -17,6 +17,11 @@ _MAX_FILE_BYTES = 1 << 20
 _MAX_DEPTH = 32
 
 T = TypeVar("T")
+_ABSENT = object()
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+
+strict = with_config(ConfigDict(extra="forbid"))
+"""Decorates a dataclass that `validate` builds: pydantic passes over unknown keys of a plain dataclass in silence."""
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -51,10 +56,11 @@ def read_text(path: Path) -> str:
     try:
         if path.is_dir():
             raise InputError(path, "is a directory; name a file in it")
-        num_bytes = path.stat().st_size
-        if num_bytes > _MAX_FILE_BYTES:
-            raise InputError(path, f"has {num_bytes} bytes; a configuration has at most {_MAX_FILE_BYTES}")
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(_MAX_FILE_BYTES + 1)  # not stat(): a pipe and /dev/zero have no size
+        if len(raw) > _MAX_FILE_BYTES:
+            raise InputError(path, f"is too large; a configuration has at most {_MAX_FILE_BYTES} bytes")
+        return raw.decode("utf-8")
     except FileNotFoundError:
         raise InputError(path, "no such file; check the path") from None
     except UnicodeDecodeError as error:
@@ -65,23 +71,28 @@ def read_text(path: Path) -> str:
 
 def read_yaml(path: Path) -> dict[str, object]:
     """Read a YAML mapping. Raises InputError for anything else, with line and column where YAML knows them."""
-    text = read_text(path)
-    try:
-        values = yaml.load(text, Loader=_StrictLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
-        raise InputError(path, f"is not YAML that moesim reads{where}: {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(path, f"is not YAML that moesim reads: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise InputError(path, f"is nested deeper than {_MAX_DEPTH} levels; flatten it") from None
+    values = parse_yaml(read_text(path), path)
     if not isinstance(values, dict):
         found = "nothing" if values is None else type(values).__name__
         raise InputError(path, f"should hold a mapping of keys to values, but holds {found}")
-    if _depth(values) > _MAX_DEPTH:
-        raise InputError(path, f"is nested deeper than {_MAX_DEPTH} levels; flatten it")
     return values
+
+
+def parse_yaml(text: str, source: str | Path) -> object:
+    """Read text as YAML, with the restrictions above. Raises InputError that names `source`."""
+    try:
+        value: object = yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
+        raise InputError(source, f"is not YAML that moesim reads{where}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(source, f"is not YAML that moesim reads: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(source, f"is nested deeper than {_MAX_DEPTH} levels; flatten it") from None
+    if _depth(value) > _MAX_DEPTH:
+        raise InputError(source, f"is nested deeper than {_MAX_DEPTH} levels; flatten it")
+    return value
 
 
 def _depth(value: object) -> int:
@@ -103,21 +114,41 @@ def validate(adapter: TypeAdapter[T], values: Mapping[str, object], source: str 
     except ValidationError as error:
         faults = []
         for fault in error.errors(include_url=False):
-            where = ".".join(str(part) for part in fault["loc"] if not _is_branch(str(part))) or "(top level)"
             kind = fault["type"]
+            where = _dotted(fault["loc"], values, is_missing=kind in _MISSING) or "(top level)"
             if kind == "unexpected_keyword_argument" or kind == "extra_forbidden":
                 faults.append(f"{where}: unknown key; remove it or check its spelling")
-            elif kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+            elif kind in _MISSING:
                 faults.append(f"{where}: is missing")
             elif kind == "value_error":
                 faults.append(f"{where}: {fault['ctx']['error']}")
+            elif kind in ("dataclass_type", "dict_type"):
+                faults.append(f"{where}: {_shown(fault['input'])} is not a group of keys; indent its keys below it")
             else:
-                shown = repr(fault["input"])
-                shown = shown if len(shown) <= 80 else shown[:77] + "..."
-                faults.append(f"{where}: {shown}: {fault['msg']}")
+                faults.append(f"{where}: {_shown(fault['input'])}: {fault['msg']}")
         raise InputError(source, faults) from None
 
 
-def _is_branch(part: str) -> bool:
-    """Tell pydantic's names of union branches (`function-after[...]`, class names) from keys."""
-    return "[" in part or (part[:1].isupper() and part.isidentifier())
+def _dotted(location: tuple[int | str, ...], values: object, *, is_missing: bool) -> str:
+    """Write pydantic's location as a dotted key, without the names of union branches, which stand in no file."""
+    parts: list[str] = []
+    here = values
+    for number, part in enumerate(location):
+        below = _below(here, part)
+        if below is not _ABSENT:
+            here = below
+        elif not (is_missing and number == len(location) - 1):
+            continue
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _below(values: object, key: int | str) -> object:
+    if isinstance(values, Mapping):
+        return values.get(key, _ABSENT)
+    return values[key] if isinstance(values, list) and isinstance(key, int) else _ABSENT
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."

@@ -5,18 +5,85 @@ Exit codes: 0; 1 for an unexpected error (with its traceback); 2 for a fault of 
 
 import sys
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 app = App(
     name="moesim",
-    help="Simulate offloaded mixture-of-experts serving: recorded routing in, timings out.",
+    help="""\
+Simulate offloaded mixture-of-experts serving: recorded routing in, timings out.
+
+Begin with `moesim run examples/fixed_costs.yaml`, and with `--help` after any command.
+""",
     version="0.1.0",
+    help_format="plaintext",  # markdown takes 40 ms to import
+    print_error=False,
+    exit_on_error=False,
+    suppress_keyboard_interrupt=False,
 )
-app.command("simulator.cli.run:run", name="run", help="Simulate one scenario.")
-app.command("simulator.cli.models:models", name="models", help="List the models that ship.")
-app.command("simulator.cli.hardware:app", name="hardware", help="List the machines and links that ship.")
-app.command("simulator.cli.capture:capture", name="capture", help="Record what a live model routes.")
-app.command("simulator.cli.trace:app", name="trace", help="Import, describe and synthesise routing traces.")
+app.command(
+    "simulator.cli.run:run",
+    name="run",
+    help="""\
+Simulate one scenario: how fast tokens come, and where the time goes.
+
+Options replace what the scenario file says; without a file they are the scenario, and need at least `--trace`, `--model`
+and `--hardware`.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim run examples/fixed_costs.yaml
+    moesim run examples/fixed_costs.yaml --cache-frac 0.5 --json
+    moesim run examples/fixed_costs.yaml --set durations.transfer="2 ms"
+    moesim run examples/fixed_costs.yaml --out results/a --timeline
+    moesim run --trace t.safetensors --model gpt-oss-20b --hardware rtx-4090
+""",
+)
+app.command(
+    "simulator.cli.models:models",
+    name="models",
+    help="""\
+List the models that ship, or show one in detail.
+
+Bytes are those of the released formats unless `--quantisation` names another for all weights. A `*` marks a model of
+which some figure has no checked source; its detail names which, and why.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim models
+    moesim models mixtral-8x7b
+    moesim models qwen3-30b-a3b --quantisation q4_k
+    moesim models ./my-model/config.json --quantisation "4.25 bit"
+    moesim models --json
+""",
+)
+app.command(
+    "simulator.cli.hardware:app",
+    name="hardware",
+    help="List the machines and links that ship: `moesim hardware list`, `moesim hardware show rtx-4090`.",
+)
+app.command(
+    "simulator.cli.trace:app",
+    name="trace",
+    help="Import, describe and synthesise routing traces, as in `moesim trace info t.safetensors`.",
+)
+app.command(
+    "simulator.cli.capture:capture",
+    name="capture",
+    help="""\
+Record what a live model routes, as a trace: needs the extra `live` (torch and transformers).
+
+Prompts are recorded as prefill, generated tokens as decode. Interrupting it leaves a valid shorter trace.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim capture traces/nano/model --prompts traces/nano/prompts.jsonl --out mine.safetensors --lookahead 3
+    moesim capture allenai/OLMoE-1B-7B-0924 --prompts prompts.txt --out olmoe --max-new-tokens 256 --batch 8
+    moesim capture ./my-model --prompts texts.jsonl --out texts.safetensors --teacher-forced
+""",
+)
 
 
 def main() -> None:
@@ -25,7 +92,12 @@ def main() -> None:
     from traces.errors import TraceError
 
     try:
-        app()
+        try:
+            app(sys.argv[1:])
+        except CycloptsError as error:
+            from simulator.cli.usage import usage_fault
+
+            raise usage_fault(error, app) from None
     except (InputError, TraceError) as error:
         print(f"moesim: error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from simulator.cli.options import WholeNumber
 from traces.errors import TraceError
 
 
@@ -15,13 +16,13 @@ def capture(
     *,
     prompts: Path,
     out: Path,
-    max_new_tokens: int = 128,
-    batch: int = 1,
+    max_new_tokens: WholeNumber = 128,
+    batch: WholeNumber = 1,
     dtype: str = "auto",
     device: str = "auto",
-    lookahead: int = 0,
-    limit: int | None = None,
-    seed: int = 0,
+    lookahead: WholeNumber = 0,
+    limit: WholeNumber | None = None,
+    seed: WholeNumber = 0,
     teacher_forced: bool = False,
     gate_weights: bool = True,
     token_ids: bool = False,

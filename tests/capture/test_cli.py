@@ -32,10 +32,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     def run_capture(*arguments: object) -> tuple[int, str]:
-        app = cli.app
         try:
             with monkeypatch.context() as patch:
-                patch.setattr(cli, "app", lambda: app(["capture", *map(str, arguments)]))
+                patch.setattr(sys, "argv", ["moesim", "capture", *map(str, arguments)])
                 cli.main()
         except SystemExit as stopped:
             return int(stopped.code or 0), capsys.readouterr().err

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tests.capture.families import COMMON, VOCABULARY, build, sharpen
-from traces.capture import ROUTER_READERS, Recorder, find_moe_layers, record
+from traces.capture import ROUTER_READERS, find_moe_layers, record
 from traces.errors import TraceError
 from traces.format import Sequences, open_trace
 
@@ -406,7 +406,7 @@ def test_layers_on_several_devices_are_joined(
     recordings = []
     for split in (None, [[0], [1, 2]]):
         if split is not None:
-            monkeypatch.setattr(Recorder, "_device_groups", lambda _recorder, split=split: split)
+            monkeypatch.setattr("traces.capture.stack.device_groups", lambda _routing, split=split: split)
         with record(mixtral, lookahead=2, eos_token_ids=()) as recorder:
             greedy(mixtral, PROMPT, max_new_tokens=4)
         recordings.append(recorder.sequences().tensors())

@@ -6,18 +6,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 import transformers
-from torch import Tensor
-from transformers.models.auto import modeling_auto
 
-from traces.capture.layers import find_moe_layers
+from traces.capture.loading import find_auto_class, load_network, load_tokenizer
 from traces.capture.output import TraceOutput
 from traces.capture.prompts import NO_CATEGORY, Prompt, category_names
 from traces.capture.recorder import Recorder, record
+from traces.capture.tokens import encode_prompt, pad_batch, padding_id
 from traces.errors import TraceError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -69,10 +67,11 @@ def capture_prompts(
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
     TraceOutput.check_free(out)  # before minutes of loading
-    network_class = _check_config(model, options)
-    tokenizer = _load_tokenizer(model, options)
-    encoded = [_encode(tokenizer, prompt) for prompt in prompts]
-    network = _load_network(network_class, model, options)
+    trust = options.trust_remote_code
+    auto_class = find_auto_class(model, trust_remote_code=trust)
+    tokenizer = load_tokenizer(options.tokenizer or model, trust_remote_code=trust)
+    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    network = load_network(auto_class, model, dtype=options.dtype, device=options.device, trust_remote_code=trust)
     if options.teacher_forced and network.config.is_encoder_decoder:
         raise TraceError(model, "is an encoder-decoder model, whose decoder is not fed the prompt; generate instead")
     _check_lengths(network, prompts, encoded, options)
@@ -91,7 +90,7 @@ def capture_prompts(
         extra=_run_metadata(network, options),
     )
     transformers.set_seed(options.seed)
-    pad = _padding_id(tokenizer)
+    pad = padding_id(tokenizer)
     with recorder, torch.inference_mode():
         done = 0
         for rows in _batches(list(zip(prompts, encoded, strict=True)), options.batch):
@@ -116,7 +115,7 @@ def _run_batch(
 ) -> None:
     categories = [prompt.category or NO_CATEGORY for prompt, _ in rows] if recorder.categories else None
     encoded = [token_ids for _, token_ids in rows]
-    token_ids, mask = _pad(encoded, pad, left=not options.teacher_forced)
+    token_ids, mask = pad_batch(encoded, pad, left=not options.teacher_forced)
     token_ids, mask = token_ids.to(network.device), mask.to(network.device)
     if options.teacher_forced:
         recorder.new_sequences(categories=categories)
@@ -162,106 +161,6 @@ def _check_options(options: CaptureOptions) -> None:
         raise TraceError("--device", f"is {options.device!r}, but torch {torch.__version__} sees no CUDA device")
 
 
-def _check_config(model: str, options: CaptureOptions) -> "type[transformers.AutoModelForCausalLM]":
-    """Return the auto class for the model, after refusing what cannot be captured; no weights are loaded for that."""
-    if Path(model).is_absolute() or model.startswith((".", "~")):
-        if not Path(model).is_dir():
-            raise TraceError(model, "no such directory; name a local model, or a hub id")
-    elif not Path(model).exists() and model.count("/") > 1:
-        raise TraceError(model, "is no directory here, and no hub id (owner/name)")
-    try:
-        config = transformers.AutoConfig.from_pretrained(model, trust_remote_code=options.trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise TraceError(model, f"cannot be loaded: {_first_line(error)}") from None
-    remote = getattr(config, "auto_map", None) if options.trust_remote_code else None
-    auto_classes = (
-        (transformers.AutoModelForCausalLM, modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
-        (transformers.AutoModelForSeq2SeqLM, modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
-        (transformers.AutoModelForImageTextToText, modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
-    )
-    found: list[type[transformers.AutoModelForCausalLM]] = [
-        auto for auto, names in auto_classes if config.model_type in names or auto.__name__ in (remote or {})
-    ]
-    if not found or _is_encoder(config):
-        raise TraceError(
-            model, f"({config.model_type}) is encoder-only or makes no text; capture needs a model that generates"
-        )
-    if remote is None:
-        with torch.device("meta"):
-            find_moe_layers(found[0].from_config(config))
-    return found[0]
-
-
-def _is_encoder(config: transformers.PreTrainedConfig) -> bool:
-    """Tell whether the checkpoint was saved as an encoder, of an architecture that could be a decoder too."""
-    masked = config.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    made = getattr(config, "architectures", None) or []
-    generates = any("CausalLM" in name or "LMHead" in name or "Generation" in name for name in made)
-    return masked and not generates and not config.is_encoder_decoder and not getattr(config, "is_decoder", False)
-
-
-def _load_tokenizer(model: str, options: CaptureOptions) -> transformers.PreTrainedTokenizerBase:
-    name = options.tokenizer or model
-    try:
-        tokenizer: transformers.PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
-            name, trust_remote_code=options.trust_remote_code
-        )
-    except Exception as error:
-        raise TraceError(
-            name, f"has no tokenizer that can be loaded ({_first_line(error)}); name one with --tokenizer"
-        ) from None
-    if not len(tokenizer):
-        raise TraceError(name, "has a tokenizer without a vocabulary; name one with --tokenizer")
-    return tokenizer
-
-
-def _load_network(
-    auto_class: "type[transformers.AutoModelForCausalLM]", model: str, options: CaptureOptions
-) -> transformers.PreTrainedModel:
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    several = options.device == "auto" and torch.cuda.device_count() > 1
-    can_place = find_spec("accelerate") is not None
-    if several and not can_place:
-        raise TraceError(
-            "--device", "auto spreads the model over several GPUs with accelerate: pip install accelerate, or name one"
-        )
-    keywords: dict[str, object] = {}
-    if device != "cpu" and can_place:  # weights go straight to the GPU
-        keywords = {"device_map": "auto" if several else device}
-    try:
-        network: transformers.PreTrainedModel = auto_class.from_pretrained(
-            model, dtype=options.dtype, trust_remote_code=options.trust_remote_code, **keywords
-        )
-    except (OSError, ValueError, ImportError) as error:
-        raise TraceError(model, f"cannot be loaded: {_first_line(error)}") from None
-    if not keywords:
-        network.to(torch.device(device))
-    network.eval()
-    return network
-
-
-def _encode(tokenizer: transformers.PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    if prompt.messages is not None:
-        if not tokenizer.chat_template:
-            raise TraceError(
-                prompt.where, "has messages, but the tokenizer has no chat template; give a prompt instead"
-            )
-        try:
-            text = tokenizer.apply_chat_template(
-                [dict(message) for message in prompt.messages], add_generation_prompt=True, tokenize=False
-            )
-        except Exception as error:
-            raise TraceError(prompt.where, f"does not fit the chat template: {_first_line(error)}") from None
-        token_ids = tokenizer(str(text), add_special_tokens=False)["input_ids"]
-    else:
-        token_ids = tokenizer(prompt.text)["input_ids"]
-    if not token_ids:
-        raise TraceError(prompt.where, "is a prompt without tokens")
-    return [int(one) for one in token_ids]
-
-
 def _check_lengths(
     network: transformers.PreTrainedModel,
     prompts: Sequence[Prompt],
@@ -281,26 +180,6 @@ def _check_lengths(
             )
 
 
-def _padding_id(tokenizer: transformers.PreTrainedTokenizerBase) -> int:
-    """Return any valid id to pad with; padding is masked and never recorded."""
-    for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if isinstance(found, int):
-            return found
-    return 0
-
-
-def _pad(encoded: Sequence[Sequence[int]], pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
-    """Return token ids and mask, both [B, W]."""
-    width = max(len(one) for one in encoded)
-    token_ids = torch.full((len(encoded), width), pad, dtype=torch.int64)
-    mask = torch.zeros_like(token_ids)
-    for row, one in enumerate(encoded):
-        at = slice(width - len(one), width) if left else slice(0, len(one))
-        token_ids[row, at] = torch.tensor(one)
-        mask[row, at] = 1
-    return token_ids, mask
-
-
 def _batches(rows: Sequence[tuple[Prompt, list[int]]], batch: int) -> Iterator[Sequence[tuple[Prompt, list[int]]]]:
     for start in range(0, len(rows), batch):
         yield rows[start : start + batch]
@@ -318,8 +197,3 @@ def _run_metadata(network: transformers.PreTrainedModel, options: CaptureOptions
         "seed": options.seed,
     } | {name: value for name, value in sampling.items() if value is not None}
     return {"run": json.dumps(run)}
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,28 +1,8 @@
-"""Routing traces on disk: one `.safetensors` file, or a directory of such shards with an `index.json`.
-
-Legend: T tokens, S sequences, L routing rounds (MoE layers), K top-k, D lookahead distances.
-
-| tensor | dtype, shape | meaning |
-|---|---|---|
-| `expert_ids` | uint8 or uint16 [T, L, K] | routed experts, by descending gate weight |
-| `gate_weights` | float16 [T, L, K], optional | weights as the model applied them |
-| `sequence_start` | int64 [S+1] | offsets into T, last = T |
-| `prompt_tokens` | int32 [S] | leading tokens of the sequence that belong to the prompt (prefill) |
-| `context_start` | int32 [S], optional | tokens in the context before the first recorded one |
-| `sequence_category` | uint16 [S], optional | index into the metadata's `categories` |
-| `lookahead_ids` | uint8 or uint16 [T, L, D, K], optional | what the gate of layer l+d picks from layer l's input |
-| `token_ids` | int32 [T], optional | off by default: they reveal the prompt |
-
-Opening reads the header and the per-sequence tensors alone. The per-token tensors stay in the memory-mapped file and
-are read, and checked, in slices; `Trace.check` checks them all.
-"""
+"""Open a trace: headers and per-sequence tensors at once, per-token tensors in checked slices of the mapped file."""
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -30,74 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.errors import TraceError
+from traces.format.metadata import parse_metadata
+from traces.format.schema import DTYPES, FORMAT_VERSION, INDEX_NAME, PER_TOKEN, REQUIRED, Ids, Sequences
 
 if TYPE_CHECKING:
     from safetensors import safe_open
 
-FORMAT_VERSION = "1"
-INDEX_NAME = "index.json"
-
-Ids = NDArray[np.uint8] | NDArray[np.uint16]
-
-_REQUIRED = ("expert_ids", "sequence_start", "prompt_tokens")
-_DTYPES = {
-    "expert_ids": ("U8", "U16"),
-    "gate_weights": ("F16",),
-    "sequence_start": ("I64",),
-    "prompt_tokens": ("I32",),
-    "context_start": ("I32",),
-    "sequence_category": ("U16",),
-    "lookahead_ids": ("U8", "U16"),
-    "token_ids": ("I32",),
-}
-_PER_TOKEN = ("expert_ids", "gate_weights", "lookahead_ids", "token_ids")
-_MAX_EXPERTS = 1 << 16
-_CHECKED_TOKENS = 4096  # per slice of a full check: a few MB of the largest models
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceMetadata:
-    """What a trace says of itself, beside its tensors.
-
-    `num_experts` counts the experts of one bank. `banks` has one entry per routing round, the bank that it draws from;
-    empty means that each round has a bank of its own. `gate` names how weights come from logits (`softmax`,
-    `softmax_top_k`, `sigmoid`, ...); `captured` how, when and on what device; `source` and `licence` whose data it is.
-    `categories` names the values of `sequence_category`. `extra` holds further strings, kept as they are.
-    """
-
-    model: str
-    num_experts: int
-    banks: tuple[int, ...] = ()
-    gate: str = "unknown"
-    captured: str = "unknown"
-    source: str = "unknown"
-    licence: str = "unknown"
-    categories: tuple[str, ...] = ()
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sequences:
-    """Recorded routing of S whole sequences, in memory. Shapes and meanings are those of the module's table."""
-
-    expert_ids: Ids
-    sequence_start: NDArray[np.int64]
-    prompt_tokens: NDArray[np.int32]
-    gate_weights: NDArray[np.float16] | None = None
-    context_start: NDArray[np.int32] | None = None
-    sequence_category: NDArray[np.uint16] | None = None
-    lookahead_ids: Ids | None = None
-    token_ids: NDArray[np.int32] | None = None
-
-    def tensors(self) -> dict[str, NDArray[np.generic]]:
-        """Return the tensors that are there, by name."""
-        named = {name: getattr(self, name) for name in _DTYPES}
-        return {name: tensor for name, tensor in named.items() if tensor is not None}
-
-
-def expert_id_dtype(num_experts: int) -> type[np.uint8] | type[np.uint16]:
-    """Return the narrowest dtype that the format allows for ids below `num_experts`."""
-    return np.uint8 if num_experts <= 256 else np.uint16
+_PAIRWISE_TOP_K = 12  # up to here comparing all pairs is faster than sorting
+CHECKED_TOKENS = 4096  # per slice of a full check: a few MB of the largest models
 
 
 class Trace:
@@ -166,8 +86,8 @@ class Trace:
     def check(self) -> None:
         """Check every row of every per-token tensor. Raises TraceError at the first fault."""
         for shard in self._shards:
-            for start in range(0, shard.num_tokens, _CHECKED_TOKENS):
-                stop = min(start + _CHECKED_TOKENS, shard.num_tokens)
+            for start in range(0, shard.num_tokens, CHECKED_TOKENS):
+                stop = min(start + CHECKED_TOKENS, shard.num_tokens)
                 for name in ("expert_ids", "gate_weights", "lookahead_ids"):
                     if name in shard.tensor_names:
                         shard.rows(name, start, stop)
@@ -239,11 +159,11 @@ class _Shard:
                 f"format_version is {version!r}; this moesim reads {FORMAT_VERSION!r}"
                 + ("; is it a routing trace? (model weights are not)" if version is None else ""),
             )
-        for name in _REQUIRED:
+        for name in REQUIRED:
             if name not in self.tensor_names:
                 raise TraceError(path, f"tensor {name} is missing; is it a routing trace?")
         self._check_dtypes()
-        self._slices = {name: self._file.get_slice(name) for name in self.tensor_names & set(_PER_TOKEN)}
+        self._slices = {name: self._file.get_slice(name) for name in self.tensor_names & set(PER_TOKEN)}
         shapes = {name: tuple(part.get_shape()) for name, part in self._slices.items()}
         ids_shape = shapes["expert_ids"]
         if len(ids_shape) != 3:
@@ -261,8 +181,8 @@ class _Shard:
             }[name]
             if shape != wanted or 0 in shape:
                 raise TraceError(path, f"{name} has the shape {shape}, but expert_ids {ids_shape} asks for {wanted}")
-        self.optional = frozenset(self.tensor_names - set(_REQUIRED))
-        self.metadata = _parse_metadata(path, metadata, num_layers=self.num_layers, top_k=self.top_k)
+        self.optional = frozenset(self.tensor_names - set(REQUIRED))
+        self.metadata = parse_metadata(path, metadata, num_layers=self.num_layers, top_k=self.top_k)
         self._check_sequences()
 
     def per_sequence(self, name: str) -> "NDArray[Any]":
@@ -272,8 +192,17 @@ class _Shard:
     def rows(self, name: str, start: int, stop: int) -> "NDArray[Any]":
         """Read and check rows start..stop of a per-token tensor. Raises TraceError, KeyError."""
         rows: NDArray[Any] = self._slices[name][start:stop]
-        if name in ("expert_ids", "lookahead_ids"):
+        if name == "expert_ids":
             check_expert_ids(rows, self.metadata.num_experts, source=self.path, name=name, first_token=start)
+        elif name == "lookahead_ids":
+            for index in range(min(self.lookahead_distances, self.num_layers - 1)):
+                check_expert_ids(
+                    rows[:, : self.num_layers - 1 - index, index],
+                    self.metadata.num_experts,
+                    source=self.path,
+                    name=f"{name} at distance {index + 1}",
+                    first_token=start,
+                )
         elif name == "gate_weights":
             finite = np.isfinite(rows)
             if not finite.all():
@@ -287,11 +216,11 @@ class _Shard:
 
     def _check_dtypes(self) -> None:
         for name in sorted(self.tensor_names):
-            if name not in _DTYPES:
+            if name not in DTYPES:
                 raise TraceError(self.path, f"tensor {name} is not part of the format; remove it or rename it")
             dtype = self._file.get_slice(name).get_dtype()
-            if dtype not in _DTYPES[name]:
-                raise TraceError(self.path, f"{name} has the dtype {dtype}; it should be {' or '.join(_DTYPES[name])}")
+            if dtype not in DTYPES[name]:
+                raise TraceError(self.path, f"{name} has the dtype {dtype}; it should be {' or '.join(DTYPES[name])}")
 
     def _check_sequences(self) -> None:
         start = self.per_sequence("sequence_start")
@@ -302,7 +231,7 @@ class _Shard:
                 self.path,
                 f"sequence_start runs from {start[0]} to {start[-1]}, but expert_ids has tokens 0 to {self.num_tokens}",
             )
-        falls = np.nonzero(np.diff(start) <= 0)[0]
+        falls = np.nonzero(start[1:] <= start[:-1])[0]  # not np.diff, which overflows
         if len(falls):
             at = int(falls[0])
             raise TraceError(
@@ -329,6 +258,8 @@ class _Shard:
                 raise TraceError(
                     self.path, f"{name} has the shape {values.shape}, but there are {len(lengths)} sequences"
                 )
+            if name == "sequence_category" and not self.metadata.categories:
+                raise TraceError(self.path, "sequence_category is there, but metadata categories names none")
             bad = (values < low) | (values > high) if high is not None else values < low
             if bad.any():
                 at = int(np.argmax(bad))
@@ -349,9 +280,13 @@ def check_expert_ids(ids: Ids, num_experts: int, *, source: Path, name: str, fir
         )
     top_k = ids.shape[-1]
     twice = np.zeros(ids.shape[:-1], dtype=bool)
-    for rank in range(1, top_k):
-        for other in range(rank):
-            twice |= ids[..., rank] == ids[..., other]
+    if top_k > _PAIRWISE_TOP_K:
+        ordered = np.sort(ids, axis=-1)
+        twice = (ordered[..., 1:] == ordered[..., :-1]).any(axis=-1)
+    else:
+        for rank in range(1, top_k):
+            for other in range(rank):
+                twice |= ids[..., rank] == ids[..., other]
     if twice.any():
         where = np.argwhere(twice)[0].tolist()
         raise TraceError(
@@ -372,104 +307,7 @@ def open_trace(path: str | Path) -> Trace:
             raise TraceError(path, f"is a directory without {INDEX_NAME}; name a trace file, or a directory of shards")
         return Trace(path, [_Shard(shard) for shard in _shard_paths(index)])
     except OSError as error:
-        raise TraceError(path, f"cannot be read: {error.strerror}") from None
-
-
-def write_trace(path: str | Path, sequences: Sequences, metadata: TraceMetadata, *, overwrite: bool = False) -> None:
-    """Write one trace file: to a temporary name, checked by reading it back, then renamed.
-
-    Raises TraceError if the sequences do not make a valid trace, if `path` exists and `overwrite` is false, or if it
-    cannot be written; what was at `path` before is then still there.
-    """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise TraceError(path, "exists already; a trace never changes once written: choose another name")
-    from safetensors.numpy import save_file
-
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in sequences.tensors().items()}
-    if sequences.expert_ids.ndim != 3:
-        raise TraceError(path, f"expert_ids has the shape {sequences.expert_ids.shape}; it should be 3-dimensional")
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
-            written = Path(temporary) / path.name
-            save_file(tensors, written, _format_metadata(metadata, sequences))
-            try:
-                Trace(written, [_Shard(written)]).check()
-            except TraceError as error:
-                raise TraceError(path, f"not written: {error.fault}") from None
-            written.replace(path)
-    except OSError as error:
-        raise TraceError(path, f"cannot be written: {error.strerror}") from None
-
-
-class ShardWriter:
-    """Write a trace as a directory of shards, sequence by sequence, so that an interrupted recording stays readable.
-
-    A shard is written whenever `shard_tokens` have gathered; the index is renamed into place after each shard, so the
-    directory is a valid trace, a shorter one, at every instant. Use as a context manager.
-    """
-
-    def __init__(self, directory: str | Path, metadata: TraceMetadata, *, shard_tokens: int = 1 << 18) -> None:
-        self.directory = Path(directory)
-        self.metadata = metadata
-        self.shard_tokens = shard_tokens
-        self._pending: list[Sequences] = []
-        self._pending_tokens = 0
-        self._shards: list[str] = []
-        try:
-            self.directory.mkdir(parents=True)
-        except FileExistsError:
-            raise TraceError(self.directory, "exists already; a trace never changes once written") from None
-        except OSError as error:
-            raise TraceError(self.directory, f"cannot be made: {error.strerror}") from None
-
-    def append(self, sequences: Sequences) -> None:
-        """Add whole sequences. Raises TraceError if a shard that is now due is not a valid trace."""
-        self._pending.append(sequences)
-        self._pending_tokens += len(sequences.expert_ids)
-        if self._pending_tokens >= self.shard_tokens:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what has gathered as a shard, and the index. Raises TraceError."""
-        if not self._pending:
-            return
-        name = f"shard-{len(self._shards):05d}.safetensors"
-        write_trace(self.directory / name, concatenate(self._pending), self.metadata)
-        self._shards.append(name)
-        self._pending, self._pending_tokens = [], 0
-        index = {"format_version": FORMAT_VERSION, "shards": self._shards}
-        write_text_atomically(self.directory / INDEX_NAME, json.dumps(index, indent=1) + "\n")
-
-    def __enter__(self) -> "ShardWriter":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.flush()
-
-
-def concatenate(parts: Sequence[Sequences]) -> Sequences:
-    """Join sequences in order. All parts must hold the same optional tensors."""
-    tensors = [part.tensors() for part in parts]
-    joined: dict[str, NDArray[np.generic]] = {
-        name: np.concatenate([tensor[name] for tensor in tensors]) for name in tensors[0] if name != "sequence_start"
-    }
-    lengths = np.concatenate([np.diff(part.sequence_start) for part in parts])
-    joined["sequence_start"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Sequences(**joined)  # type: ignore[arg-type]
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text to a temporary name beside `path` and rename it there. Raises OSError."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        raise TraceError(path, f"cannot be read: {error.strerror or error}") from None
 
 
 def _open_safetensors(path: Path) -> "safe_open":
@@ -489,70 +327,18 @@ def _open_safetensors(path: Path) -> "safe_open":
 def _shard_paths(index: Path) -> Iterator[Path]:
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
-        version, names = content["format_version"], list(content["shards"])
+        version, names = content["format_version"], content["shards"]
+        if not isinstance(names, list):
+            raise TypeError
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, RecursionError):
         raise TraceError(index, 'should be JSON: {"format_version": "1", "shards": ["name", ...]}') from None
     if version != FORMAT_VERSION:
         raise TraceError(index, f"format_version is {version!r}; this moesim reads {FORMAT_VERSION!r}")
     if not names:
         raise TraceError(index, "lists no shards; the trace is empty")
-    for name in names:
-        if not isinstance(name, str) or PurePath(name).name != name or name in ("", ".", ".."):
+    for at, name in enumerate(names):
+        if not isinstance(name, str) or PurePath(name).name != name or name in ("", ".", "..") or "\0" in name:
             raise TraceError(index, f"shard {name!r} is not a plain file name in this directory")
+        if name in names[:at]:
+            raise TraceError(index, f"shard {name!r} is listed twice; its tokens would count twice")
         yield index.parent / name
-
-
-def _parse_metadata(path: Path, metadata: Mapping[str, str], *, num_layers: int, top_k: int) -> TraceMetadata:
-    parsed: dict[str, object] = {}
-    for name in ("shape", "banks", "categories"):
-        try:
-            parsed[name] = json.loads(metadata.get(name, "[]"))
-        except (ValueError, RecursionError):
-            raise TraceError(path, f"metadata {name} is not JSON: {metadata[name][:80]!r}") from None
-    shape, banks, categories = parsed["shape"], parsed["banks"], parsed["categories"]
-    if not isinstance(shape, dict):
-        raise TraceError(path, "metadata shape is missing; it gives num_layers, num_experts and top_k as JSON")
-    for name, found in (("num_layers", num_layers), ("top_k", top_k)):
-        if shape.get(name) != found:
-            raise TraceError(path, f"metadata shape says {name} = {shape.get(name)!r}, but expert_ids has {found}")
-    num_experts = shape.get("num_experts")
-    if not isinstance(num_experts, int) or not top_k <= num_experts <= _MAX_EXPERTS:
-        raise TraceError(
-            path, f"metadata shape says num_experts = {num_experts!r}; it should be {top_k} (top-k) to {_MAX_EXPERTS}"
-        )
-    if not isinstance(banks, list) or not all(isinstance(bank, int) for bank in banks):
-        raise TraceError(path, "metadata banks should be a list of whole numbers, one per layer")
-    if banks and (len(banks) != num_layers or sorted(set(banks)) != list(range(max(banks) + 1))):
-        raise TraceError(
-            path, f"metadata banks has {len(banks)} entries for {num_layers} layers, or skips a number from 0 up"
-        )
-    if not isinstance(categories, list) or not all(isinstance(category, str) for category in categories):
-        raise TraceError(path, "metadata categories should be a list of names")
-    known = {"format_version", "model", "shape", "banks", "gate", "captured", "source", "licence", "categories"}
-    return TraceMetadata(
-        model=metadata.get("model", "unknown"),
-        num_experts=num_experts,
-        banks=tuple(banks),
-        gate=metadata.get("gate", "unknown"),
-        captured=metadata.get("captured", "unknown"),
-        source=metadata.get("source", "unknown"),
-        licence=metadata.get("licence", "unknown"),
-        categories=tuple(categories),
-        extra={name: value for name, value in sorted(metadata.items()) if name not in known},
-    )
-
-
-def _format_metadata(metadata: TraceMetadata, sequences: Sequences) -> dict[str, str]:
-    _, num_layers, top_k = sequences.expert_ids.shape
-    shape = {"num_layers": num_layers, "num_experts": metadata.num_experts, "top_k": top_k}
-    return dict(metadata.extra) | {
-        "format_version": FORMAT_VERSION,
-        "model": metadata.model,
-        "shape": json.dumps(shape),
-        "banks": json.dumps(metadata.banks),
-        "gate": metadata.gate,
-        "captured": metadata.captured,
-        "source": metadata.source,
-        "licence": metadata.licence,
-        "categories": json.dumps(metadata.categories),
-    }

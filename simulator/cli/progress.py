@@ -1,0 +1,36 @@
+"""Progress of long work: on stderr, and only on a terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from simulator.run import Progress as ReportTokens
+
+_TOKENS_PER_UPDATE = 64
+
+
+@contextmanager
+def token_progress() -> Iterator[ReportTokens | None]:
+    """Show a bar of output tokens with an ETA; yields None where stderr is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("simulating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("tokens"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("simulating", total=None)
+
+        def report(done: int, total: int) -> None:
+            if done % _TOKENS_PER_UPDATE == 0 or done == total:
+                bar.update(task, completed=done, total=total)
+
+        yield report

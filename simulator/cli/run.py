@@ -1,0 +1,187 @@
+"""`moesim run`."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+from rich.console import Console
+
+from hardware_profiles.errors import InputError
+from hardware_profiles.yaml_file import parse_yaml
+from simulator.cli.options import WholeNumber
+from simulator.cli.progress import token_progress
+from simulator.report import print_summary, warnings_of
+from simulator.results import TIMELINE, ResultFolder, summary_json
+from simulator.run import simulate
+from simulator.scenario import build_scenario, read_scenario, set_path
+
+_INPUT = Group.create_ordered("What to simulate")
+_CACHE = Group.create_ordered("Cache and policies")
+_OUTPUT = Group.create_ordered("What comes out")
+
+
+def run(
+    scenario: Path | None = None,
+    /,
+    *,
+    trace: Annotated[str | None, Parameter(group=_INPUT)] = None,
+    model: Annotated[str | None, Parameter(group=_INPUT)] = None,
+    hardware: Annotated[str | None, Parameter(group=_INPUT)] = None,
+    pcie: Annotated[str | None, Parameter(group=_INPUT)] = None,
+    batch: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    sequences: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    max_tokens: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    warmup_steps: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    seed: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    system: Annotated[str | None, Parameter(group=_CACHE)] = None,
+    eviction: Annotated[str | None, Parameter(group=_CACHE)] = None,
+    prefetch: Annotated[str | None, Parameter(group=_CACHE)] = None,
+    cache_experts: Annotated[WholeNumber | None, Parameter(group=_CACHE)] = None,
+    cache_bytes: Annotated[str | None, Parameter(group=_CACHE)] = None,
+    cache_frac: Annotated[float | None, Parameter(group=_CACHE)] = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", group=_CACHE, negative="")] = None,
+    json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
+    out: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
+    timeline: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
+    overwrite: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
+) -> None:
+    """Simulate one scenario: how fast tokens come, and where the time goes.
+
+    Options replace what the scenario file says; without a file they are the scenario, and need at least --trace, --model
+    and --hardware.
+
+    Parameters
+    ----------
+    scenario
+        A YAML file; its relative paths are taken from its folder.
+    trace
+        A routing trace: a .safetensors file or a directory of shards.
+    model
+        A model that ships (see moesim models), a YAML spec, or a Hugging Face config.json.
+    hardware
+        A machine that ships (see moesim hardware) or a YAML profile.
+    pcie
+        Another link between host and GPU, such as gen5x16 (see moesim hardware links).
+    batch
+        Sequences that decode together.
+    sequences
+        How many sequences of the trace to run, from the first on.
+    max_tokens
+        End the run after so many output tokens.
+    warmup_steps
+        Steps at the start that are run but not measured.
+    seed
+        Seed of policies that draw at random.
+    system
+        A named composition of policies: on_demand, static, oracle_eviction, oracle_prefetch.
+    eviction
+        lru, lfu, lfu_aged, fifo, static, belady, or module:Class.
+    prefetch
+        none, perfect, or module:Class.
+    cache_experts
+        Capacity of the expert cache in experts.
+    cache_bytes
+        Capacity in bytes, with a unit: "6 GiB".
+    cache_frac
+        Capacity as a share of all experts: 0.25.
+    set_
+        Set any field of the scenario (cache.scope=global), or any figure of the machine (gpu.memory="32 GiB");
+        may be repeated.
+    json
+        Print the summary as JSON to stdout, and nothing else.
+    out
+        Write summary.json, requests.csv, layers.csv, scenario.yaml and provenance.json to this folder.
+    timeline
+        Write timeline.json.gz to the folder of --out as well; https://ui.perfetto.dev opens it.
+    overwrite
+        Replace the results of an earlier run in that folder.
+    """
+    values = read_scenario(scenario) if scenario is not None else {}
+    options: dict[str, object] = {
+        "trace": trace,
+        "model": model,
+        "hardware": hardware,
+        "pcie": pcie,
+        "batch": batch,
+        "sequences": sequences,
+        "max_tokens": max_tokens,
+        "warmup_steps": warmup_steps,
+        "seed": seed,
+        "system": system,
+        "eviction": eviction,
+        "prefetch": prefetch,
+    }
+    options = {key: value for key, value in options.items() if value is not None}
+    sizes = {"experts": cache_experts, "bytes": cache_bytes, "frac": cache_frac}
+    given = {key: value for key, value in sizes.items() if value is not None}
+    if scenario is None:
+        source = "options"
+        _require_inputs(values | options, set_ or [])
+    else:
+        source = f"{scenario} with options" if options or given or set_ else str(scenario)
+    values |= options
+    if given:
+        kept = {key: value for key, value in _mapping(values.get("cache"), source).items() if key not in sizes}
+        values["cache"] = kept | given
+    for setting in set_ or []:
+        path, equals, text = setting.partition("=")
+        if not equals or not path.strip():
+            raise InputError(f"--set {setting}", "should read path=value, such as cache.scope=global")
+        set_path(values, path.strip(), _parse(path, text))
+    if timeline and out is None:
+        raise InputError("--timeline", "has nowhere to go; name a folder with --out")
+    checked = build_scenario(values, source)
+
+    folder = ResultFolder(out, overwrite=overwrite) if out is not None else None
+    with folder or nullcontext():
+        with token_progress() as progress:
+            result = simulate(
+                checked,
+                source=source,
+                timeline_path=folder.staging / TIMELINE if folder is not None and timeline else None,
+                progress=progress,
+            )
+        if folder is not None:
+            folder.write(result)
+    if json:
+        sys.stdout.write(summary_json(result.summary))
+        sys.stderr.writelines(f"moesim: warning: {warning}\n" for warning in warnings_of(result.summary))
+        return
+    console = Console()
+    policies = _mapping(result.summary["policies"], source)
+    named = ", ".join(f"{kind} {_mapping(choice, source)['name']}" for kind, choice in policies.items())
+    print_summary(console, result.summary, f"{result.model.name} on {result.profile.name}: {named}")
+    if out is not None:
+        console.print(f"results: {out}/", markup=False, highlight=False, soft_wrap=True)
+    if timeline:
+        console.print(f"open {TIMELINE} of it at https://ui.perfetto.dev", markup=False, highlight=False)
+
+
+def _mapping(value: object, source: str) -> dict[str, object]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InputError(source, f"cache: {value!r} is not a mapping; write cache: {{frac: 0.25}}")
+    return value
+
+
+def _parse(path: str, text: str) -> object:
+    """Read the value of --set as YAML would, so that 3 is a number and "6 GiB" a text."""
+    try:
+        return parse_yaml(text, f"--set {path}")
+    except InputError as error:
+        shown = text if len(text) <= 40 else f"{text[:37]}..."
+        raise InputError(error.source, f"{shown!r} {error.faults[0]}; quote it if it is a text") from None
+
+
+def _require_inputs(values: Mapping[str, object], settings: Sequence[str]) -> None:
+    """Without a scenario file: raise InputError where the options that every run needs are not there."""
+    set_keys = {setting.partition("=")[0].strip() for setting in settings}
+    missing = [f"--{key}" for key in ("trace", "model", "hardware") if key not in values and key not in set_keys]
+    if missing:
+        raise InputError(
+            "moesim run", f"needs a scenario file, or --trace, --model and --hardware; missing: {', '.join(missing)}"
+        )

@@ -1,0 +1,168 @@
+"""The statistics of a trace as one self-contained HTML page."""
+
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from traces.statistics.summary import Json, at
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#222;"
+    "background:#fff}h1{font-size:1.5rem}p{color:#444}"
+)
+
+
+def trace_page(statistics: dict[str, Json]) -> str:
+    """Return the page: plots and the script that draws them, nothing to be fetched."""
+    from plotly.io import to_html
+
+    figures = _figures(statistics)
+    parts = [
+        to_html(figure, full_html=False, include_plotlyjs=index == 0, div_id=f"figure-{index}")
+        for index, figure in enumerate(figures)
+    ]
+    title = html.escape(f"Routing of {statistics['model']}")
+    shape = "{tokens:,} tokens, {sequences:,} sequences, {layers} layers, top-{top_k} of {experts} experts"
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n"
+        f"<p>{html.escape(str(statistics['path']))}: {shape.format(**statistics)}</p>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _figures(statistics: dict[str, Json]) -> "list[Figure]":
+    figures = [
+        _hit_rates(statistics),
+        _curve(
+            statistics,
+            "Overlap of two tokens",
+            "lag (tokens)",
+            "experts shared",
+            "locality.lag_tokens",
+            "locality.overlap_experts",
+            reference=at(statistics, "locality.chance_overlap_experts"),
+        ),
+        _curve(
+            statistics,
+            "Union over successive tokens",
+            "window (tokens)",
+            "distinct experts",
+            "windows.tokens",
+            "windows.union_experts",
+            reference=statistics["experts"],
+        ),
+        _curve(
+            statistics,
+            "Union over a batch",
+            "batch (sequences)",
+            "distinct experts",
+            "batches.sequences",
+            "batches.union_experts",
+            reference=statistics["experts"],
+        ),
+        _curve(
+            statistics,
+            "Reuse within a sequence",
+            "tokens since the last use",
+            "share of accesses",
+            "locality.reuse_tokens",
+            "locality.reused_within_frac",
+        ),
+        _per_layer(statistics),
+        _curve(
+            statistics,
+            "Lookahead recall",
+            "distance (layers)",
+            "share of experts guessed",
+            "lookahead.distance_layers",
+            "lookahead.recall_frac",
+        ),
+    ]
+    return [figure for figure in figures if figure is not None]
+
+
+def _hit_rates(statistics: dict[str, Json]) -> "Figure | None":
+    from plotly.graph_objects import Scatter
+
+    capacities, per_bank = at(statistics, "lru.capacity_experts_per_bank"), at(statistics, "lru.hit_rate_per_bank_frac")
+    if not isinstance(per_bank, list):
+        return None
+    figure = _blank("LRU hit rate of a per-layer cache", "capacity (experts)", "hit rate")
+    for index, rates in enumerate(per_bank):
+        figure.add_trace(
+            Scatter(
+                x=capacities,
+                y=rates,
+                mode="lines",
+                line={"width": 0.7, "color": "#b8c4d6"},
+                name=f"layer {index}",
+                showlegend=False,
+            )
+        )
+    figure.add_trace(
+        Scatter(
+            x=capacities,
+            y=at(statistics, "lru.hit_rate_frac"),
+            mode="lines",
+            line={"width": 2.5, "color": "#1f5fb4"},
+            name="mean",
+        )
+    )
+    return figure
+
+
+def _curve(
+    statistics: dict[str, Json],
+    title: str,
+    x_title: str,
+    y_title: str,
+    x_path: str,
+    y_path: str,
+    *,
+    reference: Json = None,
+) -> "Figure | None":
+    from plotly.graph_objects import Scatter
+
+    x, y = at(statistics, x_path), at(statistics, y_path)
+    if not isinstance(x, list) or not isinstance(y, list) or all(value is None for value in y):
+        return None
+    figure = _blank(title, x_title, y_title)
+    figure.add_trace(Scatter(x=x, y=y, mode="lines+markers", line={"color": "#1f5fb4"}, name="measured"))
+    figure.update_xaxes(type="log", tickvals=x)
+    if isinstance(reference, int | float):
+        label = "all experts" if reference == statistics["experts"] else "by chance"
+        figure.add_trace(
+            Scatter(x=[x[0], x[-1]], y=[reference] * 2, mode="lines", line={"dash": "dot", "color": "#888"}, name=label)
+        )
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def _per_layer(statistics: dict[str, Json]) -> "Figure":
+    from plotly.graph_objects import Scatter
+
+    figure = _blank("Layer by layer", "layer", "value (experts, or 0 to 1)")
+    lines: Sequence[tuple[str, str]] = (
+        ("adjacent overlap (experts)", "locality.adjacent_overlap_experts.per_layer"),
+        ("popularity, Gini", "popularity.gini.per_layer"),
+        ("drift between halves", "drift.between_halves_distance.per_layer"),
+        ("affinity to the next layer (bits)", "affinity.mutual_information_bits.per_layer"),
+    )
+    for name, path in lines:
+        y = at(statistics, path)
+        if isinstance(y, list):
+            figure.add_trace(Scatter(x=list(range(len(y))), y=y, mode="lines+markers", name=name))
+    return figure
+
+
+def _blank(title: str, x_title: str, y_title: str) -> "Figure":
+    from plotly.graph_objects import Figure
+
+    figure = Figure()
+    figure.update_layout(template="plotly_white", title=title, height=420, xaxis_title=x_title, yaxis_title=y_title)
+    return figure

@@ -1,0 +1,44 @@
+"""What the engine asks of the cost models: durations in whole nanoseconds, rounded up once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from simulator.workload.step import Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCosts:
+    """The non-expert durations of one step.
+
+    `lead_ns` [L] is the GPU work from the end of one round's experts (or the start of the step) to the next gate: the
+    layer's own non-expert work and any dense layers before it. `lead_overhead_ns` [L] is the part of it that is the
+    runtime's overhead. `tail_ns` is what follows the last layer: dense layers after it, LM head, sampling;
+    `tail_overhead_ns` the part of it that is overhead.
+    """
+
+    lead_ns: Sequence[int]
+    lead_overhead_ns: Sequence[int]
+    tail_ns: int
+    tail_overhead_ns: int
+
+
+class Costs(Protocol):
+    """Durations of all that a run does."""
+
+    @property
+    def chunk_ends_ns(self) -> Sequence[int]:
+        """One expert's transfer up to the end of each chunk; the last entry is the whole."""
+
+    @property
+    def kernels_are_grouped(self) -> bool:
+        """Whether one kernel computes all experts that are resident when the stream comes free."""
+
+    def expert_ns(self, num_tokens: int) -> int:
+        """One expert's kernel on `num_tokens` tokens."""
+
+    def group_ns(self, num_tokens: Sequence[int]) -> int:
+        """One kernel over several experts with these numbers of tokens."""
+
+    def step(self, step: Step) -> StepCosts:
+        """The non-expert work of a step."""

@@ -1,0 +1,236 @@
+"""Durations from a model and a machine: the larger of memory time and arithmetic time, plus fixed overheads.
+
+    expert on n tokens   max(bytes / bandwidth, 2 params n / FLOP/s) + launch
+    transfer             latency + bytes / bandwidth
+    non-expert layer     max((weights + KV read) / bandwidth, (2 params n + attention) / FLOP/s) + launch + per_layer
+    head and sampling    max(bytes / bandwidth, 2 params outputs / FLOP/s) + launch + per_step
+
+where bandwidth and FLOP/s of the GPU are the profile's peaks times its efficiencies. Any of the four may be stated by the
+profile instead (`durations`), as a constant or a table; the runtime's overheads are added to those as well.
+
+Source: the roofline model, Williams, Waterman, Patterson, CACM 52(4), 2009; attention arithmetic of 2 (d_qk + d_v) FLOP
+per head and attended token.
+
+Limits: one kernel launch per layer's non-expert work; activations' traffic is not counted; no overlap of memory and
+arithmetic beyond the maximum; efficiencies do not depend on size; dequantisation costs nothing beyond the profile's
+overheads; a stated non-expert duration does not grow with the context.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+
+from hardware_profiles.errors import InputError
+from hardware_profiles.link_presets import resolve_link
+from hardware_profiles.profile import Constant, HardwareProfile
+from simulator.costs.exact import NS_PER_S, ceil_ns, duration_ns, exact
+from simulator.costs.protocol import StepCosts
+from simulator.model.footprint import (
+    attended_tokens,
+    bytes_of,
+    embedding_params,
+    expert_bytes,
+    kv_bytes_per_token,
+    lm_head_params,
+    non_expert_layer_params,
+    params_per_expert,
+    state_bytes,
+)
+from simulator.model.quantisation import Quantisation, parse_quantisation
+from simulator.model.spec import ModelSpec, attention_kind, is_moe_layer
+from simulator.workload.step import Step
+
+_COMPUTE_DTYPES = ("bf16", "fp16", "fp32")
+
+
+@dataclass(frozen=True, slots=True)
+class _LayerClass:
+    """What the non-expert cost of a layer depends on; layers that share it cost the same."""
+
+    is_moe: bool
+    params: int
+    weight_bytes: int
+    kv_bytes: int
+    state_bytes: int
+    representative: int  # a layer of this class
+
+
+class RooflineCosts:
+    """`simulator.costs.protocol.Costs` for a model, in the formats that its spec names, on a machine."""
+
+    def __init__(self, model: ModelSpec, profile: HardwareProfile, kv_cache: Quantisation) -> None:
+        self._model = model
+        self._kv_bytes_per_value = kv_cache.bits_per_weight / 8
+        self._rest = parse_quantisation(model.rest_quantisation)
+        self._embedding = parse_quantisation(model.embedding_quantisation)
+        self._durations = profile.durations
+        self._runtime = profile.runtime
+        gpu = profile.gpu
+        self.compute_dtype = next((dtype for dtype in _COMPUTE_DTYPES if dtype in gpu.flops), None)
+        if self.compute_dtype is None:
+            raise InputError(profile.name, f"gpu.flops: gives none of {', '.join(_COMPUTE_DTYPES)}; give one of them")
+        self._per_layer_ns = exact(profile.runtime.per_layer.value) * NS_PER_S
+        self._per_step_ns = exact(profile.runtime.per_step.value) * NS_PER_S
+        self._layer_overhead_ns, self._step_overhead_ns = ceil_ns(self._per_layer_ns), ceil_ns(self._per_step_ns)
+        bandwidth = exact(gpu.bandwidth.value) * exact(gpu.bandwidth_efficiency.value)
+        flops = exact(gpu.flops[self.compute_dtype].value) * exact(gpu.flops_efficiency.value)
+        launch_ns = exact(gpu.launch.value) * NS_PER_S
+        # Whole multiples of one small unit of time: exact, and many times faster than fractions.
+        rates = (NS_PER_S / bandwidth, NS_PER_S / flops, launch_ns, self._per_layer_ns, self._per_step_ns)
+        self._units_per_ns = lcm(*(rate.denominator for rate in rates))
+        units = [int(rate * self._units_per_ns) for rate in rates]
+        self._units_per_byte, self._units_per_flop, self._launch_units, self._layer_units, self._step_units = units
+        self._expert_bytes = expert_bytes(model)
+        self._expert_ns: dict[int, int] = {}
+        layer_classes = self._classify_layers()
+        self._classes = list(dict.fromkeys(layer_classes))
+        # The layers before each gate, and those after the last, as groups of classes; alike ones are costed once.
+        groups = _split_at_gates([(self._classes.index(kind), kind.is_moe) for kind in layer_classes])
+        self._layer_groups = list(dict.fromkeys(groups))
+        *self._group_of_round, self._group_of_tail = [self._layer_groups.index(group) for group in groups]
+        overhead_ns = [self._layer_overhead_ns * len(group) for group in groups]
+        self._lead_overhead_ns, self._tail_overhead_ns = overhead_ns[:-1], overhead_ns[-1] + self._step_overhead_ns
+        self._step_costs: dict[int, StepCosts] = {}
+        self.kernels_are_grouped = profile.runtime.expert_kernels == "grouped"
+        self.chunk_ends_ns = self._transfer_chunks(profile)
+
+    @property
+    def transfer_ns(self) -> int:
+        """One expert's transfer over an idle link."""
+        return self.chunk_ends_ns[-1]
+
+    def expert_ns(self, num_tokens: int) -> int:
+        """One expert's kernel on `num_tokens` tokens."""
+        known = self._expert_ns.get(num_tokens)
+        if known is None:
+            if self._durations.expert is not None:
+                known = ceil_ns(duration_ns(self._durations.expert, num_tokens))
+            else:
+                known = self._kernel_ns(self._expert_bytes, 2 * params_per_expert(self._model) * num_tokens)
+            self._expert_ns[num_tokens] = known
+        return known
+
+    def group_ns(self, num_tokens: Sequence[int]) -> int:
+        """One kernel over several experts: one launch for all; stated durations add up."""
+        stated = self._durations.expert
+        if stated is not None:
+            return ceil_ns(sum((duration_ns(stated, tokens) for tokens in num_tokens), Fraction(0)))
+        num_bytes, tokens = len(num_tokens) * self._expert_bytes, sum(num_tokens)
+        return self._kernel_ns(num_bytes, 2 * params_per_expert(self._model) * tokens)
+
+    def step(self, step: Step) -> StepCosts:
+        """The non-expert work of a step."""
+        if self._is_stated():
+            num_tokens = len(step.tokens)
+            known = self._step_costs.get(num_tokens)
+            if known is None:
+                known = self._step_costs[num_tokens] = self._compute_step(step)
+            return known
+        return self._compute_step(step)
+
+    def _is_stated(self) -> bool:
+        """Whether a step's costs depend on its number of tokens alone."""
+        stated = self._durations
+        has_dense = any(not kind.is_moe for kind in self._classes)
+        return (
+            stated.layer is not None and stated.step is not None and (stated.dense_layer is not None or not has_dense)
+        )
+
+    def _compute_step(self, step: Step) -> StepCosts:
+        class_ns = [self._layer_ns(kind, step) for kind in self._classes]
+        group_ns = [sum(class_ns[index] for index in group) for group in self._layer_groups]
+        return StepCosts(
+            lead_ns=[group_ns[group] for group in self._group_of_round],
+            lead_overhead_ns=self._lead_overhead_ns,
+            tail_ns=group_ns[self._group_of_tail] + self._step_ns(step),
+            tail_overhead_ns=self._tail_overhead_ns,
+        )
+
+    def _layer_ns(self, kind: _LayerClass, step: Step) -> int:
+        stated = self._durations.layer if kind.is_moe else self._durations.dense_layer
+        if stated is not None:
+            return ceil_ns(duration_ns(stated, len(step.tokens)) + self._per_layer_ns)
+        model = self._model
+        attended = [attended_tokens(model, kind.representative, context) for context in step.contexts]
+        cached = attended[-1] if step.is_prefill else sum(attended)
+        num_bytes = (
+            kind.weight_bytes + cached * kind.kv_bytes + 2 * len(step.requests) * kind.state_bytes  # read and written
+        )
+        flops = 2 * kind.params * len(step.tokens) + _attention_flops(model) * sum(attended)
+        return self._kernel_ns(num_bytes, flops, self._layer_units)
+
+    def _step_ns(self, step: Step) -> int:
+        if self._durations.step is not None:
+            return ceil_ns(duration_ns(self._durations.step, len(step.tokens)) + self._per_step_ns)
+        if not step.emits:
+            return self._step_overhead_ns
+        params = lm_head_params(self._model) or embedding_params(self._model)
+        flops = 2 * params * len(step.emits)
+        return self._kernel_ns(bytes_of(params, self._embedding), flops, self._step_units)
+
+    def _kernel_ns(self, num_bytes: int, flops: int, overhead_units: int = 0) -> int:
+        """Return the roofline's duration of one kernel with its launch and an overhead, rounded up."""
+        units = (
+            max(num_bytes * self._units_per_byte, flops * self._units_per_flop) + self._launch_units + overhead_units
+        )
+        return -(-units // self._units_per_ns)
+
+    def _classify_layers(self) -> list[_LayerClass]:
+        model = self._model
+        bytes_per_value = self._kv_bytes_per_value
+        first_of: dict[tuple[object, ...], int] = {}
+        classes = []
+        for layer in range(model.num_layers):
+            params = non_expert_layer_params(model, layer)
+            traits = (
+                is_moe_layer(model, layer),
+                params,
+                bytes_of(params, self._rest),
+                kv_bytes_per_token(model, layer, bytes_per_value),
+                state_bytes(model, layer, bytes_per_value),
+            )
+            representative = first_of.setdefault((*traits, attention_kind(model, layer)), layer)
+            classes.append(_LayerClass(*traits, representative))
+        return classes
+
+    def _transfer_chunks(self, profile: HardwareProfile) -> tuple[int, ...]:
+        """Return the duration of an expert's transfer up to the end of each chunk.
+
+        The whole takes as long as without chunks; latency is paid at its start. A stated constant is divided by bytes.
+        """
+        num_bytes = self._expert_bytes
+        link = resolve_link(profile.link.h2d, "link.h2d")
+        chunk_bytes = num_bytes if link.chunk is None else min(num_bytes, int(link.chunk.value))
+        ends = [*range(chunk_bytes, num_bytes, chunk_bytes), num_bytes]
+        stated = self._durations.transfer
+        if isinstance(stated, Constant):
+            whole_ns = duration_ns(stated, num_bytes)
+            return tuple(ceil_ns(whole_ns * end / num_bytes) for end in ends)
+        if stated is not None:
+            return tuple(ceil_ns(duration_ns(stated, end)) for end in ends)
+        latency_ns, bandwidth = exact(link.latency.value) * NS_PER_S, exact(link.bandwidth.value)
+        return tuple(ceil_ns(latency_ns + end * NS_PER_S / bandwidth) for end in ends)
+
+
+def _split_at_gates(layers: Sequence[tuple[int, bool]]) -> list[tuple[int, ...]]:
+    """Gather (class, is MoE) of all layers into groups that end with a MoE layer; the last group is what follows them."""
+    groups: list[tuple[int, ...]] = [()]
+    for index, is_moe in layers:
+        groups[-1] += (index,)
+        if is_moe:
+            groups.append(())
+    return groups
+
+
+def _attention_flops(model: ModelSpec) -> int:
+    """Return the FLOP of one attended token in one layer: scores and weighted sum, over all heads.
+
+    MLA in its absorbed form works on the latent: d_qk is the latent and the rotary part, d_v the latent.
+    Source: DeepSeek-V2 paper, 2.1 and appendix C.
+    """
+    if model.kv_lora_rank:
+        query_key, value = model.kv_lora_rank + (model.qk_rope_head_dim or 0), model.kv_lora_rank
+    else:
+        query_key = value = model.head_dim or 0
+    return 2 * model.num_heads * (query_key + value)

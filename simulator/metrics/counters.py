@@ -1,0 +1,89 @@
+"""What is counted while a run goes: integers only, per layer and in all."""
+
+from dataclasses import dataclass, field, fields
+
+ATTRIBUTION = (
+    "expert_compute",
+    "non_expert_compute",
+    "step_compute",
+    "runtime_overhead",
+    "exposed_demand_fetch",
+    "exposed_late_prefetch",
+    "queued_behind_prefetch",
+)
+"""The causes among which the GPU stream's time is divided without remainder.
+
+The first four are work of the stream. The others are stalls, by what the link was serving while the GPU had nothing to
+compute: a demand fetch of this layer; a prefetch that this layer asked for before it arrived; another prefetch.
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Counters:
+    """Counts since the run began. Lists have one entry per routing round; `*_ns` are nanoseconds."""
+
+    num_layers: int
+    accesses: list[int] = field(init=False)
+    hits: list[int] = field(init=False)
+    late_hits: list[int] = field(init=False)
+    misses: list[int] = field(init=False)
+    expert_compute_ns: list[int] = field(init=False)
+    non_expert_compute_ns: list[int] = field(init=False)
+    runtime_overhead_ns: list[int] = field(init=False)
+    exposed_demand_fetch_ns: list[int] = field(init=False)
+    exposed_late_prefetch_ns: list[int] = field(init=False)
+    queued_behind_prefetch_ns: list[int] = field(init=False)
+    step_compute_ns: int = 0
+    step_overhead_ns: int = 0
+    steps: int = 0
+    decode_steps: int = 0
+    output_tokens: int = 0
+    prefill_tokens: int = 0
+    demand_transfers: int = 0
+    prefetch_transfers: int = 0
+    prefetches_issued: int = 0
+    prefetches_useful: int = 0
+    prefetches_late: int = 0
+    prefetches_wasted: int = 0
+    prefetches_dropped: int = 0
+    wave_fetches: int = 0
+    link_busy_ns: int = 0
+    now_ns: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.layer_fields():
+            setattr(self, name, [0] * self.num_layers)
+
+    @classmethod
+    def layer_fields(cls) -> list[str]:
+        """Name the fields that have one entry per routing round."""
+        return [item.name for item in fields(cls) if not item.init]
+
+    def copy(self) -> "Counters":
+        """Return the counts as they stand."""
+        return self.minus(Counters(num_layers=self.num_layers))
+
+    def minus(self, earlier: "Counters") -> "Counters":
+        """Return what has been counted since `earlier`."""
+        result = Counters(num_layers=self.num_layers)
+        for item in fields(self):
+            value, before = getattr(self, item.name), getattr(earlier, item.name)
+            if item.name == "num_layers":
+                continue
+            if isinstance(value, list):
+                setattr(result, item.name, [a - b for a, b in zip(value, before, strict=True)])
+            else:
+                setattr(result, item.name, value - before)
+        return result
+
+    def attribution_ns(self) -> dict[str, int]:
+        """Divide the elapsed time by cause; the values add up to `now_ns`."""
+        return {
+            "expert_compute": sum(self.expert_compute_ns),
+            "non_expert_compute": sum(self.non_expert_compute_ns),
+            "step_compute": self.step_compute_ns,
+            "runtime_overhead": sum(self.runtime_overhead_ns) + self.step_overhead_ns,
+            "exposed_demand_fetch": sum(self.exposed_demand_fetch_ns),
+            "exposed_late_prefetch": sum(self.exposed_late_prefetch_ns),
+            "queued_behind_prefetch": sum(self.queued_behind_prefetch_ns),
+        }

@@ -1,0 +1,98 @@
+"""Find and build policies: by name, by entry point, or as `module:Class`."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import TypeVar
+
+from hardware_profiles.errors import InputError
+from hardware_profiles.suggest import one_of
+from simulator.eviction.protocol import Eviction
+from simulator.miss.protocol import Miss
+from simulator.prefetch.protocol import Prefetch
+from simulator.scenario import PolicyChoice, Scenario, build_scenario
+from simulator.systems import read_system, system_names
+from simulator.view import View
+
+P = TypeVar("P")
+
+_PROTOCOLS: Mapping[str, type] = {"eviction": Eviction, "prefetch": Prefetch, "miss": Miss}
+_VERBS = {kind: [name for name in vars(protocol) if not name.startswith("_")] for kind, protocol in _PROTOCOLS.items()}
+_WRITTEN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+DEFAULTS = {
+    "eviction": PolicyChoice(name="lru"),
+    "prefetch": PolicyChoice(name="none"),
+    "miss": PolicyChoice(name="fetch"),
+}
+
+
+def composed_policies(scenario: Scenario, source: str = "scenario") -> dict[str, PolicyChoice]:
+    """Return the policy of each kind: the scenario's own, else its system's, else the default. Raises InputError."""
+    system: Mapping[str, PolicyChoice | None] = {}
+    if scenario.system is not None:
+        if scenario.system not in system_names():
+            raise InputError(
+                source, f"system: {scenario.system!r} is not known; {one_of(scenario.system, system_names())}"
+            )
+        values = {key: value for key, value in read_system(scenario.system).items() if key in DEFAULTS}
+        composed = build_scenario({"trace": "", "model": "", "hardware": "", **values}, f"system {scenario.system!r}")
+        system = {kind: getattr(composed, kind) for kind in DEFAULTS}
+    return {kind: getattr(scenario, kind) or system.get(kind) or default for kind, default in DEFAULTS.items()}
+
+
+def build_policy(kind: str, choice: PolicyChoice, known: Mapping[str, Callable[..., P]], view: View, source: str) -> P:
+    """Build a policy of a kind (`eviction`, `prefetch`, `miss`) with its parameters.
+
+    Its name is looked up in `known`, then among the entry points of the group `moesim.<kind>`; a name with a colon is a
+    module and a class of the user's. Raises InputError for an unknown name or unfit parameters.
+    """
+    make = _find(kind, choice.name, known, source)
+    try:
+        accepted = {
+            name: parameter.annotation
+            for name, parameter in inspect.signature(make).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        unknown = [name for name in choice.parameters if name not in accepted]
+        if unknown:
+            raise ValueError(f"has no parameter {', '.join(unknown)}; it has {', '.join(accepted) or 'none'}")
+        for name, value in choice.parameters.items():
+            _check_type(name, value, accepted[name])
+        policy = make(view, **choice.parameters)
+    except (TypeError, ValueError) as error:
+        raise InputError(source, f"{kind}: {choice.name}: {error}") from None
+    missing = [verb for verb in _VERBS[kind] if not callable(getattr(policy, verb, None))]
+    if missing:
+        raise InputError(source, f"{kind}: {choice.name} is no {kind} policy; it lacks {', '.join(missing)}")
+    return policy
+
+
+def _check_type(name: str, value: object, annotation: object) -> None:
+    """Raise ValueError if a parameter is not of the plain type that the policy declares."""
+    if annotation not in _WRITTEN:
+        return
+    is_bool = isinstance(value, bool)
+    accepted = (int, float) if annotation is float else annotation
+    assert isinstance(accepted, type | tuple)
+    if not isinstance(value, accepted) or is_bool != (annotation is bool):
+        raise ValueError(f"{name} is {value!r}; write {_WRITTEN[annotation]}")
+
+
+def _find(kind: str, name: str, known: Mapping[str, Callable[..., P]], source: str) -> Callable[..., P]:
+    if name in known:
+        return known[name]
+    module_name, colon, class_name = name.partition(":")
+    if colon:
+        try:
+            found: Callable[..., P] = getattr(importlib.import_module(module_name), class_name)
+        except Exception as error:  # whatever the user's module raises as it is imported
+            fault = str(error) if isinstance(error, ImportError | AttributeError | ValueError) else repr(error)
+            raise InputError(source, f"{kind}: {name!r} cannot be imported: {fault}; check module:Class") from None
+        return found
+    plugins = entry_points(group=f"moesim.{kind}")
+    if name in plugins.names:
+        loaded: Callable[..., P] = plugins[name].load()
+        return loaded
+    raise InputError(source, f"{kind}: {name!r} is not known; {one_of(name, known)}; or module:Class")

@@ -1,0 +1,22 @@
+"""The contract of a prefetch policy."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Prefetch(Protocol):
+    """Name experts to bring to the GPU before they are asked for. Built as `Policy(view, **parameters)`.
+
+    Each method returns keys, the most urgent first. The executor skips those that are resident or in flight, takes a
+    slot for each of the others (evicting an expert that is not held, or dropping the prefetch, counted, if there is
+    none) and queues its transfer behind all demand fetches.
+    """
+
+    def at_step_start(self) -> Sequence[int]:
+        """Decide before the first layer of a step."""
+
+    def after_gate(self, keys: Sequence[int]) -> Sequence[int]:
+        """Decide when a layer's gate has chosen `keys` and their demand fetches are queued."""
+
+    def at_layer_end(self) -> Sequence[int]:
+        """Decide when a layer's last expert has been computed."""

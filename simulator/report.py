@@ -1,0 +1,121 @@
+"""The table that a run prints."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hardware_profiles.quantity import format_bytes
+
+_CAUSES = {
+    "expert_compute": "expert kernels",
+    "non_expert_compute": "attention and other layer work",
+    "step_compute": "LM head, sampling",
+    "runtime_overhead": "runtime overhead",
+    "exposed_demand_fetch": "waiting for demand fetches",
+    "exposed_late_prefetch": "waiting for late prefetches",
+    "queued_behind_prefetch": "queueing behind prefetches",
+}
+
+
+def print_summary(console: Console, summary: Mapping[str, object], title: str) -> None:
+    """Print a run's summary for people. `summary` is what `simulator.metrics.summary.summarise` gives."""
+    console.print(render_summary(summary, title))
+
+
+def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
+    """Lay a summary out: headline, latencies, cache and link, where the time goes, warnings."""
+    parts: list[RenderableType] = [Text(title, style="bold"), _headline(summary), _latencies(summary)]
+    parts += [_attribution(summary), _cache_and_link(summary)]
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in warnings_of(summary)]
+    num_assumed = len(_texts(summary["assumptions"]))
+    if num_assumed:
+        parts.append(Text(f"rests on {num_assumed} assumed figures: see assumptions in the JSON summary", style="dim"))
+    return Group(*parts)
+
+
+def warnings_of(summary: Mapping[str, object]) -> Sequence[str]:
+    """Return what a run could not honour, or a reader should know before relying on it."""
+    return _texts(summary["warnings"])
+
+
+def format_duration(seconds: object) -> str:
+    """Write seconds for people; a dash for none."""
+    if not isinstance(seconds, int | float):
+        return "-"
+    for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6)):
+        if abs(seconds) * factor >= 1:
+            return f"{seconds * factor:.4g} {unit}"
+    return f"{seconds * 1e9:.4g} ns"
+
+
+def _headline(summary: Mapping[str, object]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column()
+    rate = summary["throughput_tokens_per_s"]
+    table.add_row("throughput", f"{rate:.4g} tokens/s" if isinstance(rate, float) else "-")
+    table.add_row("tokens", f"{summary['tokens']} out, {summary['prefill_tokens']} prefilled, {summary['steps']} steps")
+    table.add_row("makespan", format_duration(_number(summary["makespan_ns"]) / 1e9))
+    return table
+
+
+def _latencies(summary: Mapping[str, object]) -> Table:
+    table = Table(title="Latency", title_justify="left")
+    for heading in ("", "mean", "p50", "p90", "p99"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name in ("ttft", "tpot", "itl", "e2e"):
+        values = _mapping(summary[f"{name}_s"])
+        if values["mean"] is not None:
+            table.add_row(name.upper(), *(format_duration(values[key]) for key in ("mean", "p50", "p90", "p99")))
+    return table
+
+
+def _attribution(summary: Mapping[str, object]) -> Table:
+    table = Table(title="Where the time goes (GPU stream, adds up to the makespan)", title_justify="left")
+    table.add_column("cause")
+    for heading in ("time", "share", "per token"):
+        table.add_column(heading, justify="right")
+    makespan_s, tokens = _number(summary["makespan_ns"]) / 1e9, _number(summary["tokens"])
+    for cause, seconds in _mapping(summary["attribution_s"]).items():
+        value = _number(seconds)
+        if value:
+            per_token = format_duration(value / tokens) if tokens else "-"
+            table.add_row(_CAUSES[cause], format_duration(value), f"{value / makespan_s:.1%}", per_token)
+    return table
+
+
+def _cache_and_link(summary: Mapping[str, object]) -> Table:
+    table = Table(title="Experts", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    cache, busy = _mapping(summary["cache"]), _mapping(summary["busy_frac"])
+    size = f"{cache['experts']} experts, {format_bytes(_number(cache['bytes']))}, {_number(cache['frac']):.1%} of all"
+    table.add_row("cache", size)
+    table.add_row("accesses", f"{summary['accesses']}")
+    for name in ("hits", "late_hits", "misses"):
+        count, accesses = _number(summary[name]), _number(summary["accesses"])
+        table.add_row(name.replace("_", " "), f"{count:.0f} ({count / accesses:.1%})" if accesses else "-")
+    for name in ("demand", "prefetch"):
+        table.add_row(f"H2D bytes, {name}", format_bytes(_number(summary[f"h2d_{name}_bytes"])))
+    prefetches = {key: _number(value) for key, value in _mapping(summary["prefetches"]).items()}
+    if any(prefetches.values()):
+        table.add_row("prefetches", ", ".join(f"{value:.0f} {key}" for key, value in prefetches.items()))
+    table.add_row("busy", f"GPU {_number(busy['gpu']):.1%}, H2D link {_number(busy['h2d']):.1%}")
+    return table
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    assert isinstance(value, Mapping)
+    return value
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return value
+
+
+def _texts(value: object) -> Sequence[str]:
+    assert isinstance(value, Sequence)
+    return [str(item) for item in value]

@@ -1,0 +1,224 @@
+"""A scenario: everything that a run depends on, from YAML or from options.
+
+    trace: recorded.safetensors
+    model: gpt-oss-20b
+    hardware: rtx-4090
+    cache: {frac: 0.25}
+    eviction: lru
+
+Paths in a scenario file are relative to the file. Quantities carry units; counts and fractions do not.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from hardware_profiles.errors import InputError
+from hardware_profiles.quantity import Dimension, parse_quantity
+from hardware_profiles.suggest import one_of
+from hardware_profiles.yaml_file import read_yaml, strict, validate
+from simulator.model.load import model_names
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+
+def _bytes_text(value: object) -> object:
+    if value is not None:
+        parse_quantity(value, Dimension.BYTES)
+    return value
+
+
+def _fraction(value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError(f"{value} is not a share of the experts; write a number above 0 and up to 1")
+    return value
+
+
+def _named_policy(value: object) -> object:
+    """Accept `lru` for `{name: lru}`; other keys of the mapping are the policy's parameters."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and "name" in value and "parameters" not in value:
+        return {"name": value["name"], "parameters": {key: value[key] for key in value if key != "name"}}
+    return value
+
+
+def _parameter(value: object) -> object:
+    if not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r} is not a parameter of a policy; write a number, a text, true or false")
+    return value
+
+
+Count = Annotated[int, Field(strict=True, ge=1, le=10**12)]
+Whole = Annotated[int, Field(strict=True, ge=0, lt=1 << 64)]
+Parameter = Annotated[int | float | str | bool, BeforeValidator(_parameter)]
+BytesText = Annotated[str | None, BeforeValidator(_bytes_text)]
+Share = Annotated[float | None, AfterValidator(lambda value: value if value is None else _fraction(value))]
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChoice:
+    """A policy by name, with its parameters."""
+
+    name: str
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+
+
+Policy = Annotated[PolicyChoice, BeforeValidator(_named_policy)]
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheChoice:
+    """The expert cache. At most one of `experts`, `bytes` and `frac` says how large it is; none: what memory leaves.
+
+    `scope` says which experts compete for a slot: those of a layer's bank, or all. `start` says what is there at first:
+    nothing (`cold`), or the experts that are most popular in the trace (`popular`), not pinned.
+    """
+
+    experts: Count | None = None
+    bytes: BytesText = None
+    frac: Share = None
+    scope: Literal["per_layer", "global"] = "per_layer"
+    start: Literal["cold", "popular"] = "cold"
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantisationChoice:
+    """Formats in place of those that the model was released in; `kv_cache` is bf16 unless given."""
+
+    experts: str | None = None
+    rest: str | None = None
+    kv_cache: str = "bf16"
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One run. `hardware_set` overrides figures of the hardware profile by dotted path.
+
+    `system` names a composition of policies, which `eviction`, `prefetch` and `miss` then replace one by one.
+    `batch` sequences decode together; `sequences` takes that many of the trace, from the first on; `max_tokens` ends the
+    run after so many output tokens; `prefill_chunk_tokens` bounds a prefill step. The first `warmup_steps` steps are run
+    but not measured. `seed` feeds policies that draw at random.
+    """
+
+    trace: str
+    model: str
+    hardware: str
+    pcie: str | None = None
+    hardware_set: dict[str, object] = field(default_factory=dict)
+    quantisation: QuantisationChoice = field(default_factory=QuantisationChoice)
+    cache: CacheChoice = field(default_factory=CacheChoice)
+    system: str | None = None
+    eviction: Policy | None = None
+    prefetch: Policy | None = None
+    miss: Policy | None = None
+    batch: Count = 1
+    sequences: Count | None = None
+    max_tokens: Count | None = None
+    prefill_chunk_tokens: Count | None = None
+    warmup_steps: Whole = 0
+    seed: Whole = 0
+    description: str = ""
+
+
+@cache
+def _adapter() -> "TypeAdapter[Scenario]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Scenario)
+
+
+def read_scenario(path: Path) -> dict[str, object]:
+    """Read a scenario file as plain values, its relative paths taken from its folder. Raises InputError."""
+    values = read_yaml(path)
+    for key in ("trace", "model", "hardware"):
+        value = values.get(key)
+        if isinstance(value, str) and _is_path(key, value):
+            values[key] = str(path.parent / value)
+    return values
+
+
+def relative_to(values: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """Return a scenario's plain values as `read_scenario` takes them from a file in `folder`."""
+    moved = dict(values)
+    for key in ("trace", "model", "hardware"):
+        value = str(values[key])
+        is_model_folder = key == "model" and value not in model_names() and Path(value).is_dir()
+        if _is_path(key, value) or is_model_folder:
+            relative = os.path.relpath(Path(value).resolve(), folder)
+            moved[key] = relative if "/" in relative else f"./{relative}"
+    return moved
+
+
+def _is_path(key: str, value: str) -> bool:
+    """Tell a path from the name of a model or machine that ships."""
+    return key == "trace" or "/" in value or Path(value).suffix in (".yaml", ".yml", ".json")
+
+
+def set_path(values: dict[str, object], path: str, value: object) -> None:
+    """Set a dotted path of a scenario's plain values, or a path of its hardware profile. Raises InputError.
+
+    A path that begins with a key of the scenario sets that; any other is kept for the hardware profile, which refuses
+    what it does not know.
+    """
+    head, *rest = path.split(".")
+    if not all([head, *rest]):
+        raise InputError(f"--set {path}", "has an empty part; divide the keys by single dots")
+    if head not in scenario_keys():
+        if not rest:
+            raise InputError(f"--set {path}", f"is neither a key of the scenario nor a figure; {_keys_or_figure(path)}")
+        overrides = values.setdefault("hardware_set", {})
+        if isinstance(overrides, dict):
+            overrides[path] = value
+        return
+    here = values
+    for part, following in zip([head, *rest], rest, strict=False):
+        inner = here.get(part)
+        if isinstance(inner, str) and following != "name":
+            inner = {"name": inner}
+        if inner is None:
+            inner = {}
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {path}", f"{part} is {inner!r}, which has no key {following!r}")
+        here[part] = inner
+        here = inner
+    here[(rest or [head])[-1]] = value
+
+
+def _keys_or_figure(path: str) -> str:
+    return f"{one_of(path, scenario_keys())}; figures have a dot, such as gpu.memory"
+
+
+def scenario_keys() -> list[str]:
+    """Return the top-level keys of a scenario."""
+    return [item.name for item in fields(Scenario)]
+
+
+def build_scenario(values: Mapping[str, object], source: str | Path) -> Scenario:
+    """Validate plain values as a scenario. Raises InputError with every fault at once."""
+    scenario = validate(_adapter(), values, source)
+    given = [name for name in ("experts", "bytes", "frac") if getattr(scenario.cache, name) is not None]
+    if len(given) > 1:
+        raise InputError(source, f"cache: gives {' and '.join(given)}; keep one of them")
+    return scenario
+
+
+def plain(scenario: Scenario) -> dict[str, object]:
+    """Return a scenario as plain values that read back as the same scenario."""
+    return asdict(scenario)
+
+
+def share_of(frac: float, total: int) -> int:
+    """Return floor(frac * total), with `frac` as the decimal that it was written as."""
+    return int(Decimal(repr(frac)) * total)

@@ -1,0 +1,146 @@
+"""The timeline: every kernel, transfer, stall and decision, in the Chrome trace format that Perfetto's UI opens.
+
+One track per serial resource (GPU stream, H2D link), one for stalls and one for decisions; flows lead from the end of a
+transfer to the kernel that uses it; counters show the link's queue and the slots that are taken. Events are streamed to a
+gzip file under a temporary name, which `close` renames into place.
+
+Source: "Trace Event Format", Google, the JSON object form with phases X (slice), i (instant), s/f (flow), C (counter)
+and M (names). Times in it are microseconds; they are written with three decimals, so nanoseconds are kept.
+"""
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from simulator.resources.link import Transfer
+from simulator.workload.step import Step
+
+GPU_STREAM, H2D_LINK, STALLS, DECISIONS = 1, 2, 3, 4
+_TRACKS = {GPU_STREAM: "GPU stream", H2D_LINK: "H2D link", STALLS: "GPU stalls", DECISIONS: "Decisions"}
+_PROCESS = 1
+
+
+def microseconds(time_ns: int) -> str:
+    """Write nanoseconds as microseconds, exactly."""
+    return f"{time_ns // 1000}.{time_ns % 1000:03d}"
+
+
+class Timeline:
+    """Write the events of one run. Use as a context manager; an exception leaves nothing at `path`."""
+
+    def __init__(self, path: Path, *, num_experts: int, process_name: str = "moesim") -> None:
+        self._path = path
+        self._num_experts = num_experts
+        descriptor, self._temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        # No file name and no time in the header: the same run gives the same bytes.
+        self._binary = os.fdopen(descriptor, "wb")
+        self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=self._binary, compresslevel=5, mtime=0)
+        self._is_first = True
+        self._num_flows = 0
+        self._flow_of_key: dict[int, int] = {}
+        self._write_raw('{"displayTimeUnit":"ns","traceEvents":[')
+        self._write("M", "process_name", 0, 0, {"name": process_name})
+        for track, name in _TRACKS.items():
+            self._write("M", "thread_name", track, 0, {"name": name})
+            self._write("M", "thread_sort_index", track, 0, {"sort_index": track})
+
+    def __enter__(self) -> "Timeline":
+        return self
+
+    def __exit__(self, kind: object, *exc: object) -> None:
+        if kind is None:
+            self._write_raw("]}\n")
+        self._gzip.close()
+        self._binary.close()
+        if kind is None:
+            Path(self._temporary).chmod(0o644)
+            Path(self._temporary).replace(self._path)
+        else:
+            Path(self._temporary).unlink(missing_ok=True)
+
+    def step_started(self, step: Step, now_ns: int) -> None:
+        """Note the start of a step."""
+        name = "prefill" if step.is_prefill else "decode"
+        sequences = [request.sequence for request in step.requests]
+        self._write("i", f"{name} step", DECISIONS, now_ns, {"tokens": len(step.tokens), "sequences": sequences})
+
+    def non_expert(self, layer: int, start_ns: int, duration_ns: int) -> None:
+        """Note a layer's non-expert work."""
+        self._slice(GPU_STREAM, "non-expert", start_ns, duration_ns, {"layer": layer})
+
+    def head(self, start_ns: int, duration_ns: int) -> None:
+        """Note the step's own work after the last layer."""
+        self._slice(GPU_STREAM, "head and sampling", start_ns, duration_ns, {})
+
+    def gate(self, layer: int, keys: Sequence[int], hits: Sequence[int], missed: Sequence[int], now_ns: int) -> None:
+        """Note a gate's result."""
+        args = {
+            "layer": layer,
+            "experts": len(keys),
+            "hits": [self._name(key) for key in hits],
+            "misses": [self._name(key) for key in missed],
+        }
+        self._write("i", "gate", DECISIONS, now_ns, args)
+
+    def load(self, now_ns: int, *, queued: int, occupied: int) -> None:
+        """Note the link's queue and the slots that are taken."""
+        self._write("C", "link queue", DECISIONS, now_ns, {"transfers": queued})
+        self._write("C", "expert slots taken", DECISIONS, now_ns, {"experts": occupied})
+
+    def experts(self, layer: int, keys: Sequence[int], start_ns: int, duration_ns: int) -> None:
+        """Note an expert kernel, and end the flows of the transfers that it waited for."""
+        names = [self._name(key) for key in keys]
+        name = names[0] if len(names) == 1 else f"{len(names)} experts"
+        self._slice(GPU_STREAM, name, start_ns, duration_ns, {"layer": layer, "experts": names})
+        for key in keys:
+            flow = self._flow_of_key.pop(key, None)
+            if flow is not None:
+                self._write("f", "arrival", GPU_STREAM, start_ns, {}, f',"id":{flow},"cat":"expert","bp":"e"')
+
+    def prefetch_issued(self, key: int, now_ns: int) -> None:
+        """Note a prefetch that has got a slot."""
+        self._write("i", "prefetch", DECISIONS, now_ns, {"expert": self._name(key)})
+
+    def transfer(self, transfer: Transfer, start_ns: int, end_ns: int) -> None:
+        """Note a stretch of service on the link, and start the flow to the kernel that will use it."""
+        cause = "prefetch" if transfer.is_prefetch else "demand fetch"
+        args = {"expert": self._name(transfer.key), "demanded": transfer.is_demanded}
+        self._slice(H2D_LINK, cause, start_ns, end_ns - start_ns, args)
+        flow = self._flow_of_key.get(transfer.key)
+        if flow is None:
+            self._num_flows += 1
+            self._flow_of_key[transfer.key] = self._num_flows
+            self._write("s", "arrival", H2D_LINK, start_ns, {}, f',"id":{self._num_flows},"cat":"expert"')
+
+    def evicted(self, key: int) -> None:
+        """Forget the flow of an expert that was evicted before any kernel used it."""
+        self._flow_of_key.pop(key, None)
+
+    def stall(self, layer: int, transfer: Transfer, start_ns: int, duration_ns: int) -> None:
+        """Note a time for which the GPU waited while the link served `transfer`."""
+        args = {"layer": layer, "link serves": self._name(transfer.key)}
+        self._slice(STALLS, "wait for the link", start_ns, duration_ns, args)
+
+    def _name(self, key: int) -> str:
+        bank, expert = divmod(key, self._num_experts)
+        return f"L{bank} E{expert}"
+
+    def _slice(self, track: int, name: str, start_ns: int, duration_ns: int, args: Mapping[str, object]) -> None:
+        self._write("X", name, track, start_ns, args, f',"dur":{microseconds(duration_ns)}')
+
+    def _write(
+        self, phase: str, name: str, track: int, time_ns: int, args: Mapping[str, object], more: str = ""
+    ) -> None:
+        scope = ',"s":"t"' if phase == "i" else ""
+        comma = "" if self._is_first else ",\n"
+        self._is_first = False
+        self._write_raw(
+            f'{comma}{{"ph":"{phase}","name":{json.dumps(name)},"pid":{_PROCESS},"tid":{track},'
+            f'"ts":{microseconds(time_ns)}{more}{scope},"args":{json.dumps(args)}}}'
+        )
+
+    def _write_raw(self, text: str) -> None:
+        self._gzip.write(text.encode())

@@ -1,0 +1,129 @@
+"""A closed loop: a batch of fixed size in which every sequence that ends is replaced by the next.
+
+The first B sequences start together. A sequence with recorded prompt tokens runs them first, as prefill steps of its own
+(one, or one per chunk), first come first served, while the others wait; then all decode together, one token each per
+step. A prefill puts out the first output token, each decode step one more. The steps depend on the trace alone, never
+on time.
+
+Limits: no arrivals, no queue, no mixing of prefill and decode in one step.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.workload.request import Request
+from simulator.workload.step import Step, TokenRouting
+from traces.format import Trace
+
+_ROWS_PER_READ = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedLoop:
+    """The workload: `batch` sequences at a time, drawn from `sequences` of the trace in order.
+
+    `max_tokens` ends the run with the step that brings the output tokens to that number; None means no bound.
+    `prefill_chunk_tokens` bounds the tokens of a prefill step.
+    """
+
+    trace: Trace
+    sequences: Sequence[int]
+    batch: int
+    prefill_chunk_tokens: int | None = None
+    max_tokens: int | None = None
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps of a fresh run, with fresh requests."""
+        trace = self.trace
+        waiting = iter(self.sequences)
+        num_started = min(self.batch, len(self.sequences))
+        slots: list[_Slot | None] = [self._next(waiting, index) for index in range(num_started)]
+        joins = [slot.request for slot in slots if slot is not None]
+        tokens_left = self.max_tokens if self.max_tokens is not None else trace.num_tokens * 2 + 1
+        while tokens_left > 0:
+            active = [slot for slot in slots if slot is not None]
+            if not active:
+                return
+            prompted = [slot for slot in active if slot.position < slot.request.prompt_tokens]
+            prefilling = min(prompted, key=lambda slot: slot.request.index, default=None)
+            step = (
+                _decode(active, joins) if prefilling is None else prefilling.prefill(self.prefill_chunk_tokens, joins)
+            )
+            tokens_left -= len(step.emits)
+            yield step
+            joins = []
+            for place, slot in enumerate(slots):
+                if slot is not None and slot.is_finished():
+                    slots[place] = joining = self._next(waiting, num_started)
+                    if joining is not None:
+                        num_started += 1
+                        joins.append(joining.request)
+
+    def _next(self, waiting: Iterator[int], index: int) -> "_Slot | None":
+        sequence = next(waiting, None)
+        return _Slot(self.trace, index, sequence) if sequence is not None else None
+
+
+class _Slot:
+    """A place in the batch: a request, how far it is, and its routing, read in blocks."""
+
+    def __init__(self, trace: Trace, index: int, sequence: int) -> None:
+        tokens = trace.sequence_tokens(sequence)
+        self.request = Request(
+            index=index,
+            sequence=sequence,
+            prompt_tokens=int(trace.prompt_tokens[sequence]),
+            total_tokens=len(tokens),
+        )
+        self.position = 0
+        self.context_start = int(trace.context_start[sequence])
+        self.rows = token_routing(trace, tokens)
+
+    def is_finished(self) -> bool:
+        """Tell whether the sequence has no tokens left."""
+        return self.position == self.request.total_tokens
+
+    def prefill(self, chunk_tokens: int | None, joins: Sequence[Request]) -> Step:
+        """Return the next prefill step."""
+        request = self.request
+        left = request.prompt_tokens - self.position
+        num_tokens = left if chunk_tokens is None else min(chunk_tokens, left)
+        first = self.context_start + self.position + 1
+        self.position += num_tokens
+        return Step(
+            is_prefill=True,
+            tokens=[next(self.rows) for _ in range(num_tokens)],
+            contexts=range(first, first + num_tokens),
+            requests=[request],
+            emits=[request] if self.position == request.prompt_tokens else [],
+            joins=joins,
+            ends=[request] if self.is_finished() else [],
+        )
+
+
+def _decode(active: Sequence[_Slot], joins: Sequence[Request]) -> Step:
+    for slot in active:
+        slot.position += 1
+    requests = [slot.request for slot in active]
+    return Step(
+        is_prefill=False,
+        tokens=[next(slot.rows) for slot in active],
+        contexts=[slot.context_start + slot.position for slot in active],
+        requests=requests,
+        emits=requests,
+        joins=joins,
+        ends=[slot.request for slot in active if slot.is_finished()],
+    )
+
+
+def token_routing(trace: Trace, tokens: range) -> Iterator[TokenRouting]:
+    """Yield the expert keys of each token, checked. Raises TraceError at a row that is at fault."""
+    first_key = (np.array(trace.banks, dtype=np.int32) * trace.num_experts)[None, :, None]
+    for start in range(tokens.start, tokens.stop, _ROWS_PER_READ):
+        stop = min(start + _ROWS_PER_READ, tokens.stop)
+        ids = trace.expert_ids(start, stop)
+        if trace.has_gate_weights:
+            trace.gate_weights(start, stop)  # for its check: a run refuses what a policy might read
+        yield from (ids.astype(np.int32) + first_key).tolist()

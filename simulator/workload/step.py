@@ -1,0 +1,42 @@
+"""One forward pass of the batch: which tokens it holds and which experts they ask for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from simulator.workload.request import Request
+
+TokenRouting = Sequence[Sequence[int]]
+"""Expert keys of one token, by routing round and rank: [L][K]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step of n tokens.
+
+    `tokens` [n] is the routing of each, in batch order; `contexts` [n] the tokens that each attends to, itself included.
+    `requests` names all that take part, `emits` those that get an output token when the step ends. `joins` are the
+    requests that took a place in the batch just before the step (a prefill may keep them waiting), `ends` those whose
+    last step it is.
+    """
+
+    is_prefill: bool
+    tokens: Sequence[TokenRouting]
+    contexts: Sequence[int]
+    requests: Sequence[Request]
+    emits: Sequence[Request]
+    joins: Sequence[Request] = ()
+    ends: Sequence[Request] = ()
+
+
+def distinct_experts(tokens: Sequence[TokenRouting], layer: int) -> tuple[Sequence[int], Sequence[int] | None]:
+    """Return the distinct keys of a layer in order of first appearance, and the tokens routed to each.
+
+    The counts are None where each is 1, as for a step of one token.
+    """
+    if len(tokens) == 1:
+        return tokens[0][layer], None
+    counts: dict[int, int] = {}
+    for key in chain.from_iterable([token[layer] for token in tokens]):
+        counts[key] = counts.get(key, 0) + 1
+    return list(counts), list(counts.values())

@@ -1,0 +1,125 @@
+"""Run the engine on a `Case` of the reference, and gather the same outcome."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from simulator.costs.protocol import StepCosts
+from simulator.engine import Engine, RunView
+from simulator.eviction import EVICTION
+from simulator.miss import MISS
+from simulator.oracle import RecordedFuture
+from simulator.placement import lay_out_cache
+from simulator.prefetch import PREFETCH
+from simulator.timeline import Timeline
+from simulator.workload.closed_loop import ClosedLoop
+from simulator.workload.step import Step
+from tests.engine.reference import Case, Outcome
+from traces.format import Sequences, Trace, TraceMetadata, open_trace, write_trace
+
+
+class StatedCosts:
+    """The durations of a case, as `simulator.costs.protocol.Costs`."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self.chunk_ends_ns: Sequence[int] = case.chunk_ends_ns
+        self.kernels_are_grouped = case.grouped
+
+    def expert_ns(self, num_tokens: int) -> int:
+        """One expert's kernel."""
+        return self._case.expert_ns(num_tokens)
+
+    def group_ns(self, num_tokens: Sequence[int]) -> int:
+        """One kernel over several experts."""
+        return self._case.group_ns(list(num_tokens))
+
+    def step(self, step: Step) -> StepCosts:
+        """The same for every step."""
+        del step
+        none = [0] * len(self._case.lead_ns)
+        return StepCosts(
+            lead_ns=self._case.lead_ns, lead_overhead_ns=none, tail_ns=self._case.tail_ns, tail_overhead_ns=0
+        )
+
+
+def write_case_trace(case: Case, path: Path) -> Trace:
+    """Write the sequences of a case as a trace and open it."""
+    ids = np.array([token for sequence, _ in case.sequences for token in sequence], dtype=np.uint8)
+    lengths = [len(sequence) for sequence, _ in case.sequences]
+    write_trace(
+        path,
+        Sequences(
+            expert_ids=ids,
+            sequence_start=np.cumsum([0, *lengths]).astype(np.int64),
+            prompt_tokens=np.array([prompt for _, prompt in case.sequences], dtype=np.int32),
+        ),
+        TraceMetadata(model="test", num_experts=case.num_experts, banks=tuple(case.banks)),
+        overwrite=True,
+    )
+    return open_trace(path)
+
+
+def make_engine(case: Case, trace: Trace, out: Outcome, timeline: Timeline | None = None) -> Engine:
+    """Make an engine for a case that notes the steps' ends in `out`."""
+    loop = ClosedLoop(
+        trace=trace,
+        sequences=range(trace.num_sequences),
+        batch=case.batch,
+        prefill_chunk_tokens=case.prefill_chunk,
+        max_tokens=case.max_tokens,
+    )
+    num_keys = trace.num_banks * trace.num_experts
+    view = RunView(
+        num_layers=trace.num_layers,
+        make_future=lambda: RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys),
+    )
+    cache = lay_out_cache(
+        make_eviction=lambda: EVICTION[case.eviction](view),
+        num_slots=case.num_slots,
+        num_banks=trace.num_banks,
+        num_experts=trace.num_experts,
+        top_k=trace.top_k,
+        scope=case.scope,
+        start="cold",
+        held=view.held_keys,
+        count_popularity=lambda: np.zeros(num_keys, dtype=np.int64),
+    )
+
+    def step_ended(step: Step, now_ns: int) -> None:
+        out.step_end_ns.append(now_ns)
+        out.emitted.append([request.sequence for request in step.emits])
+
+    return Engine(
+        steps=loop.steps(),
+        costs=StatedCosts(case),
+        cache=cache,
+        view=view,
+        prefetch=PREFETCH["perfect"](view, lookahead_layers=case.lookahead) if case.lookahead else None,
+        miss=MISS["fetch"](view),
+        step_ended=step_ended,
+        timeline=timeline,
+    )
+
+
+def run_engine(case: Case, trace: Trace, timeline: Timeline | None = None) -> Outcome:
+    """Run the engine on a case."""
+    out = Outcome()
+    engine = make_engine(case, trace, out, timeline)
+    engine.run()
+    counters = engine.snapshot()
+    attribution_ns = counters.attribution_ns()
+    assert sum(attribution_ns.values()) == counters.now_ns, "the attribution adds up to the makespan"
+    out.hits, out.late_hits, out.misses = sum(counters.hits), sum(counters.late_hits), sum(counters.misses)
+    out.dropped = counters.prefetches_dropped
+    out.link_busy_ns = counters.link_busy_ns
+    out.demand_transfers, out.prefetch_transfers = counters.demand_transfers, counters.prefetch_transfers
+    out.attribution_ns = {
+        "experts": attribution_ns["expert_compute"],
+        "other": attribution_ns["non_expert_compute"] + attribution_ns["step_compute"],
+        "demand": attribution_ns["exposed_demand_fetch"],
+        "late": attribution_ns["exposed_late_prefetch"],
+        "behind": attribution_ns["queued_behind_prefetch"],
+    }
+    return out

@@ -1,0 +1,110 @@
+"""Laws that hold in every run, whatever the policies: conservation, bounds, symmetry."""
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from simulator.cache import RESIDENT
+from tests.engine.harness import make_engine, run_engine, write_case_trace
+from tests.engine.reference import Case, Outcome, closed_loop
+from tests.engine.test_against_reference import random_case
+
+SEEDS = range(5000, 5120)
+
+
+@pytest.fixture(params=SEEDS, ids=lambda seed: f"seed{seed}")
+def case(request: pytest.FixtureRequest) -> Case:
+    """Draw a small run."""
+    return random_case(request.param)
+
+
+def test_conservation(case: Case, tmp_path: Path) -> None:
+    """Accesses, bytes and time are conserved, and no bound is broken."""
+    trace = write_case_trace(case, tmp_path / "trace.safetensors")
+    out = run_engine(case, trace)
+    visits = [
+        {key for token in tokens for key in token[layer]}
+        for tokens, _ in closed_loop(case)
+        for layer in range(len(case.banks))
+    ]
+    assert out.hits + out.late_hits + out.misses == sum(len(visit) for visit in visits)
+    assert out.demand_transfers == out.misses, "each miss is fetched once"
+    transfer_ns = case.chunk_ends_ns[-1]
+    completed = out.demand_transfers + out.prefetch_transfers
+    assert out.link_busy_ns >= completed * transfer_ns, "bytes over the link are those of its transfers"
+    if not case.lookahead:
+        assert out.link_busy_ns == completed * transfer_ns
+    makespan_ns = out.step_end_ns[-1]
+    assert sum(out.attribution_ns.values()) == makespan_ns
+    assert makespan_ns >= out.link_busy_ns
+    assert makespan_ns >= out.attribution_ns["experts"] + out.attribution_ns["other"]
+    assert makespan_ns >= out.misses * transfer_ns
+    assert out.step_end_ns == sorted(out.step_end_ns)
+
+
+def test_capacity_is_never_exceeded(case: Case, tmp_path: Path) -> None:
+    """At every instant the slots taken are at most the capacity, and a computed expert is resident."""
+    trace = write_case_trace(case, tmp_path / "trace.safetensors")
+    engine = make_engine(case, trace, Outcome())
+    cache = engine._cache
+    engine.env.process(engine._gpu_stream())
+    compute = engine._compute
+
+    def checked_compute(layer: int, keys: list[int], tokens_of: dict[int, int] | None) -> None:
+        assert all(cache.state[key] == RESIDENT for key in keys)
+        compute(layer, keys, tokens_of)
+
+    engine._compute = checked_compute  # type: ignore[method-assign, assignment]
+    while engine.env.peek() != float("inf"):
+        engine.env.step()
+        taken = sum(state != 0 for state in cache.state)
+        assert taken == cache.num_occupied() <= cache.num_slots
+        assert all(0 <= pool.free_slots <= pool.num_slots for pool in cache.pools)
+
+
+@pytest.mark.parametrize("eviction", ["lru", "fifo", "lfu"])
+def test_relabelling_experts_changes_nothing(case: Case, eviction: str, tmp_path: Path) -> None:
+    """Experts are names: renaming them within each bank gives the same run."""
+    case = replace(case, eviction=eviction)
+    random = Random(0)
+    names = [random.sample(range(case.num_experts), case.num_experts) for _ in range(max(case.banks) + 1)]
+    renamed = [
+        (
+            [[[names[bank][e] for e in row] for bank, row in zip(case.banks, token, strict=True)] for token in ids],
+            prompt,
+        )
+        for ids, prompt in case.sequences
+    ]
+    first = run_engine(case, write_case_trace(case, tmp_path / "a.safetensors"))
+    other = replace(case, sequences=renamed)
+    assert run_engine(other, write_case_trace(other, tmp_path / "b.safetensors")) == first
+
+
+def test_a_faster_link_is_never_slower(case: Case, tmp_path: Path) -> None:
+    """On one FIFO link, with demand fetches alone and policies that do not see time, no step ends later."""
+    case = replace(case, lookahead=0, grouped=False, chunk_ends_ns=[case.chunk_ends_ns[-1]])
+    faster = replace(case, chunk_ends_ns=[max(1, case.chunk_ends_ns[-1] // 2)])
+    trace = write_case_trace(case, tmp_path / "trace.safetensors")
+    slow, fast = run_engine(case, trace), run_engine(faster, trace)
+    assert (slow.hits, slow.misses) == (fast.hits, fast.misses)
+    assert np.all(np.array(fast.step_end_ns) <= np.array(slow.step_end_ns))
+
+
+def test_chunks_alone_change_nothing(case: Case, tmp_path: Path) -> None:
+    """Where no demand overtakes a prefetch, cutting transfers into chunks does not change when they end."""
+    case = replace(case, lookahead=0)
+    whole = replace(case, chunk_ends_ns=[case.chunk_ends_ns[-1]])
+    trace = write_case_trace(case, tmp_path / "trace.safetensors")
+    assert run_engine(case, trace) == run_engine(whole, trace)
+
+
+def test_a_whole_cache_misses_each_expert_once(case: Case, tmp_path: Path) -> None:
+    """With room for all experts, each is fetched the first time and hit ever after."""
+    case = replace(case, num_slots=(max(case.banks) + 1) * case.num_experts, lookahead=0)
+    out = run_engine(case, write_case_trace(case, tmp_path / "trace.safetensors"))
+    used = {key for tokens, _ in closed_loop(case) for token in tokens for row in token for key in row}
+    assert out.misses == len(used)
+    assert out.late_hits == 0

@@ -1,0 +1,202 @@
+"""Loading by name and path, overrides by dotted path, and the wording of what is refused."""
+
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from hardware_profiles.errors import InputError
+from hardware_profiles.link_presets import link_presets, resolve_link
+from hardware_profiles.load import assumed_figures, describe, digest, load_profile
+from hardware_profiles.profile import Constant, DurationTable, Figure
+
+_SET = {"kind": "assumed", "source": "set for this run"}
+
+
+@pytest.fixture
+def t4_text() -> str:
+    """Return the text of a profile that ships, to be changed."""
+    return resources.files("hardware_profiles").joinpath("library", "t4.yaml").read_text(encoding="utf-8")
+
+
+def _faults(name: str, overrides: dict[str, object] | None = None) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        load_profile(name, overrides)
+    return caught.value.faults
+
+
+def test_a_file_is_the_same_machine(tmp_path: Path, t4_text: str) -> None:
+    """A copy of a shipped file, loaded by its path, is the same profile."""
+    path = tmp_path / "mine.yml"
+    path.write_text(t4_text, encoding="utf-8")
+    assert load_profile(str(path)) == load_profile("t4")
+
+
+def test_an_unknown_name_lists_the_close_ones_first() -> None:
+    """A misspelt machine brings the likely ones, then all."""
+    with pytest.raises(InputError) as caught:
+        load_profile("rtx4090")
+    message = str(caught.value)
+    assert message.startswith("hardware profile 'rtx4090': no such machine ships; did you mean 'rtx-4090'? ")
+    assert message.index("known: rtx-4090") < message.index("a100-40gb")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "load", "t4\0", "~", "T4 "])
+def test_odd_names_are_unknown_machines(name: str) -> None:
+    """A name is looked up among the names that ship and never becomes a path."""
+    assert "no such machine ships" in _faults(name)[0]
+
+
+@pytest.mark.parametrize("path", ["../library/t4", "library/t4", "t4.yaml", "..\\t4", "/nowhere/t4.yaml"])
+def test_a_path_names_a_file_not_a_shipped_machine(path: str) -> None:
+    """A separator or an ending makes it a path, taken from the current folder."""
+    assert _faults(path) == ["no such file; check the path"]
+
+
+def test_a_figure_set_by_a_string_is_assumed() -> None:
+    """An override replaces the value and says where it comes from."""
+    profile = load_profile("t4", {"gpu.memory": "32 GiB", "gpu.flops.bf16": "1 TFLOP/s", "cpu.name": "another"})
+    assert profile.gpu.memory == Figure(value=32 * 2**30, text="32 GiB", kind="assumed", source="set for this run")
+    assert profile.gpu.flops["bf16"].value == 1e12
+    assert profile.cpu.name == "another"
+    assert "gpu.memory" in dict(assumed_figures(profile))
+    assert load_profile("t4").gpu.memory.text == "16 GiB"
+
+
+def test_a_figure_set_by_a_mapping_keeps_its_kind_and_source() -> None:
+    """Who gives kind and source is taken at their word."""
+    figure = {"value": "11 GB/s", "kind": "measured", "source": "my bench"}
+    h2d = load_profile("t4", {"link.h2d.bandwidth": figure}).link.h2d
+    assert h2d.bandwidth == Figure(value=11e9, text="11 GB/s", kind="measured", source="my bench")
+    assert load_profile("t4", {"link.h2d": {"bandwidth": figure}}).link.h2d == h2d
+
+
+def test_a_preset_takes_away_the_files_own_bandwidth_and_latency(tmp_path: Path, t4_text: str) -> None:
+    """Setting a preset counts, for its direction only; the chunk stays, and so does what else the run sets."""
+    own = (
+        "    bandwidth: {value: 5 GB/s, kind: measured, source: bench}\n"
+        "    latency: {value: 9 us, kind: measured, source: bench}\n"
+        "    chunk: {value: 4 MiB, kind: assumed, source: chosen}\n"
+    )
+    path = tmp_path / "mine.yaml"
+    path.write_text(t4_text.replace("    preset: gen3x16\n", own), encoding="utf-8")
+    profile = load_profile(str(path), {"link.h2d.preset": "gen5x16"})
+    h2d, d2h = resolve_link(profile.link.h2d), resolve_link(profile.link.d2h)
+    assert (h2d.bandwidth, h2d.latency) == (link_presets()["gen5x16"].bandwidth, link_presets()["gen5x16"].latency)
+    assert h2d.chunk is not None
+    assert h2d.chunk.value == 4 * 2**20
+    assert (d2h.bandwidth.value, d2h.latency.value) == (5e9, 9e-6)
+    for overrides in (
+        {"link.h2d.preset": "gen5x16", "link.h2d.bandwidth": "50 GB/s"},
+        {"link.h2d.bandwidth": "50 GB/s", "link.h2d.preset": "gen5x16"},
+    ):
+        h2d = resolve_link(load_profile(str(path), overrides).link.h2d)
+        assert (h2d.bandwidth.value, h2d.latency.value) == (50e9, 2e-6)
+
+
+def test_durations_may_be_set_and_taken_away() -> None:
+    """A string makes a constant duration; a mapping a table; None or "none" goes back to the roofline."""
+    table = {"tokens": [1, 8], "time": ["8 us", "20 us"]}
+    durations = load_profile("t4", {"durations.expert": "100 us", "durations.layer": table}).durations
+    assert durations.expert == Constant(seconds=1e-4, **_SET)  # type: ignore[arg-type]
+    assert durations.layer == DurationTable(amounts=(1, 8), seconds=(8e-6, 2e-5), **_SET)  # type: ignore[arg-type]
+    assert describe(durations.layer) == "2 points, 8 us at 1 to 20 us at 8"
+    assert len(digest(load_profile("t4", {"durations.layer": table}))) == 64
+    for nothing in (None, "none"):
+        assert load_profile("fixed-costs", {"durations.expert": nothing}).durations.expert is None
+
+
+def test_paths_that_name_nothing() -> None:
+    """Each wrong path is told with the nearest right ones, all at once, and no file is changed."""
+    wrong: dict[str, object] = {
+        "link.h2d.bandwith": "5 GB/s",
+        "gpu": "H100",
+        "gpu.memory.value": "3 GiB",
+        "gpu.flops.bf61": "3 TFLOP/s",
+        "gpu.memory": None,
+        "": "x",
+    }
+    faults = {path: said for path, _, said in (fault.partition(": ") for fault in _faults("t4", wrong))}
+    assert faults["link.h2d.bandwith"].startswith("a profile has no such path; try link.h2d.bandwidth")
+    assert faults["gpu"].startswith("is a group, not a figure; name one of gpu.name, gpu.memory")
+    assert faults["gpu.memory.value"] == "an override sets a figure whole; write gpu.memory"
+    assert faults["gpu.flops.bf61"].startswith("is no dtype; known: bf16")
+    assert faults["gpu.memory"] == "cannot be taken away; give a value"
+    assert faults[""].startswith("a profile has no such path")
+
+
+def test_values_are_held_to_the_rules_of_a_file() -> None:
+    """A bare number, a wrong unit and an unknown preset are told together, and that overrides were in play."""
+    overrides: dict[str, object] = {"gpu.memory": 32, "gpu.bandwidth": "3 TB", "link.d2h.preset": "gen7x16"}
+    with pytest.raises(InputError) as caught:
+        load_profile("t4", overrides)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "hardware profile 't4' with overrides: 3 faults"
+    assert lines[1].startswith("  - gpu.memory: 32 is a bare number; write it with a unit of bytes")
+    assert lines[2].startswith("  - gpu.bandwidth: '3 TB' has the unit 'TB', which is not one of bytes/s")
+    assert lines[3].startswith("  - link.d2h.preset: 'gen7x16' is not a link preset")
+
+
+def test_a_link_setting_that_stated_transfer_times_would_hide_is_refused() -> None:
+    """A faster link on a profile with its own transfer times would change nothing: an error, with the way out."""
+    faults = _faults("fixed-costs", {"link.h2d.preset": "gen5x16"})
+    assert faults[0].startswith("link.h2d.preset: would have no effect, because durations.transfer says")
+    profile = load_profile("fixed-costs", {"link.h2d.preset": "gen5x16", "durations.transfer": None})
+    assert profile.durations.transfer is None
+    assert load_profile("fixed-costs", {"link.h2d.chunk": "1 MiB"}).link.h2d.chunk is not None
+
+
+def test_every_fault_of_a_file_with_its_dotted_key(tmp_path: Path, t4_text: str) -> None:
+    """Six things wrong with a file make six faults under its name."""
+    broken = (
+        t4_text.replace('value: "16 GiB"', "value: 16")
+        .replace("preset: gen3x16", "preset: gen3x61", 1)
+        .replace("kind: datasheet", "kind: guessed", 2)
+        .replace("host_memory: pinned", "host_memory: locked")
+        .replace("  launch:", "  lunch:")
+    )
+    path = tmp_path / "broken.yaml"
+    path.write_text(broken, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_profile(str(path))
+    assert str(caught.value).startswith(f"{path}: 6 faults\n")
+    keys = {fault.split(":")[0] for fault in caught.value.faults}
+    assert keys == {
+        "gpu.memory",
+        "gpu.bandwidth",
+        "gpu.launch",
+        "gpu.lunch",
+        "link.host_memory",
+        "link.h2d.preset",
+    }
+
+
+def test_pageable_memory_needs_its_own_bandwidth() -> None:
+    """Presets hold for pinned memory; pageable copies have to bring their figures."""
+    assert [fault.split(":")[0] for fault in _faults("t4", {"link.host_memory": "pageable"})] == [
+        "link.h2d.bandwidth",
+        "link.d2h.bandwidth",
+    ]
+    slow: dict[str, object] = {
+        "link.host_memory": "pageable",
+        "link.h2d.bandwidth": "4 GB/s",
+        "link.d2h.bandwidth": "4 GB/s",
+    }
+    assert load_profile("t4", slow).link.host_memory == "pageable"
+
+
+def test_a_link_without_preset_and_bandwidth_is_refused() -> None:
+    """Taking the preset away leaves nothing to compute with."""
+    assert _faults("t4", {"link.h2d.preset": None})[0].startswith("link.h2d: has neither a preset nor a bandwidth")
+
+
+def test_numpy_and_torch_stay_out() -> None:
+    """Loading a machine imports neither, so that it takes no time."""
+    code = (
+        "import sys; from hardware_profiles.load import load_profile; load_profile('t4'); "
+        "print(sorted({'numpy', 'torch', 'simulator'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
