@@ -52,7 +52,9 @@ def test_capture_records_what_the_routers_pick() -> None:
     """Recorded ids and weights are the top-k of each layer's own router logits."""
     network, tokenizer = load(MODEL)
     tokens = torch.tensor([tokenizer.encode(TEXT)])
-    with torch.no_grad(), record_routing(network, lookahead=1) as recorder:
+    with torch.no_grad():
+        with record_routing(network, lookahead=1) as recorder:
+            network(input_ids=tokens)
         output = network(input_ids=tokens, output_router_logits=True)
     sequences = recorder.sequences()
     picked = [logits.topk(network.config.num_experts_per_tok, dim=-1) for logits in output.router_logits]
