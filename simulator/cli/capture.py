@@ -28,6 +28,7 @@ def capture(
     token_ids: bool = False,
     tokenizer: str | None = None,
     trust_remote_code: bool = False,
+    model_name: str | None = None,
     licence: str = "unknown",
 ) -> None:
     """Run prompts through a transformers model and record which experts each token is routed to.
@@ -67,6 +68,8 @@ def capture(
         Where the tokenizer is, if not with the model.
     trust_remote_code
         Run code that the model's repository brings.
+    model_name
+        What the trace calls the model; by default its hub id, or the name of its folder.
     licence
         Licence of the trace, kept in its metadata.
     """
@@ -94,6 +97,7 @@ def capture(
         token_ids=token_ids,
         tokenizer=tokenizer,
         trust_remote_code=trust_remote_code,
+        model_name=model_name,
         source=f"prompts of {prompts.name}",
         licence=licence,
     )

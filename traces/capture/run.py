@@ -36,6 +36,7 @@ class CaptureOptions:
     token_ids: bool = False
     tokenizer: str | None = None
     trust_remote_code: bool = False
+    model_name: str | None = None
     source: str = "unknown"
     licence: str = "unknown"
 
@@ -84,7 +85,7 @@ def capture_prompts(
         token_ids=options.token_ids,
         eos_token_ids=() if options.teacher_forced else None,
         categories=category_names(prompts),
-        model_name=Path(model).resolve().name if Path(model).is_dir() else model,
+        model_name=options.model_name or (Path(model).resolve().name if Path(model).is_dir() else model),
         source=options.source,
         licence=options.licence,
         extra=_run_metadata(network, options),
