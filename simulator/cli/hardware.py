@@ -31,23 +31,22 @@ def list_machines() -> None:
 
     - `moesim hardware list`
     """
-    table = Table(Column("name", no_wrap=True), "GPU")
-    for heading in ("memory", "bandwidth", "H2D GB/s", "host memory"):
-        table.add_column(heading, justify="right", min_width=8)
-    table.add_column("host")
+    table = Table(Column("name", no_wrap=True))
+    for heading in ("GPU memory", "bandwidth", "H2D GB/s", "host memory"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name in profile_names():
         profile = load_profile(name)
         h2d = resolve_link(profile.link.h2d, "link.h2d").bandwidth
         table.add_row(
             name,
-            profile.gpu.name,
             profile.gpu.memory.text,
             profile.gpu.bandwidth.text,
             f"{h2d.value / 1e9:.1f}",
             profile.host.memory.text,
-            profile.cpu.name,
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print("GPU, host and the source of each figure: moesim hardware show NAME", style="dim")
 
 
 @app.command
@@ -85,9 +84,9 @@ def links() -> None:
     - `moesim hardware links`
     """
     table = Table(Column("preset", no_wrap=True), "encoding")
-    for heading in ("raw GB/s", "efficiency", "effective GB/s", "latency"):
+    for heading in ("raw GB/s", "share", "GB/s", "latency"):
         table.add_column(heading, justify="right")
-    table.add_column("bandwidth is")
+    table.add_column("kind", no_wrap=True)
     for preset in link_presets().values():
         table.add_row(
             preset.name,
