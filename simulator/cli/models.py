@@ -4,6 +4,7 @@ import json as json_module
 import sys
 from fractions import Fraction
 
+from rich.box import HEAVY_HEAD, SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +16,8 @@ from simulator.model.quantisation import QUANTISATIONS, Quantisation, parse_quan
 from simulator.model.spec import ModelSpec, attention_kind, moe_layers
 
 _WIDTH_WITHOUT_TERMINAL = 200
+_WIDTH_OF_ALL_COLUMNS = 160
+_NARROW = ("model", "MoE", "experts", "top-k", "format", "expert", "all experts", "the rest")
 _CACHE_BYTES_PER_VALUE = Fraction(2)
 
 
@@ -46,7 +49,7 @@ def models(name: str | None = None, *, quantisation: str | None = None, json: bo
         summaries = [_summary(spec, chosen) for spec in specs]
         console.print_json(json_module.dumps(summaries if name is None else summaries[0]))
     elif name is None:
-        console.print(_overview(specs, chosen))
+        console.print(_overview(specs, chosen, is_narrow=console.width < _WIDTH_OF_ALL_COLUMNS))
     else:
         console.print(_detail(specs[0], chosen))
 
@@ -81,34 +84,42 @@ def _summary(spec: ModelSpec, quantisation: Quantisation | None) -> dict[str, ob
     }
 
 
-def _overview(specs: list[ModelSpec], quantisation: Quantisation | None) -> Table:
-    table = Table(caption="* some figures have no checked source: moesim models <name>", caption_justify="left")
-    table.add_column("model", no_wrap=True)
-    for heading in ("layers", "MoE", "experts", "top-k", "shared"):
-        table.add_column(heading, justify="right")
-    table.add_column("format")
-    for heading in ("expert", "expert bf16", "all experts", "the rest", "total", "active"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("unverified")
-    for spec in specs:
-        experts = quantisation or parse_quantisation(spec.expert_quantisation)
-        table.add_row(
-            spec.name + ("*" if spec.unverified else ""),
-            str(spec.num_layers),
-            str(len(moe_layers(spec))),
-            str(spec.num_experts),
-            str(spec.top_k),
-            str(spec.num_shared_experts),
-            experts.name,
-            format_bytes(footprint.expert_bytes(spec, experts)),
-            format_bytes(footprint.expert_bytes(spec, QUANTISATIONS["bf16"])),
-            format_bytes(footprint.all_experts_bytes(spec, experts)),
-            format_bytes(footprint.non_expert_bytes(spec, quantisation)),
-            _billions(footprint.total_params(spec)),
-            _billions(footprint.active_params(spec)),
-            ", ".join(_unverified_fields(spec)) or "-",
-        )
+def _overview(specs: list[ModelSpec], quantisation: Quantisation | None, *, is_narrow: bool) -> Table:
+    """Lay out one row per model; where the terminal is narrow, what fits into 80 columns."""
+    rows = [_overview_row(spec, quantisation) for spec in specs]
+    headings = [heading for heading in rows[0] if not is_narrow or heading in _NARROW]
+    table = Table(
+        caption="* some figures have no checked source: moesim models <name>",
+        caption_justify="left",
+        box=SIMPLE if is_narrow else HEAVY_HEAD,
+        padding=(0, 0) if is_narrow else (0, 1),
+    )
+    for heading in headings:
+        is_text = heading in ("model", "format", "unverified")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=heading != "unverified")
+    for row in rows:
+        table.add_row(*(row[heading] for heading in headings))
     return table
+
+
+def _overview_row(spec: ModelSpec, quantisation: Quantisation | None) -> dict[str, str]:
+    experts = quantisation or parse_quantisation(spec.expert_quantisation)
+    return {
+        "model": spec.name + ("*" if spec.unverified else ""),
+        "layers": str(spec.num_layers),
+        "MoE": str(len(moe_layers(spec))),
+        "experts": str(spec.num_experts),
+        "top-k": str(spec.top_k),
+        "shared": str(spec.num_shared_experts),
+        "format": experts.name,
+        "expert": format_bytes(footprint.expert_bytes(spec, experts)),
+        "expert bf16": format_bytes(footprint.expert_bytes(spec, QUANTISATIONS["bf16"])),
+        "all experts": format_bytes(footprint.all_experts_bytes(spec, experts)),
+        "the rest": format_bytes(footprint.non_expert_bytes(spec, quantisation)),
+        "total": _billions(footprint.total_params(spec)),
+        "active": _billions(footprint.active_params(spec)),
+        "unverified": ", ".join(_unverified_fields(spec)) or "-",
+    }
 
 
 def _detail(spec: ModelSpec, quantisation: Quantisation | None) -> Table:
