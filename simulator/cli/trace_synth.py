@@ -51,7 +51,7 @@ def synth(
     like
         Fit the generator to this trace.
     preset
-        Use parameters that ship: gpt-oss-20b, deepseek-v2-lite.
+        Use parameters that ship: gpt-oss-20b, deepseek-v2-lite, moesim-nano.
     layers
         MoE layers of a generic trace.
     experts

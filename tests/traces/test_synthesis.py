@@ -14,6 +14,7 @@ from tests.traces import measure_synthesis
 from tests.traces.random_traces import as_ids, make_trace, uniform_ids
 from traces.errors import TraceError
 from traces.format import Sequences, TraceMetadata, check_expert_ids, open_trace, write_trace
+from traces.nano import TRACE
 from traces.statistics.affinity import mutual_information_bits, transition_counts
 from traces.statistics.coactivation import coactivation_counts
 from traces.statistics.coactivation import mutual_information_bits as together_bits
@@ -305,3 +306,12 @@ def test_a_fit_to_a_part_of_a_recorded_trace_is_within_the_bars(shared_data: Pat
     part = replace(recorded, expert_ids=as_ids(recorded.expert_ids[:, ::6], num_experts), gate_weights=None)
     drawn = draw_sequences(fit(part, num_experts), num_tokens=len(part.expert_ids), seed=102)
     assert missed(profile(drawn, num_experts), profile(part, num_experts)) == []
+
+
+@pytest.mark.slow
+def test_the_preset_of_our_own_model_is_within_the_bars_of_its_trace() -> None:
+    """The trace that ships, and a fresh seed: the same bars as for others' recordings."""
+    trace = open_trace(TRACE)
+    wanted = profile(trace.sequences(), trace.num_experts)
+    drawn = draw_sequences(load_preset("moesim-nano").model, num_tokens=trace.num_tokens, seed=103)
+    assert missed(profile(drawn, trace.num_experts), wanted) == []
