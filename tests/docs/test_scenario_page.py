@@ -1,0 +1,37 @@
+"""docs/scenario.md names every field, and its example is a valid scenario."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from hardware_profiles.load import load_profile
+from hardware_profiles.yaml_file import parse_yaml
+from simulator.eviction import EVICTION
+from simulator.prefetch import PREFETCH
+from simulator.scenario import CacheChoice, QuantisationChoice, Scenario, build_scenario
+from simulator.systems import system_names
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "scenario.md").read_text(encoding="utf-8")
+
+
+def test_the_example_is_a_scenario() -> None:
+    """It validates, its machine takes the overrides, and it sets nothing that the table lacks."""
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    values = parse_yaml(example, "docs/scenario.md")
+    assert isinstance(values, dict)
+    scenario = build_scenario(values, "docs/scenario.md")
+    load_profile(scenario.hardware, {**scenario.hardware_set, "link.h2d.preset": scenario.pcie})
+
+
+def test_every_field_and_name_is_there() -> None:
+    """The table's first column has each field; policies and systems that ship are named."""
+    column = " ".join(re.findall(r"^\| (`[^|]*) \|", PAGE, flags=re.MULTILINE))
+    named = set(re.findall(r"`\.?([a-z_.]+)`", column))
+    for field in fields(Scenario):
+        if field.name not in ("cache", "quantisation"):
+            assert field.name in named, field.name
+    for group in (CacheChoice, QuantisationChoice):
+        for field in fields(group):
+            assert any(name.split(".")[-1] == field.name for name in named), field.name
+    for name in (*EVICTION, *PREFETCH, *system_names()):
+        assert f"`{name}`" in PAGE, name
