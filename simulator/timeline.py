@@ -12,10 +12,12 @@ import gzip
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+from hardware_profiles.errors import InputError
 from simulator.resources.link import Transfer
 from simulator.workload.step import Step
 
@@ -35,7 +37,10 @@ def microseconds(time_ns: int) -> str:
 
 
 class Timeline:
-    """Write the events of one run. Use as a context manager; an exception leaves nothing at `path`."""
+    """Write the events of one run. Use as a context manager; an exception leaves nothing at `path`.
+
+    Raises InputError if the disk refuses what is written.
+    """
 
     def __init__(self, path: Path, *, num_experts: int, process_name: str = "moesim") -> None:
         self._path = path
@@ -58,16 +63,21 @@ class Timeline:
         return self
 
     def __exit__(self, kind: object, *exc: object) -> None:
-        if kind is None:
-            self._write_raw("]}\n")
-            self._flush()
-        self._gzip.close()
-        self._binary.close()
-        if kind is None:
-            Path(self._temporary).chmod(0o644)
-            Path(self._temporary).replace(self._path)
-        else:
-            Path(self._temporary).unlink(missing_ok=True)
+        temporary = Path(self._temporary)
+        try:
+            if kind is None:
+                self._write_raw("]}\n")
+                self._flush()
+                with self._disk_errors():
+                    self._gzip.close()
+                    self._binary.close()
+                    temporary.chmod(0o644)
+                    temporary.replace(self._path)
+        finally:
+            for file in (self._gzip, self._binary):
+                with suppress(OSError):
+                    file.close()
+            temporary.unlink(missing_ok=True)
 
     def step_started(self, step: Step, now_ns: int) -> None:
         """Note the start of a step."""
@@ -156,5 +166,15 @@ class Timeline:
             self._flush()
 
     def _flush(self) -> None:
-        self._gzip.write("".join(self._pending).encode())
+        with self._disk_errors():
+            self._gzip.write("".join(self._pending).encode())
         self._pending.clear()
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Turn what the disk refuses into an error that names the file."""
+        try:
+            yield
+        except OSError as error:
+            fault = f"cannot be written: {error.strerror}; make room, or run without a timeline"
+            raise InputError(self._path.name, fault) from None

@@ -1,6 +1,8 @@
 """`moesim run`: what its options set, and what it writes."""
 
 import csv
+import errno
+import gzip
 import io
 import json
 import os
@@ -319,6 +321,23 @@ def test_an_unexpected_error_leaves_nothing_either(
     monkeypatch.setattr("simulator.metrics.collector.Collector.step_ended", fail)
     with pytest.raises(ZeroDivisionError):
         moesim("run", "ok.yaml", "--out", "results", "--overwrite", "--timeline")
+    assert contents(place) == before
+
+
+@pytest.mark.parametrize("call", ["write", "close"])
+def test_a_full_disk_is_the_users_to_mend(
+    moesim: CommandLine, place: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A timeline that the disk refuses ends the run with one message, and what was there before stays."""
+    before = contents(place)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(gzip.GzipFile, call, refuse)
+    outcome = moesim("run", "ok.yaml", "--out", "results", "--overwrite", "--timeline")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("moesim: error: timeline.json.gz: cannot be written: No space left on device;")
     assert contents(place) == before
 
 
