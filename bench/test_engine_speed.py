@@ -94,7 +94,7 @@ def _grown(trace: Path, max_tokens: int) -> dict[str, float]:
 def test_help_comes_at_once() -> None:
     """`moesim --help` takes less than 0.3 s, start of the interpreter included.
 
-    CPU time counts, which is all there is to it on a machine with nothing else to do; the wall clock is shown.
+    The wall clock counts, so this needs a machine with nothing else to do; CPU time is shown beside it.
     """
     command = [sys.executable, "-c", "from simulator.cli import main; main()", "--help"]
     wall_s, cpu_s = [], []
@@ -105,8 +105,8 @@ def test_help_comes_at_once() -> None:
         wall_s.append(time.perf_counter() - started_s)
         cpu_s.append(after.children_user + after.children_system - before.children_user - before.children_system)
         assert "moesim" in done.stdout
-    _print(f"moesim --help: {median(cpu_s):.3f} s of CPU (bar 0.300 s), {median(wall_s):.3f} s by the wall clock")
-    assert 0 < median(cpu_s) < 0.3
+    _print(f"moesim --help: {median(wall_s):.3f} s by the wall clock (bar 0.300 s), {median(cpu_s):.3f} s of CPU")
+    assert median(wall_s) < 0.3
 
 
 def _environment() -> dict[str, str]:
