@@ -13,7 +13,7 @@ from simulator.cache import ABSENT, IN_FLIGHT, RESIDENT, ExpertCache
 from simulator.metrics.counters import Counters
 from simulator.miss.protocol import Miss, MissAction
 from simulator.prefetch.protocol import Prefetch
-from simulator.resources.link import Transfer
+from simulator.resources.transfers import Transfer
 from simulator.run_view import RunView
 
 

@@ -23,7 +23,8 @@ from simulator.miss.protocol import Miss
 from simulator.prefetch.protocol import Prefetch
 from simulator.resources.clock import Clock
 from simulator.resources.cpu import CpuWorkers
-from simulator.resources.link import Link, Transfer
+from simulator.resources.link import Link
+from simulator.resources.transfers import Transfer
 from simulator.run_view import RunView
 from simulator.timeline import Timeline
 from simulator.workload.step import Step, TokenLookahead, distinct_experts
@@ -215,7 +216,7 @@ class Engine:
         num_rows = 0
         for key in keys:
             num_tokens = tokens_of[key] if tokens_of else 1
-            num_rows = max(num_rows, num_tokens)
+            num_rows += num_tokens
             job = self._cpu.queue(now_ns, self._costs.cpu_expert_ns(num_tokens))
             counters.cpu_busy_ns += job.end_ns - job.start_ns
             self._cpu_done_ns = max(self._cpu_done_ns, job.end_ns)
