@@ -8,10 +8,9 @@ Legend: N tokens of a forward pass, K top-k, H hidden width.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from simulator.dispatch import Dispatch
@@ -141,7 +140,7 @@ class Executor:
                 self._give_up_slot(key, waiting)
         if on_cpu:
             self._join_cpu(layer, len(on_cpu), output, first_key)
-        dispatch.unpin(keys)
+        dispatch.unpin([key for key in keys if key not in on_cpu] if on_cpu else keys)
         result = output.result()
         self._deliver()
         dispatch.layer_ended()
