@@ -1,0 +1,1 @@
+"""A small offloading runtime: experts in host memory, slots on the device, copies beside the compute."""
