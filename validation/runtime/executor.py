@@ -107,7 +107,7 @@ class Executor:
         device, dispatch, step = self._device, self._dispatch, self._step
         assert step is not None, "a forward pass without begin()"
         self._recording.span("lead", layer, -1, self._free_since, device.mark())
-        first_key = self._offloaded.bank_of(layer) * self._num_experts
+        first_key = self._offloaded.bank_of_layer[layer] * self._num_experts
         picks = ids_NK.tolist()  # a real runtime has to read them as well
         tokens = step.tokens
         if self._forced:
@@ -202,7 +202,7 @@ class Executor:
             done = self._cpu_pool.wait()
             self._waits.append(Wait("cpu", None, since_ns, device.now_ns()))
             for job in done:
-                rows = job.result.to(device.torch_device)
+                rows = job.output.to(device.torch_device)
                 output.add(job.key - first_key, lambda _rows, made=rows: made)
                 self.cpu_experts.append((layer, job.key, job.worker, job.start_ns, job.end_ns))
             num_left -= len(done)
@@ -224,7 +224,7 @@ class Executor:
         """Return the keys that a layer's gate picks from a state, by descending weight, [N][K]."""
         ids_NK, weights_NK = self._offloaded.layers[layer].route(hidden_NH)
         order_NK = weights_NK.argsort(dim=-1, descending=True, stable=True)
-        first_key = self._offloaded.bank_of(layer) * self._num_experts
+        first_key = self._offloaded.bank_of_layer[layer] * self._num_experts
         picks: list[list[int]] = (ids_NK.gather(-1, order_NK) + first_key).tolist()
         return picks
 
