@@ -1,0 +1,1 @@
+"""Tests of the validation runtime; those that import torch need the extra `live`."""
