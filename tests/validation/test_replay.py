@@ -120,7 +120,7 @@ def test_times_are_attributed_to_their_causes(
 
     resident, fetched, on_cpu = run("a", whole), run("b", small | {"miss": "fetch"}), run("c", small | {"miss": "cpu"})
     assert resident["exposed_demand_fetch"] == resident["exposed_cpu_expert"] == 0
-    assert fetched["exposed_demand_fetch"] > 0.5 * sum(fetched.values())
+    assert fetched["exposed_demand_fetch"] > 0.3 * sum(fetched.values())
     assert on_cpu["exposed_demand_fetch"] == 0
     assert on_cpu["exposed_cpu_expert"] > 0
 
@@ -157,17 +157,11 @@ def test_timeline_has_what_happened(
     assert flows["f"] == summary["misses"]
 
 
-def test_a_trace_of_another_shape_is_refused(
-    offloaded: OffloadedModel, machine: Machine, tmp_path: Path
-) -> None:
-    """Before anything runs."""
-    routing = random_routing(1, lengths=[3], num_layers=2, num_experts=EXPERTS, top_k=TOP_K)
-    trace = make_trace(tmp_path / "t.safetensors", routing, num_experts=EXPERTS)
-    model = tmp_path / "model.yaml"
-    text = Path("examples/fixed_costs_model.yaml").read_text(encoding="utf-8")
-    model.write_text(text, encoding="utf-8")
-    scenario = build_scenario(
-        {"trace": str(trace.path), "model": str(model), "hardware": "fixed-costs", "cache": {"frac": 1.0}}, "test"
-    )
-    with pytest.raises(InputError):
-        replay(scenario, offloaded, machine, forced=True)
+def test_a_trace_of_another_shape_is_refused(machine: Machine, config: Path, tmp_path: Path) -> None:
+    """Before anything runs: the trace and the model agree, but not with the model that was built."""
+    scenario = random_scenario(2, config, tmp_path)
+    values = json.loads(config.read_text(encoding="utf-8")) | {"num_hidden_layers": 2}
+    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    other = random_model(tmp_path / "config.json", CpuDevice(), torch.float32, 3)
+    with pytest.raises(InputError, match="3 rounds of 8 experts, the model 2 of 8"):
+        replay(scenario, other, machine, forced=True)

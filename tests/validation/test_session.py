@@ -44,7 +44,7 @@ POLICIES: Mapping[str, Mapping[str, Callable[[View], object]]] = {
     "fifo, some on the CPU, lookahead": {
         "eviction": EVICTION["fifo"],
         "miss": EveryOther,
-        "prefetch": partial(PREFETCH["gate_lookahead"], distance=2),
+        "prefetch": partial(PREFETCH["gate_lookahead"], distance=1),
     },
     "lookahead": {"prefetch": partial(PREFETCH["gate_lookahead"], distance=1, experts=1)},
 }

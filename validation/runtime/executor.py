@@ -211,10 +211,9 @@ class Executor:
 
     def _picks_ahead(self, layer: int, hidden_NH: Tensor) -> Callable[[int], Sequence[Sequence[int]]]:
         """Return what gates further on pick: as recorded where the routing is forced, else by applying them now."""
-        step = self._step
-        assert step is not None
         if self._forced:
-            lookahead = step.lookahead
+            assert self._step is not None
+            lookahead = self._step.lookahead
             assert lookahead is not None
             return lambda distance: [token[layer][distance - 1] for token in lookahead]
         return lambda distance: self._apply_gate(layer + distance, hidden_NH)
