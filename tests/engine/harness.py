@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from simulator.costs.protocol import StepCosts
-from simulator.engine import Engine, RunView
+from simulator.engine import Engine
 from simulator.eviction import EVICTION
 from simulator.miss import MISS
 from simulator.oracle import RecordedFuture
 from simulator.placement import lay_out_cache
 from simulator.prefetch import PREFETCH
+from simulator.run_view import RunView
 from simulator.timeline import Timeline
 from simulator.workload.closed_loop import ClosedLoop
 from simulator.workload.step import Step
@@ -26,6 +27,7 @@ class StatedCosts:
         self._case = case
         self.chunk_ends_ns: Sequence[int] = case.chunk_ends_ns
         self.kernels_are_grouped = case.grouped
+        self.num_cpu_workers = 1
 
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel."""
@@ -34,6 +36,14 @@ class StatedCosts:
     def group_ns(self, num_tokens: Sequence[int]) -> int:
         """One kernel over several experts."""
         return self._case.group_ns(list(num_tokens))
+
+    def cpu_expert_ns(self, num_tokens: int) -> int:
+        """Four times the GPU's kernel: no case of the reference computes on the CPU."""
+        return 4 * self._case.expert_ns(num_tokens)
+
+    def activation_ns(self, num_tokens: int) -> int:
+        """A microsecond a token."""
+        return 1000 * num_tokens
 
     def step(self, step: Step) -> StepCosts:
         """The same for every step."""
