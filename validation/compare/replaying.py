@@ -16,14 +16,14 @@ from validation.compare.suite import Configuration, SuiteModel, plain
 class Replayed(Protocol):
     """One configuration, run once: the metrics of `simulator.metrics.summary.summarise`, from what was measured.
 
-    `timeline_overhead_frac` is the time spent on recording what happened, as a share of the run.
+    `recording_frac` is the time spent on recording what happened, as a share of the run.
     """
 
     @property
     def summary(self) -> Mapping[str, object]: ...
 
     @property
-    def timeline_overhead_frac(self) -> float: ...
+    def recording_frac(self) -> float: ...
 
 
 Replay = Callable[[Configuration, Path | None], Replayed]
@@ -51,7 +51,7 @@ class Stored:
     """A replay as it lies on disk."""
 
     summary: Mapping[str, object]
-    timeline_overhead_frac: float
+    recording_frac: float
 
 
 class ReplayFolder:
@@ -74,7 +74,7 @@ class ReplayFolder:
         path = self._path(configuration, round_)
         values = {
             "fingerprint": self._fingerprint(configuration),
-            "timeline_overhead_frac": replayed.timeline_overhead_frac,
+            "recording_frac": replayed.recording_frac,
             "summary": dict(replayed.summary),
         }
         try:
@@ -92,7 +92,7 @@ class ReplayFolder:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             fingerprint, summary = values["fingerprint"], values["summary"]
-            overhead = float(values["timeline_overhead_frac"])
+            overhead = float(values["recording_frac"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(path, f"is not a replay that moesim wrote ({error}); delete it") from None
         if fingerprint != self._fingerprint(configuration):
@@ -101,7 +101,7 @@ class ReplayFolder:
                 f"is a replay on another device, of another trace, or of what {configuration.id} was before the suite "
                 "changed; name another folder, or delete it",
             )
-        return Stored(summary=summary, timeline_overhead_frac=overhead)
+        return Stored(summary=summary, recording_frac=overhead)
 
     def _path(self, configuration: Configuration, round_: int) -> Path:
         return self._folder / configuration.id / f"{round_}.json"

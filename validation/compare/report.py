@@ -110,7 +110,7 @@ def _row(item: Compared) -> dict[str, object]:
         "simulated": _simulated(simulated.summary),
         "spread": _spread(replays),
         **_comparison(simulated.summary, replays),
-        "timeline_overhead_frac": statistics.median(replay.timeline_overhead_frac for replay in replays),
+        "recording_frac": statistics.median(replay.recording_frac for replay in replays),
         "warnings": [*simulated.warnings, *_texts(simulated.summary["warnings"])],
     }
 

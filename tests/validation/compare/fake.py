@@ -64,7 +64,7 @@ class FakeReplayed:
     """As a replay returns it."""
 
     summary: Mapping[str, object]
-    timeline_overhead_frac: float = 0.01
+    recording_frac: float = 0.01
 
 
 @dataclass(slots=True, kw_only=True)
