@@ -35,6 +35,7 @@ def validate(
     out: Path | None = None,
     model: Annotated[list[str] | None, Parameter(negative="")] = None,
     results: Path | None = None,
+    threads: int = 1,
     timelines: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json_: Annotated[bool, Parameter(name="--json", negative="", show_default=False)] = False,
 ) -> None:
@@ -58,6 +59,8 @@ def validate(
         Run the configurations of this model of the suite alone; may be repeated.
     results
         Write the report to this file as well, such as validation/results/NAME.json.
+    threads
+        Threads that compute on the device cpu; as many as when the profile was measured.
     timelines
         Write the timelines of all configurations, not only of the one of each model with the largest error.
     json_
@@ -73,7 +76,7 @@ def validate(
 
     name = device_name_of(device)
     profiles = [_profile(text, chosen, name) for text in profile]
-    backend = TorchBackend(device, {key: profile_of(key, profiles) for key in chosen.models})
+    backend = TorchBackend(device, {key: profile_of(key, profiles) for key in chosen.models}, num_threads=threads)
     with _progress() as progress:
         compared = validate_suite(chosen, profiles, backend, folder, all_timelines=timelines, progress=progress)
     report = build_report(chosen, compared, profiles, device=device, device_name=name)
@@ -107,7 +110,9 @@ def _profile(text: str, suite: Suite, device_name: str) -> CalibratedProfile:
     """Read MODEL=PROFILE.yaml or PROFILE.yaml. The model may be one that --model leaves out, or another altogether."""
     model, equals, path = text.partition("=")
     if equals and not (model and path):
-        raise InputError(f"--profile {text}", f"should read MODEL=PROFILE.yaml, such as {next(iter(suite.models))}=a.yaml")
+        raise InputError(
+            f"--profile {text}", f"should read MODEL=PROFILE.yaml, such as {next(iter(suite.models))}=a.yaml"
+        )
     return read_profile(Path(path or text), measured_on=model if equals else None, device_name=device_name)
 
 

@@ -42,11 +42,13 @@ def _scatter(rows: Sequence[Mapping[str, object]]) -> "Figure":
                 hoverinfo="skip",
             )
         )
-    figure.add_trace(Scatter(x=[low, high], y=[low, high], mode="lines", line={"dash": "dot", "color": "#999"}, name="equal"))
+    diagonal = {"dash": "dot", "color": "#999"}
+    figure.add_trace(Scatter(x=[low, high], y=[low, high], mode="lines", line=diagonal, name="equal"))
     for index, model in enumerate(dict.fromkeys(str(row["model"]) for row in rows)):
         of_model = [place for place, row in enumerate(rows) if row["model"] == model]
         x = [measured[place] for place in of_model]
-        spreads = [(_inner(rows[place], "spread", "min_frac"), _inner(rows[place], "spread", "max_frac")) for place in of_model]
+        least = [-_inner(rows[place], "spread", "min_frac") for place in of_model]
+        most = [_inner(rows[place], "spread", "max_frac") for place in of_model]
         figure.add_trace(
             Scatter(
                 x=x,
@@ -56,8 +58,8 @@ def _scatter(rows: Sequence[Mapping[str, object]]) -> "Figure":
                 error_x={
                     "type": "data",
                     "symmetric": False,
-                    "array": [value * most for value, (_, most) in zip(x, spreads, strict=True)],
-                    "arrayminus": [-value * least for value, (least, _) in zip(x, spreads, strict=True)],
+                    "array": [value * frac for value, frac in zip(x, most, strict=True)],
+                    "arrayminus": [value * frac for value, frac in zip(x, least, strict=True)],
                 },
                 text=[_hover(rows[place]) for place in of_model],
                 hovertemplate="%{text}<extra></extra>",

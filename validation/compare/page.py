@@ -77,8 +77,9 @@ def _headline(report: Mapping[str, object]) -> str:
     errors = _mapping(_mapping(report["summary"])["all"])
     machine, versions, commit = (_mapping(report[key]) for key in ("machine", "versions", "commit"))
     facts = {
-        "Error of TPOT": f"median {percent(errors['tpot_error_median_frac'])}, p90 {percent(errors['tpot_error_p90_frac'])}, "
-        f"largest {percent(errors['tpot_error_max_frac'])}, over {errors['configurations']} configurations",
+        "Error of TPOT": f"median {percent(errors['tpot_error_median_frac'])}, "
+        f"p90 {percent(errors['tpot_error_p90_frac'])}, largest {percent(errors['tpot_error_max_frac'])}, "
+        f"over {errors['configurations']} configurations",
         "Within the measured spread": f"{errors['within_spread']} of {errors['configurations']}",
         "Hits, late hits and misses equal": f"{errors['counts_equal']} of {errors['configurations']}",
         "Replays": f"{report['repeats']} of each configuration, in random order round by round",
@@ -132,7 +133,9 @@ def _table(headings: Sequence[str], cells: Sequence[Sequence[tuple[object, str]]
     head = "".join(f'<th><button type="button">{_text(heading)}</button></th>' for heading in headings)
     body = "".join(
         "<tr>"
-        + "".join(f'<td data-value="{_text("" if value is None else value)}">{_text(shown)}</td>' for value, shown in row)
+        + "".join(
+            f'<td data-value="{_text("" if value is None else value)}">{_text(shown)}</td>' for value, shown in row
+        )
         + "</tr>\n"
         for row in cells
     )

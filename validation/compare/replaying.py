@@ -16,7 +16,8 @@ from validation.compare.suite import Configuration, SuiteModel, plain
 class Replayed(Protocol):
     """One configuration, run once: the metrics of `simulator.metrics.summary.summarise`, from what was measured.
 
-    `recording_frac` is the time spent on recording what happened, as a share of the run.
+    `recording_frac` is the time spent on recording what happened, as a share of the run; `num_other_picks` the tokens, over
+    all layers, for which the model's own gates picked other experts than the trace has.
     """
 
     @property
@@ -24,6 +25,9 @@ class Replayed(Protocol):
 
     @property
     def recording_frac(self) -> float: ...
+
+    @property
+    def num_other_picks(self) -> int: ...
 
 
 Replay = Callable[[Configuration, Path | None], Replayed]
@@ -52,6 +56,7 @@ class Stored:
 
     summary: Mapping[str, object]
     recording_frac: float
+    num_other_picks: int
 
 
 class ReplayFolder:
@@ -75,6 +80,7 @@ class ReplayFolder:
         values = {
             "fingerprint": self._fingerprint(configuration),
             "recording_frac": replayed.recording_frac,
+            "num_other_picks": replayed.num_other_picks,
             "summary": dict(replayed.summary),
         }
         try:
@@ -92,7 +98,7 @@ class ReplayFolder:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             fingerprint, summary = values["fingerprint"], values["summary"]
-            overhead = float(values["recording_frac"])
+            frac, other_picks = float(values["recording_frac"]), int(values["num_other_picks"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(path, f"is not a replay that moesim wrote ({error}); delete it") from None
         if fingerprint != self._fingerprint(configuration):
@@ -101,7 +107,7 @@ class ReplayFolder:
                 f"is a replay on another device, of another trace, or of what {configuration.id} was before the suite "
                 "changed; name another folder, or delete it",
             )
-        return Stored(summary=summary, recording_frac=overhead)
+        return Stored(summary=summary, recording_frac=frac, num_other_picks=other_picks)
 
     def _path(self, configuration: Configuration, round_: int) -> Path:
         return self._folder / configuration.id / f"{round_}.json"

@@ -111,6 +111,7 @@ def _row(item: Compared) -> dict[str, object]:
         "spread": _spread(replays),
         **_comparison(simulated.summary, replays),
         "recording_frac": statistics.median(replay.recording_frac for replay in replays),
+        "other_picks": statistics.median_low(replay.num_other_picks for replay in replays),
         "warnings": [*simulated.warnings, *_texts(simulated.summary["warnings"])],
     }
 

@@ -121,12 +121,14 @@ def model_location(model: SuiteModel, source: str) -> str:
     folder = Path(model.checkpoint)
     if (folder / "config.json").is_file():
         return str(folder / "config.json")
-    from huggingface_hub import try_to_load_from_cache  # comes with transformers
+    from transformers.utils import cached_file
 
-    cached = try_to_load_from_cache(model.checkpoint, "config.json")
-    if not isinstance(cached, str):
-        raise InputError(source, f"checkpoint: {model.checkpoint!r} is not on disk; download it first, or name its folder")
-    return cached
+    try:
+        return str(cached_file(model.checkpoint, "config.json", local_files_only=True))
+    except OSError:
+        raise InputError(
+            source, f"checkpoint: {model.checkpoint!r} is not on disk; download it first, or name its folder"
+        ) from None
 
 
 def _policy(choice: PolicyChoice) -> dict[str, object]:

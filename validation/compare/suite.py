@@ -70,7 +70,7 @@ class SuiteModel:
     `checkpoint`, a folder or a hub id. With `routing: forced` the routing is that of `trace` (a path, or `nano` for the
     trace that ships), each sequence cut to the last `prompt_tokens` of its prompt and the first `output_tokens` after it;
     with `own` the gates route, for random prompts of `prompt_tokens` that are continued by `output_tokens`. Either way
-    `sequences` are taken.
+    `sequences` are taken. `seed` feeds weights, prompts and policies that draw at random.
     """
 
     config: str | None = None
@@ -117,7 +117,10 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """A suite as read: models by name, and the configurations, multiplied out, in the order of the file."""
+    """A suite as read: models by name, and the configurations, multiplied out, in the order of the file.
+
+    `seed` is that of the order of the replays.
+    """
 
     name: str
     description: str
@@ -207,7 +210,7 @@ def read_suite(path: Path, *, trace_folder: Path) -> Suite:
         entries.append(entry)
     if faults:
         raise InputError(path, faults)
-    configurations = [_configuration(entry, models, trace_folder, file.seed) for entry in entries]
+    configurations = [_configuration(entry, models, trace_folder) for entry in entries]
     _require_distinct(configurations, path)
     return Suite(
         name=file.name,
@@ -285,7 +288,7 @@ def _located(model: SuiteModel, folder: Path) -> SuiteModel:
     return SuiteModel(**values)
 
 
-def _configuration(entry: _Entry, models: Mapping[str, SuiteModel], trace_folder: Path, seed: int) -> Configuration:
+def _configuration(entry: _Entry, models: Mapping[str, SuiteModel], trace_folder: Path) -> Configuration:
     assert entry.cache_frac is not None
     chunk_bytes = None if entry.chunk is None else int(entry.chunk)
     return Configuration(
@@ -317,7 +320,7 @@ def _configuration(entry: _Entry, models: Mapping[str, SuiteModel], trace_folder
         sequences=entry.sequences,
         max_tokens=entry.max_tokens,
         warmup_steps=entry.warmup_steps,
-        seed=seed,
+        seed=models[entry.model].seed,
     )
 
 
@@ -333,5 +336,3 @@ def _require_distinct(configurations: Sequence[Configuration], path: Path) -> No
             faults.append(f"configurations: {count} of them are {name} and {told}")
     if faults:
         raise InputError(path, faults)
-
-

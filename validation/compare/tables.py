@@ -21,7 +21,13 @@ HEADINGS = (
     "prefetch GB",
     "counts equal",
 )
-_GROUPS = {"by_model": "model", "by_eviction": "eviction", "by_prefetch": "prefetch", "by_miss": "miss", "by_batch": "batch"}
+_GROUPS = {
+    "by_model": "model",
+    "by_eviction": "eviction",
+    "by_prefetch": "prefetch",
+    "by_miss": "miss",
+    "by_batch": "batch",
+}
 
 
 def configuration_cells(row: Mapping[str, object]) -> list[Cell]:

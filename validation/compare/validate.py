@@ -143,5 +143,3 @@ class _Teller:
 
     def ended(self) -> None:
         self._num_done += 1
-
-

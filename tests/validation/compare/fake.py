@@ -54,9 +54,7 @@ def fill(folder: Path, suite: str = SUITE) -> Path:
 
 def profiles(folder: Path) -> list[CalibratedProfile]:
     """Return the profiles that `fill` has written, one measured on each model."""
-    return [
-        read_profile(folder / f"{name}.yaml", measured_on=name, device_name=NAME) for name in ("forced", "own")
-    ]
+    return [read_profile(folder / f"{name}.yaml", measured_on=name, device_name=NAME) for name in ("forced", "own")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +63,7 @@ class FakeReplayed:
 
     summary: Mapping[str, object]
     recording_frac: float = 0.01
+    num_other_picks: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,5 +130,3 @@ def scaled(summary: Mapping[str, object], factor: float) -> dict[str, Any]:
     causes: Any = summary["attribution_ns"]
     scaled_["attribution_ns"] = {cause: round(value * factor) for cause, value in causes.items()}
     return scaled_
-
-

@@ -64,7 +64,13 @@ def test_faults_are_told_at_once(tmp_path: Path) -> None:
         tmp_path,
         {
             "models": {
-                "a": {"config": "nowhere.json", "dtype": "float32", "routing": "forced", "prompt_tokens": 1, "output_tokens": 2},
+                "a": {
+                    "config": "nowhere.json",
+                    "dtype": "float32",
+                    "routing": "forced",
+                    "prompt_tokens": 1,
+                    "output_tokens": 2,
+                },
                 "b": {"dtype": "float32", "routing": "own", "trace": "nano", "prompt_tokens": 1, "output_tokens": 2},
             },
             "defaults": {},
