@@ -23,7 +23,6 @@ from simulator.workload.step import Step
 
 GPU_STREAM, H2D_LINK, STALLS, DECISIONS, CPU_WORKERS = 1, 2, 3, 4, 5
 _TRACKS = {GPU_STREAM: "GPU stream", H2D_LINK: "H2D link", STALLS: "GPU stalls", DECISIONS: "Decisions"}
-_PROCESS = 1
 _EVENTS_PER_WRITE = 1000  # compressing each by itself takes as long as all the rest
 
 
@@ -39,11 +38,13 @@ def microseconds(time_ns: int) -> str:
 class Timeline:
     """Write the events of one run. Use as a context manager; an exception leaves nothing at `path`.
 
-    Raises InputError if the disk refuses what is written.
+    `process` and `process_name` set its tracks apart from those of another run in the same view. Raises InputError if the
+    disk refuses what is written.
     """
 
-    def __init__(self, path: Path, *, num_experts: int, process_name: str = "moesim") -> None:
+    def __init__(self, path: Path, *, num_experts: int, process_name: str = "moesim", process: int = 1) -> None:
         self._path = path
+        self._process = process
         self._num_experts = num_experts
         descriptor, self._temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         # No file name and no time in the header: the same run gives the same bytes.
@@ -170,7 +171,7 @@ class Timeline:
         comma = "" if self._is_first else ",\n"
         self._is_first = False
         self._write_raw(
-            f'{comma}{{"ph":"{phase}","name":{_quote(name)},"pid":{_PROCESS},"tid":{track},'
+            f'{comma}{{"ph":"{phase}","name":{_quote(name)},"pid":{self._process},"tid":{track},'
             f'"ts":{microseconds(time_ns)}{more}{scope},"args":{_encode(args)}}}'
         )
 

@@ -85,6 +85,26 @@ Examples:
 """,
 )
 
+app.command(
+    "validation.cli.validate:validate",
+    name="validate",
+    help="""\
+Replay a suite on a device, simulate it, and report the error of each configuration: needs the extra `live` (torch and
+transformers) and profiles from `moesim calibrate`.
+
+Replays are kept as they end: a call that was interrupted goes on where it stopped.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim validate validation/suites/cpu-quick.yaml --profile cpu.yaml
+    moesim validate validation/suites/cpu.yaml --profile lab-wide=a.yaml
+        --profile lab-narrow=b.yaml --results validation/results/cpu.json
+    moesim validate validation/suites/cuda-large.yaml --device cuda:0
+        --profile gpu.yaml --model qwen3-30b-a3b
+""",
+)
+
 
 def main() -> None:
     """Run `moesim`; the console script."""
