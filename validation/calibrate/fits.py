@@ -78,7 +78,8 @@ def fit_roofline(
 
     def predict(theta: Floats) -> Floats:
         launch = theta[2] if fixed is None else fixed
-        return (launch + np.maximum(theta[0] * per_byte, theta[1] * per_flop)) * scale
+        units: Floats = launch + np.maximum(theta[0] * per_byte, theta[1] * per_flop)
+        return units * scale
 
     best: Floats | None = None
     least = float("inf")
@@ -169,8 +170,11 @@ class _Minimum:
 
 
 def _minimise(predict: Callable[[Floats], Floats], start: Floats, measured: Floats) -> _Minimum:
+    def residuals(theta: Floats) -> Floats:
+        return predict(theta) / measured - 1
+
     found = least_squares(
-        lambda theta: predict(theta) / measured - 1,
+        residuals,
         start,
         bounds=(0.0, np.inf),
         loss="soft_l1",
@@ -185,13 +189,18 @@ def _robust_linear(design: Floats, measured: Floats) -> Floats:
     """Return non-negative coefficients of `design @ theta = measured`, in seconds."""
     scale = float(np.median(measured))
     start, _ = nnls(design / measured[:, None], np.ones_like(measured))
-    found = _minimise(lambda theta: (design @ theta) * scale, np.maximum(start / scale, 1e-9), measured)
-    return found.theta * scale
+
+    def predict(theta: Floats) -> Floats:
+        seconds: Floats = design @ theta
+        return seconds * scale
+
+    return _minimise(predict, np.maximum(start / scale, 1e-9), measured).theta * scale
 
 
 def _points(amounts: Sequence[float], seconds: Sequence[float]) -> tuple[Floats, Floats]:
     x, y = np.asarray(amounts, dtype=np.float64), np.asarray(seconds, dtype=np.float64)
-    assert x.ndim == 1 and x.shape == y.shape and len(x) > 0
+    assert x.shape == y.shape == (len(amounts),)
+    assert len(x) > 0
     assert bool((y > 0).all()), "durations are above zero"
     return x, y
 
