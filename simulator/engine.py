@@ -22,7 +22,8 @@ from simulator.miss.protocol import Miss, MissAction
 from simulator.oracle import RecordedFuture
 from simulator.prefetch.protocol import Prefetch
 from simulator.resources.clock import Clock
-from simulator.resources.link import Link, Transfer
+from simulator.resources.link import Link
+from simulator.resources.transfers import Transfer
 from simulator.timeline import Timeline
 from simulator.view import Oracle
 from simulator.workload.step import Step, distinct_experts

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from hardware_profiles.errors import InputError
-from simulator.resources.link import Transfer
+from simulator.resources.transfers import Transfer
 from simulator.workload.step import Step
 
 GPU_STREAM, H2D_LINK, STALLS, DECISIONS = 1, 2, 3, 4

@@ -26,6 +26,7 @@ class StatedCosts:
         self._case = case
         self.chunk_ends_ns: Sequence[int] = case.chunk_ends_ns
         self.kernels_are_grouped = case.grouped
+        self.num_cpu_workers = 1
 
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel."""
@@ -34,6 +35,14 @@ class StatedCosts:
     def group_ns(self, num_tokens: Sequence[int]) -> int:
         """One kernel over several experts."""
         return self._case.group_ns(list(num_tokens))
+
+    def cpu_expert_ns(self, num_tokens: int) -> int:
+        """Four times the GPU's kernel: no case of the reference computes on the CPU."""
+        return 4 * self._case.expert_ns(num_tokens)
+
+    def activation_ns(self, num_tokens: int) -> int:
+        """A microsecond a token."""
+        return 1000 * num_tokens
 
     def step(self, step: Step) -> StepCosts:
         """The same for every step."""

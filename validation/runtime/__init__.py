@@ -1,0 +1,1 @@
+"""The runtime that replays the simulator's decisions on real hardware."""
