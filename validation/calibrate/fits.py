@@ -135,19 +135,20 @@ def fit_slope(amounts: Sequence[float], seconds: Sequence[float]) -> Fit:
 
 
 def fit_additive(
-    tokens: Sequence[float], attended: Sequence[float], seconds: Sequence[float], *, num_knots: int = 4
+    tokens: Sequence[float], attended: Sequence[float], seconds: Sequence[float], *, num_knots: int = 2
 ) -> AdditiveFit:
     """Fit `first(tokens) + second(attended)` to grid points, both tables rising, the second from zero at zero.
 
-    The first has an entry for each number of tokens, the second one for each of at most `num_knots` of the attended
-    amounts, linear between them.
+    The first has an entry for each number of tokens, the second one at zero and one for each of at most `num_knots` of
+    the attended amounts, linear between them. Few knots: what the second rises below the least amount that was measured
+    is told from the first by its slope above it alone.
     """
     x, y = _points(tokens, seconds)
     z = np.asarray(attended, dtype=np.float64)
     levels, where = np.unique(x, return_inverse=True)
     amounts = np.unique(z)
-    picked = np.unique(np.round(np.geomspace(1, len(amounts), num_knots)).astype(int)) - 1
-    knots = amounts[picked] if amounts[-1] == amounts[picked][-1] else np.append(amounts[picked], amounts[-1])
+    picked = np.unique(np.round(np.linspace(0, len(amounts) - 1, num_knots + 1)[1:]).astype(int))
+    knots = amounts[picked]
     steps = (where[:, None] >= np.arange(len(levels))[None, :]).astype(np.float64)
     starts = np.concatenate([[0.0], knots[:-1]])
     ramps = np.clip((z[:, None] - starts[None, :]) / (knots - starts)[None, :], 0.0, 1.0)
@@ -158,7 +159,7 @@ def fit_additive(
     whole = _fit({}, predicted, y)
     return AdditiveFit(
         first=TableFit(amounts=tuple(levels.tolist()), seconds=tuple(first.tolist()), fit=whole),
-        second=TableFit(amounts=tuple(knots.tolist()), seconds=tuple(second.tolist()), fit=whole),
+        second=TableFit(amounts=(0.0, *knots.tolist()), seconds=(0.0, *second.tolist()), fit=whole),
         fit=whole,
     )
 

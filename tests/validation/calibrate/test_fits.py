@@ -110,12 +110,13 @@ def test_slope() -> None:
 
 def test_additive_tables_through_noise_and_an_outlier() -> None:
     """The time by tokens and the time by attended tokens are told apart on a grid of batches and contexts."""
-    tokens = np.repeat([1.0, 2, 4, 8, 16], 3)
-    attended = tokens * np.tile([16.0, 128, 512], 5)
+    levels, contexts = np.array([1.0, 2, 4, 8, 16]), np.array([16.0, 128, 512])
+    tokens, attended = np.repeat(levels, 3), np.outer(levels, contexts).reshape(-1)
     exact = 1e-4 + 1e-5 * tokens + 4e-8 * attended
     found = fit_additive(tokens.tolist(), attended.tolist(), noisy(exact, outliers=(7,)))
-    assert found.first.amounts == (1, 2, 4, 8, 16)
-    assert found.first.seconds == pytest.approx([1e-4 + 1e-5 * n for n in found.first.amounts], rel=0.05)
+    assert found.first.amounts == tuple(levels)
+    assert found.first.seconds == pytest.approx(list(1e-4 + 1e-5 * levels), rel=0.06)
+    assert (found.second.amounts[0], found.second.seconds[0]) == (0, 0)
     assert found.second.amounts[-1] == 8192
     assert found.second.seconds[-1] == pytest.approx(4e-8 * 8192, rel=0.03)
 
