@@ -1,0 +1,1 @@
+"""Tests of capture from live models; they need the extra `live`."""
