@@ -62,7 +62,7 @@ def _passes(subject: Subject, batch: int, max_context: int, *, is_prefill: bool)
 
         def prefill(at: At) -> Mapping[str, float]:
             tokens = int(at["tokens"])
-            request = Request(index=0, sequence=0, prompt_tokens=tokens, total_tokens=tokens + 1)
+            request = Request(index=0, sequence=0, prompt_tokens=tokens, total_tokens=tokens)
             step = _step([request], range(1, tokens + 1), is_prefill=True, joins=True, ends=True)
             runner.reset()
             runner.prepare(step)
@@ -72,7 +72,7 @@ def _passes(subject: Subject, batch: int, max_context: int, *, is_prefill: bool)
             """One step that nobody times, so that what `prepare` left in caches is gone, and one that is timed."""
             tokens, context = int(at["tokens"]), int(at["context"])
             requests = [
-                Request(index=index, sequence=index, prompt_tokens=0, total_tokens=context + 2)
+                Request(index=index, sequence=index, prompt_tokens=0, total_tokens=2)
                 for index in range(tokens)
             ]
             first = _step(requests, [context - 1] * tokens, joins=True)
