@@ -1,6 +1,7 @@
 """The workers that compute missed experts: order, records, faults, and an end."""
 
 import threading
+from functools import partial
 from time import perf_counter, perf_counter_ns
 
 import pytest
@@ -30,7 +31,7 @@ def test_one_worker_computes_in_the_order_of_submission() -> None:
     keys = [5, 1, 5, 9, 0, 1]
     with CpuPool(1, 1) as pool:
         for at, key in enumerate(keys):
-            pool.submit(key, lambda at=at: number(at))
+            pool.submit(key, partial(number, at))
         ended = drain(pool, len(keys))
     assert [(one.key, int(one.output)) for one in ended] == [(key, at) for at, key in enumerate(keys)]
     assert [key for key, *_ in pool.services] == keys
