@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from simulator.costs.protocol import StepCosts
-from simulator.engine import Engine, RunView
+from simulator.engine import Engine
 from simulator.eviction import EVICTION
 from simulator.miss import MISS
 from simulator.oracle import RecordedFuture
 from simulator.placement import lay_out_cache
 from simulator.prefetch import PREFETCH
+from simulator.run_view import RunView
 from simulator.timeline import Timeline
 from simulator.workload.closed_loop import ClosedLoop
 from simulator.workload.step import Step

@@ -49,7 +49,7 @@ def test_capacity_is_never_exceeded(case: Case, tmp_path: Path) -> None:
     """At every instant the slots taken are at most the capacity, and a computed expert is resident."""
     trace = write_case_trace(case, tmp_path / "trace.safetensors")
     engine = make_engine(case, trace, Outcome())
-    cache = engine._cache
+    cache = engine.dispatch.cache
     engine.env.process(engine._gpu_stream())
     compute = engine._compute
 

@@ -1,0 +1,210 @@
+"""The report of a suite: per configuration what was measured, what was simulated and how far apart they are; and over all.
+
+    error   = (simulated - measured) / measured, of TPOT unless another is named; measured is the median over the repeats
+    spread  = quartiles and range of the repeats, as shares of their median
+
+An error lies within the spread if the simulated TPOT is between the least and the largest measured one: a simulator can be
+asked for no more than that by this many repeats.
+
+Limits: quantiles of a handful of repeats are coarse; the range grows with their number. Percentiles of ITL are those of one
+run each, and their measured figure the median over runs.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from hardware_profiles.figures import digest
+from hardware_profiles.yaml_file import read_yaml
+from validation.compare.facts import commit_facts, machine_facts, version_facts
+from validation.compare.metrics import (
+    COUNTS,
+    EXACT,
+    TIMES,
+    attribution_s,
+    count_of,
+    error_frac,
+    median_replay,
+    median_tpot_s,
+    time_of,
+    tpot_s,
+)
+from validation.compare.replaying import Stored
+from validation.compare.simulate import CalibratedProfile
+from validation.compare.suite import Configuration, Suite, plain
+from validation.compare.validate import Compared
+
+FORMAT = 1
+BANDS = (0.04, 0.08)
+
+
+def build_report(
+    suite: Suite, compared: Sequence[Compared], profiles: Sequence[CalibratedProfile], *, device: str, device_name: str
+) -> dict[str, object]:
+    """Return the whole report as plain values with units in the keys."""
+    rows = [_row(item) for item in compared]
+    crossed = [row for item in compared for row in _crossed_rows(item)]
+    return {
+        "format": FORMAT,
+        "suite": suite.name,
+        "description": suite.description,
+        "repeats": suite.repeats,
+        "seed": suite.seed,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device,
+        "device_name": device_name,
+        "machine": machine_facts(),
+        "versions": version_facts(),
+        "commit": commit_facts(),
+        "profiles": [_profile(profile) for profile in profiles],
+        "summary": summarise_errors(rows),
+        "configurations": rows,
+        "cross": {"summary": summarise_errors(crossed), "configurations": crossed} if crossed else None,
+    }
+
+
+def summarise_errors(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Return how large the errors of TPOT are: over all rows, and by model, eviction, prefetch and batch."""
+    groups: dict[str, Callable[[Mapping[str, object]], str]] = {
+        "by_model": lambda row: str(row["model"]),
+        "by_eviction": lambda row: str(row["eviction"]),
+        "by_prefetch": lambda row: "demand only" if row["prefetch"] == "none" else str(row["prefetch"]),
+        "by_miss": lambda row: str(row["miss"]),
+        "by_batch": lambda row: str(row["batch"]),
+    }
+    summary: dict[str, object] = {"all": _errors(rows)}
+    for name, group_of in groups.items():
+        members: dict[str, list[Mapping[str, object]]] = {}
+        for row in rows:
+            members.setdefault(group_of(row), []).append(row)
+        summary[name] = {group: _errors(of_group) for group, of_group in members.items()}
+    return summary
+
+
+def _errors(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    errors = np.array([row["tpot_error_frac"] for row in rows], dtype=np.float64)
+    if not len(errors):
+        return {"configurations": 0}
+    sizes = np.abs(errors)
+    return {
+        "configurations": len(rows),
+        "tpot_error_median_frac": float(np.median(sizes)),
+        "tpot_error_p90_frac": float(np.quantile(sizes, 0.9)),
+        "tpot_error_max_frac": float(sizes.max()),
+        "tpot_error_signed_mean_frac": float(errors.mean()),
+        "within_spread": sum(bool(row["within_spread"]) for row in rows),
+        **{f"within_{100 * band:.0f}_percent": int((sizes <= band).sum()) for band in BANDS},
+        "counts_equal": sum(bool(row["counts_equal"]) for row in rows),
+    }
+
+
+def _row(item: Compared) -> dict[str, object]:
+    simulated, replays = item.simulated, item.replays
+    configuration = simulated.configuration
+    return {
+        **_names(configuration),
+        "configuration": plain(configuration),
+        "measured": _measured(replays),
+        "simulated": _simulated(simulated.summary),
+        "spread": _spread(replays),
+        **_comparison(simulated.summary, replays),
+        "timeline_overhead_frac": statistics.median(replay.timeline_overhead_frac for replay in replays),
+        "warnings": [*simulated.warnings, *_texts(simulated.summary["warnings"])],
+    }
+
+
+def _crossed_rows(item: Compared) -> list[dict[str, object]]:
+    """Return the row of each simulation with a profile that was measured on another model."""
+    return [
+        {
+            **_names(item.simulated.configuration),
+            "profile_of": measured_on,
+            "simulated": _simulated(summary),
+            **_comparison(summary, item.replays),
+        }
+        for measured_on, summary in item.simulated.crossed.items()
+    ]
+
+
+def _names(configuration: Configuration) -> dict[str, object]:
+    return {
+        "id": configuration.id,
+        "model": configuration.model_name,
+        "eviction": configuration.eviction.name,
+        "prefetch": configuration.prefetch.name,
+        "miss": configuration.miss.name,
+        "batch": configuration.batch,
+    }
+
+
+def _comparison(simulated: Mapping[str, object], replays: Sequence[Stored]) -> dict[str, object]:
+    values_s = [tpot_s(replay.summary) for replay in replays]
+    return {
+        "tpot_error_frac": error_frac(simulated, replays),
+        "itl_p50_error_frac": _time_error(simulated, replays, "itl_p50_s"),
+        "itl_p99_error_frac": _time_error(simulated, replays, "itl_p99_s"),
+        "within_spread": min(values_s) <= tpot_s(simulated) <= max(values_s),
+        "counts_equal": all(
+            count_of(replay.summary, name) == count_of(simulated, name) for replay in replays for name in EXACT
+        ),
+    }
+
+
+def _measured(replays: Sequence[Stored]) -> dict[str, object]:
+    """Return the medians over the repeats; the attribution is that of the median run, so that its parts add up."""
+    times = {name: [time_of(replay.summary, name) for replay in replays] for name in TIMES}
+    return {
+        **{name: _median(values) for name, values in times.items()},
+        **{name: statistics.median_low(count_of(replay.summary, name) for replay in replays) for name in COUNTS},
+        "attribution_s_per_token": attribution_s(median_replay(replays).summary),
+    }
+
+
+def _simulated(summary: Mapping[str, object]) -> dict[str, object]:
+    return {
+        **{name: time_of(summary, name) for name in TIMES},
+        **{name: count_of(summary, name) for name in COUNTS},
+        "attribution_s_per_token": attribution_s(summary),
+    }
+
+
+def _spread(replays: Sequence[Stored]) -> dict[str, object]:
+    """Return how far the repeats' TPOT lie from their median, and whether their counts agree with one another."""
+    values_s = np.array([tpot_s(replay.summary) for replay in replays])
+    median_s = median_tpot_s(replays)
+    low, first, third, high = (np.quantile(values_s, [0, 0.25, 0.75, 1]) / median_s - 1).tolist()
+    counts = {tuple(count_of(replay.summary, name) for name in EXACT) for replay in replays}
+    return {
+        "tpot_s": values_s.tolist(),
+        "min_frac": low,
+        "first_quartile_frac": first,
+        "third_quartile_frac": third,
+        "max_frac": high,
+        "counts_repeat": len(counts) == 1,
+    }
+
+
+def _time_error(simulated: Mapping[str, object], replays: Sequence[Stored], name: str) -> float | None:
+    expected, measured = time_of(simulated, name), _median([time_of(replay.summary, name) for replay in replays])
+    return None if expected is None or not measured else (expected - measured) / measured
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return statistics.median(there) if there else None
+
+
+def _profile(profile: CalibratedProfile) -> dict[str, object]:
+    return {
+        "measured_on": profile.measured_on,
+        "name": profile.profile.name,
+        "sha256": digest(profile.profile),
+        "profile": read_yaml(profile.path),
+    }
+
+
+def _texts(value: object) -> list[str]:
+    assert isinstance(value, Sequence)
+    return [str(item) for item in value]

@@ -1,0 +1,56 @@
+"""Simulate a whole suite: with the profile of each model, and with those that were measured on the other models."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hardware_profiles.errors import InputError
+from validation.compare.simulate import CalibratedProfile, simulate_configuration, warnings_of_profile
+from validation.compare.suite import Configuration, Suite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """The summary of a simulated configuration with the profile of its model, and what there is to warn of.
+
+    `crossed` are the summaries with profiles that were measured on another model, by that model's name.
+    """
+
+    configuration: Configuration
+    profile: CalibratedProfile
+    summary: Mapping[str, object]
+    crossed: Mapping[str, Mapping[str, object]]
+    warnings: Sequence[str]
+
+
+def profile_of(model_name: str, profiles: Sequence[CalibratedProfile]) -> CalibratedProfile:
+    """Return the profile that was measured on a model, else the one for all. Raises InputError if there is none."""
+    for wanted in (model_name, None):
+        for profile in profiles:
+            if profile.measured_on == wanted:
+                return profile
+    raise InputError(
+        "--profile",
+        f"names no profile for {model_name}; add --profile {model_name}=PROFILE.yaml, or --profile PROFILE.yaml for all",
+    )
+
+
+def simulate_suite(suite: Suite, profiles: Sequence[CalibratedProfile]) -> list[Simulated]:
+    """Simulate every configuration. Raises InputError and TraceError for what is wrong with one."""
+    return [_simulate(configuration, profiles) for configuration in suite.configurations]
+
+
+def _simulate(configuration: Configuration, profiles: Sequence[CalibratedProfile]) -> Simulated:
+    profile = profile_of(configuration.model_name, profiles)
+    result = simulate_configuration(configuration, profile)
+    crossed = {
+        other.measured_on: simulate_configuration(configuration, other).summary
+        for other in profiles
+        if other.measured_on is not None and other.measured_on != configuration.model_name
+    }
+    return Simulated(
+        configuration=configuration,
+        profile=profile,
+        summary=result.summary,
+        crossed=crossed,
+        warnings=warnings_of_profile(profile, result),
+    )

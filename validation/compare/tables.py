@@ -1,0 +1,91 @@
+"""A report's numbers as rows of text, for the terminal, the page and the documentation."""
+
+from collections.abc import Mapping, Sequence
+
+Cell = tuple[object, str]
+"""A value to sort by, and how it is shown."""
+
+HEADINGS = (
+    "configuration",
+    "TPOT measured",
+    "TPOT simulated",
+    "error",
+    "spread",
+    "ITL p50",
+    "ITL p90",
+    "ITL p99",
+    "hits",
+    "late hits",
+    "misses",
+    "demand GB",
+    "prefetch GB",
+    "counts equal",
+)
+_GROUPS = {"by_model": "model", "by_eviction": "eviction", "by_prefetch": "prefetch", "by_miss": "miss", "by_batch": "batch"}
+
+
+def configuration_cells(row: Mapping[str, object]) -> list[Cell]:
+    """Return the cells under `HEADINGS` of one configuration; pairs are measured / simulated."""
+    measured, simulated, spread = (_mapping(row[key]) for key in ("measured", "simulated", "spread"))
+    name, error = str(row["id"]), row["tpot_error_frac"]
+    cells: list[Cell] = [(name, name)]
+    cells += [(side["tpot_s"], milliseconds(side["tpot_s"])) for side in (measured, simulated)]
+    cells.append((error, percent(error, signed=True)))
+    cells.append((spread["max_frac"], range_text(spread)))
+    for key in ("itl_p50_s", "itl_p90_s", "itl_p99_s"):
+        cells.append((measured[key], f"{milliseconds(measured[key])} / {milliseconds(simulated[key])}"))
+    for key in ("hits", "late_hits", "misses"):
+        cells.append((measured[key], f"{measured[key]} / {simulated[key]}"))
+    for key in ("h2d_demand_bytes", "h2d_prefetch_bytes"):
+        cells.append((measured[key], f"{_number(measured[key]) / 1e9:.2f} / {_number(simulated[key]) / 1e9:.2f}"))
+    cells.append((str(row["counts_equal"]), "yes" if row["counts_equal"] else "no"))
+    return cells
+
+
+def summary_rows(summary: Mapping[str, object]) -> list[list[str]]:
+    """Return the errors over all and of each group: name, number, median, p90, max, signed mean, in spread, counts."""
+    groups = {"all": _mapping(summary["all"])}
+    for key, word in _GROUPS.items():
+        members = _mapping(summary[key])
+        if len(members) > 1:
+            groups |= {f"{word} {name}": _mapping(errors) for name, errors in members.items()}
+    return [[name, *_errors(errors)] for name, errors in groups.items() if errors["configurations"]]
+
+
+def _errors(errors: Mapping[str, object]) -> Sequence[str]:
+    return (
+        str(errors["configurations"]),
+        percent(errors["tpot_error_median_frac"]),
+        percent(errors["tpot_error_p90_frac"]),
+        percent(errors["tpot_error_max_frac"]),
+        percent(errors["tpot_error_signed_mean_frac"], signed=True),
+        str(errors["within_spread"]),
+        str(errors["counts_equal"]),
+    )
+
+
+def percent(value: object, *, signed: bool = False) -> str:
+    """Write a share as a percentage; a dash for none."""
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:+.1%}" if signed else f"{value:.1%}"
+
+
+def range_text(spread: Mapping[str, object]) -> str:
+    """Write the range of the repeats around their median."""
+    return f"{percent(spread['min_frac'], signed=True)} to {percent(spread['max_frac'], signed=True)}"
+
+
+def milliseconds(seconds: object) -> str:
+    """Write a duration; a dash for none."""
+    return f"{seconds * 1e3:.4g} ms" if isinstance(seconds, int | float) else "-"
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    assert isinstance(value, Mapping)
+    return value
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return value
