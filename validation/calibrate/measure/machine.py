@@ -74,14 +74,12 @@ def num_cores() -> int:
 
 
 def _products(threads: Sequence[int], dtypes: Sequence[torch.dtype], width: int) -> list[At]:
-    return [
-        {"threads": count, "dtype_bits": _bits_of(dtype), "width": width} for count in threads for dtype in dtypes
-    ]
+    return [{"threads": count, "dtype_bits": _bits_of(dtype), "width": width} for count in threads for dtype in dtypes]
 
 
 def _bits_of(dtype: torch.dtype) -> float:
     """Return a number for a dtype: its bits, and one more for float16, which has as many as bfloat16."""
-    return 8 * dtype.itemsize + (1 if dtype is torch.float16 else 0)
+    return float(8 * dtype.itemsize + (1 if dtype is torch.float16 else 0))
 
 
 def dtype_of(bits: float) -> str:

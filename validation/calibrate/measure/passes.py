@@ -72,8 +72,7 @@ def _passes(subject: Subject, batch: int, max_context: int, *, is_prefill: bool)
             """One step that nobody times, so that what `prepare` left in caches is gone, and one that is timed."""
             tokens, context = int(at["tokens"]), int(at["context"])
             requests = [
-                Request(index=index, sequence=index, prompt_tokens=0, total_tokens=2)
-                for index in range(tokens)
+                Request(index=index, sequence=index, prompt_tokens=0, total_tokens=2) for index in range(tokens)
             ]
             first = _step(requests, [context - 1] * tokens, joins=True)
             second = _step(requests, [context] * tokens, ends=True)
