@@ -112,7 +112,7 @@ def format_quantity(value: float, dimension: Dimension) -> str:
     exact = Decimal(repr(float(value)))
     if not exact.is_finite() or not 0 <= exact <= _LARGEST:
         raise ValueError(f"{value!r} {dimension.value} is nothing that a machine has")
-    units = _UNITS[dimension]
+    units = {"%": Decimal("0.01")} if dimension is Dimension.FRACTION else _UNITS[dimension]
     decimal = {unit: factor for unit, factor in units.items() if factor.normalize().as_tuple().digits == (1,)}
     written = [_in_largest_unit(exact, decimal)]
     if dimension is Dimension.BYTES:

@@ -84,6 +84,22 @@ Examples:
     moesim capture ./my-model --prompts texts.jsonl --out texts.safetensors --teacher-forced
 """,
 )
+app.command(
+    "validation.cli.calibrate:calibrate",
+    name="calibrate",
+    help="""\
+Measure this machine for a model, and write a hardware profile: needs the extra `live` (torch, transformers, scipy).
+
+Leave the machine alone meanwhile. One that was killed goes on where it was: give the same command again.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim calibrate --device cpu --model lab-wide --out mine.yaml --page mine.html
+    moesim calibrate --device cuda:0 --model ./my-model/config.json --out gpu.yaml --budget "5 min"
+    moesim run examples/demo.yaml --hardware mine.yaml
+""",
+)
 
 app.command(
     "validation.cli.validate:validate",

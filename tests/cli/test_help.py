@@ -20,7 +20,8 @@ def _commands() -> list[tuple[str, ...]]:
     """Return every command that is there, groups and their members."""
     found: list[tuple[str, ...]] = [()]
     for name in app:
-        if name.startswith("-") or importlib.util.find_spec(f"simulator.cli.{name}") is None:
+        places = (f"simulator.cli.{name}", f"validation.cli.{name}")
+        if name.startswith("-") or not any(map(importlib.util.find_spec, places)):
             continue
         found.append((name,))
         found += [(name, below) for below in app[name] if not below.startswith("-")]

@@ -108,6 +108,69 @@ def test_durations_may_be_set_and_taken_away() -> None:
         assert load_profile("fixed-costs", {"durations.expert": nothing}).durations.expert is None
 
 
+def test_durations_may_say_which_weights_they_are_for() -> None:
+    """Tables and constants alike; the digest and what is shown tell them apart."""
+    table = {"tokens": [1, 8], "time": ["8 us", "20 us"]}
+    weighed = load_profile("t4", {"durations.expert": {**table, "weights": "17.3 MB"}})
+    plain = load_profile("t4", {"durations.expert": table})
+    assert weighed.durations.expert == DurationTable(
+        amounts=(1, 8),
+        seconds=(8e-6, 2e-5),
+        weights_bytes=17.3e6,
+        **_SET,  # type: ignore[arg-type]
+    )
+    assert describe(weighed.durations.expert) == "2 points, 8 us at 1 to 20 us at 8, for weights of 17.3 MB"
+    assert digest(weighed) != digest(plain)
+    constant = {"constant": "1 ms", "weights": "2 GiB"}
+    for name in ("layer", "dense_layer", "step", "cpu_expert"):
+        durations = load_profile("t4", {f"durations.{name}": constant}).durations
+        assert getattr(durations, name) == Constant(seconds=1e-3, weights_bytes=2.0**31, **_SET)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        ({"durations.expert": {"constant": "1 us", "weights": 5}}, "durations.expert: 5 is a bare number"),
+        ({"durations.expert": {"constant": "1 us", "weights": "0 B"}}, "durations.expert: weights is '0 B'"),
+        ({"durations.transfer": {"constant": "1 us", "weights": "1 B"}}, "durations.transfer: unknown key weights"),
+        (
+            {"durations.layer": "1 us", "durations.context": {"constant": "1 us", "weights": "1 B"}},
+            "durations.context: unknown key weights",
+        ),
+        (
+            {"durations.layer": "1 us", "durations.context": {"tokens": [1], "time": ["1 us"]}},
+            "durations.context: unknown key tokens; a figure has attended_tokens",
+        ),
+        (
+            {"durations.layer": "1 us", "durations.context": {"attended_tokens": [-1], "time": ["1 us"]}},
+            "durations.context: attended_tokens should be whole numbers from 0",
+        ),
+        ({"durations.context": "1 us"}, "durations.context: is added to durations.layer, which is not given"),
+        ({"runtime.cpu_workers": "2.5 workers"}, "runtime.cpu_workers: '2.5 workers' is not a whole number"),
+        ({"runtime.cpu_workers": "0 workers"}, "runtime.cpu_workers: '0 workers' is zero"),
+    ],
+)
+def test_what_durations_and_workers_cannot_be(overrides: dict[str, object], complaint: str) -> None:
+    """Each refused with its key and what it should be."""
+    (fault,) = _faults("t4", overrides)
+    assert fault.startswith(complaint)
+
+
+def test_times_by_context_and_workers() -> None:
+    """A context's table may begin with nothing attended; workers are whole; both may be taken away."""
+    overrides: dict[str, object] = {
+        "durations.layer": "1 us",
+        "durations.context": {"attended_tokens": [0, 4096], "time": ["0 us", "3 us"]},
+        "runtime.cpu_workers": "8 workers",
+    }
+    profile = load_profile("t4", overrides)
+    assert profile.durations.context == DurationTable(amounts=(0, 4096), seconds=(0.0, 3e-6), **_SET)  # type: ignore[arg-type]
+    assert profile.runtime.cpu_workers is not None
+    assert profile.runtime.cpu_workers.value == 8
+    taken = load_profile("t4", {"durations.context": None, "runtime.cpu_workers": "none"})
+    assert taken == load_profile("t4")
+
+
 def test_paths_that_name_nothing() -> None:
     """Each wrong path is told with the nearest right ones, all at once, and no file is changed."""
     wrong: dict[str, object] = {

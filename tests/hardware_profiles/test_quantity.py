@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, seed
 from hypothesis import strategies as st
 
-from hardware_profiles.quantity import Dimension, format_bytes, format_seconds, parse_quantity
+from hardware_profiles.quantity import (
+    Dimension,
+    format_bytes,
+    format_decimal_bytes,
+    format_quantity,
+    format_seconds,
+    parse_quantity,
+)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +101,45 @@ def test_formats_for_people() -> None:
     """Bytes and seconds are written in the largest unit that leaves a number of one or more."""
     assert [format_bytes(n) for n in (12, 1536, 24 * 2**30)] == ["12 B", "1.5 KiB", "24 GiB"]
     assert [format_seconds(t) for t in (2.0, 1e-3, 1e-4, 8e-8, 0.0)] == ["2 s", "1 ms", "100 us", "80 ns", "0 ns"]
+
+
+@seed(2)
+@given(value=st.floats(0, 1e30), dimension=st.sampled_from(list(Dimension)))
+def test_a_written_value_reads_back_to_the_last_bit(value: float, dimension: Dimension) -> None:
+    """Whatever unit it is written in."""
+    assert float(parse_quantity(format_quantity(value, dimension), dimension)) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "dimension", "text"),
+    [
+        (17.3e6, Dimension.BYTES, "17.3 MB"),
+        (24 * 2**30, Dimension.BYTES, "24 GiB"),
+        (1023, Dimension.BYTES, "1.023 kB"),
+        (41.5e-6, Dimension.SECONDS, "41.5 us"),
+        (0, Dimension.SECONDS, "0 ns"),
+        (25e9, Dimension.BYTES_PER_S, "25 GB/s"),
+        (0.8, Dimension.FRACTION, "80 %"),
+        (1, Dimension.FRACTION, "100 %"),
+        (12, Dimension.COUNT, "12 cores"),
+    ],
+)
+def test_values_are_written_in_their_largest_unit(value: float, dimension: Dimension, text: str) -> None:
+    """And in as few digits as say them."""
+    assert format_quantity(value, dimension) == text
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 1e31])
+def test_what_no_machine_has_is_not_written(value: float) -> None:
+    """Nor could it be read."""
+    with pytest.raises(ValueError, match="nothing that a machine has"):
+        format_quantity(value, Dimension.SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [(17_301_504, "17.3 MB"), (9_437_184, "9.44 MB"), (999_600, "1 MB"), (999_400, "999 kB"), (12, "12 B")],
+)
+def test_bytes_for_people_in_powers_of_ten(num_bytes: int, text: str) -> None:
+    """Three digits."""
+    assert format_decimal_bytes(num_bytes) == text

@@ -1,0 +1,193 @@
+"""Stated durations for weights of other bytes, and the time that a context adds."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardware_profiles.load import load_profile
+from simulator.costs.roofline import RooflineCosts
+from simulator.costs.stated import scalings
+from simulator.model import footprint
+from simulator.model.load import load_model
+from simulator.model.quantisation import parse_quantisation
+from simulator.model.spec import ModelSpec, is_moe_layer
+from tests.costs.steps import decode, prefill
+
+BF16 = parse_quantisation("bf16")
+MEASURED = {"kind": "measured", "source": "a test"}
+MODELS = {name: load_model(name) for name in ("deepseek-v2-lite", "gpt-oss-20b", "llama-4-maverick")}
+SPEC = MODELS["deepseek-v2-lite"]  # its first layer is dense
+
+tables = st.lists(
+    st.tuples(st.integers(1, 5000), st.integers(1, 10**7)), min_size=1, max_size=5, unique_by=lambda point: point[0]
+).map(lambda points: (sorted(amount for amount, _ in points), sorted(time_ns for _, time_ns in points)))
+
+Table = tuple[list[int], list[int]]
+
+
+def entry(table: Table, weights: int | None = None, *, by: str = "tokens") -> dict[str, object]:
+    """Return a table as a profile has it."""
+    amounts, times_ns = table
+    weighed = {} if weights is None else {"weights": f"{weights} B"}
+    return {by: amounts, "time": [f"{time_ns} ns" for time_ns in times_ns], **weighed, **MEASURED}
+
+
+def costs(spec: ModelSpec, durations: Mapping[str, object], **others: object) -> RooflineCosts:
+    """Make the cost model of a spec on a machine that states these durations."""
+    overrides = {f"durations.{name}": value for name, value in durations.items()} | others
+    return RooflineCosts(spec, load_profile("rtx-4090", overrides), BF16)
+
+
+def layer_bytes(spec: ModelSpec, layer: int) -> int:
+    """Return the bytes of what a layer has beside its experts."""
+    params = footprint.non_expert_layer_params(spec, layer)
+    return footprint.bytes_of(params, parse_quantisation(spec.rest_quantisation))
+
+
+def up(duration_ns: Fraction) -> int:
+    """Round up."""
+    return -(-duration_ns.numerator // duration_ns.denominator)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    table=tables,
+    weights=st.integers(10**3, 10**10),
+    tokens=st.integers(1, 6000),
+    more=st.integers(0, 3000),
+    name=st.sampled_from(sorted(MODELS)),
+)
+def test_experts_scale_with_their_bytes(table: Table, weights: int, tokens: int, more: int, name: str) -> None:
+    """time(model) is time(reference) * ratio, up to the one rounding of each; more tokens never take less."""
+    spec = MODELS[name]
+    ratio = Fraction(footprint.expert_bytes(spec), weights)
+    durations = {"expert": entry(table, weights), "cpu_expert": entry(table, weights)}
+    scaled, plain = costs(spec, durations), costs(spec, {"expert": entry(table)})
+    for found_ns in (scaled.expert_ns(tokens), scaled.cpu_expert_ns(tokens)):
+        assert (plain.expert_ns(tokens) - 1) * ratio <= found_ns < plain.expert_ns(tokens) * ratio + 1
+    whole = scaled.group_ns([tokens, tokens, 1])
+    apart = 2 * scaled.expert_ns(tokens) + scaled.expert_ns(1)
+    assert apart - 3 < whole <= apart
+    assert scaled.expert_ns(tokens) <= scaled.expert_ns(tokens + more)
+
+
+def test_experts_of_twice_the_bytes_take_twice_as_long() -> None:
+    """A constant and a table alike, to the nanosecond; at equal bytes nothing changes."""
+    num_bytes = footprint.expert_bytes(SPEC)
+    for stated in ({"constant": "100 us"}, {"tokens": [1, 3], "time": ["100 us", "104 us"]}):
+        at_two = 100_000 if "constant" in stated else 102_000
+        for weights, factor in ((num_bytes, 1), (num_bytes // 2, 2), (2 * num_bytes, Fraction(1, 2))):
+            durations: dict[str, object] = {"expert": {**stated, "weights": f"{weights} B", **MEASURED}}
+            assert costs(SPEC, durations).expert_ns(2) == at_two * factor
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_layers_and_heads_scale_each_with_its_own_bytes(name: str) -> None:
+    """Layers of other widths by theirs, overheads not at all, the sum rounded once."""
+    spec = MODELS[name]
+    durations: dict[str, object] = {
+        "layer": {"constant": "101 us", "weights": "20 MB", **MEASURED},
+        "dense_layer": {"constant": "53 us", "weights": "30 MB", **MEASURED},
+        "step": {"constant": "71 us", "weights": "500 MB", **MEASURED},
+    }
+    overheads: dict[str, object] = {"runtime.per_layer": "0.3 us", "runtime.per_step": "0.7 us"}
+    found = costs(spec, durations, **overheads).step(decode([5, 9]))
+    lead_ns = [0]
+    for layer in range(spec.num_layers):
+        stated_ns, weights = (101_000, 20 * 10**6) if is_moe_layer(spec, layer) else (53_000, 30 * 10**6)
+        lead_ns[-1] += up(Fraction(stated_ns * layer_bytes(spec, layer), weights) + 300)
+        if is_moe_layer(spec, layer):
+            lead_ns.append(0)
+    head_bytes = footprint.bytes_of(footprint.embedding_params(spec), parse_quantisation(spec.embedding_quantisation))
+    assert list(found.lead_ns) == lead_ns[:-1]
+    assert found.tail_ns == lead_ns[-1] + up(Fraction(71_000 * head_bytes, 500 * 10**6) + 700)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    layer=tables,
+    context=tables,
+    contexts=st.lists(st.integers(1, 3000), min_size=1, max_size=4),
+    longer=st.integers(0, 3000),
+    is_prefill=st.booleans(),
+)
+def test_a_context_adds_up(layer: Table, context: Table, contexts: list[int], longer: int, is_prefill: bool) -> None:
+    """Of every stated layer, dense ones too, by the sum over the step's tokens; a longer one never takes less."""
+    durations = {"layer": entry(layer), "dense_layer": entry(layer), "step": entry(layer)}
+    added = costs(SPEC, {**durations, "context": entry(context, by="attended_tokens")})
+    step = prefill(contexts[0]) if is_prefill else decode(contexts)
+    one_more = (
+        prefill(contexts[0], first_context=1 + longer)
+        if is_prefill
+        else decode([*contexts[:-1], contexts[-1] + longer])
+    )
+    attended = costs(SPEC, {"expert": entry(context)})  # the same table, read as experts' tokens
+    without, found = costs(SPEC, durations).step(step), added.step(step)
+    context_ns = attended.expert_ns(sum(step.contexts))
+    assert abs(found.lead_ns[1] - without.lead_ns[1] - context_ns) <= 1
+    assert abs(found.lead_ns[0] - without.lead_ns[0] - 2 * context_ns) <= 2
+    assert found.tail_ns == without.tail_ns
+    assert all(a <= b for a, b in zip(found.lead_ns, added.step(one_more).lead_ns, strict=True))
+    assert added.step(step) == found
+
+
+def test_a_context_by_hand() -> None:
+    """10 us a layer and 1 us per thousand attended tokens: contexts of 500 and 2500 make 13 us; 1 to 100 make 15.05."""
+    durations = {"layer": "10 us", "dense_layer": "20 us", "step": "5 us"} | {
+        "context": {"attended_tokens": [0, 1000], "time": ["0 us", "1 us"], **MEASURED}
+    }
+    stated = costs(SPEC, durations)
+    assert list(stated.step(decode([500, 2500])).lead_ns) == [36_000, *[13_000] * 25]
+    assert list(stated.step(prefill(100)).lead_ns) == [20_000 + 10_000 + 2 * 5_050, *[15_050] * 25]
+
+
+def test_a_window_bounds_what_a_context_adds() -> None:
+    """Every second layer of gpt-oss attends to 128 tokens at most."""
+    durations: dict[str, object] = {
+        "layer": "10 us",
+        "context": {"attended_tokens": [0, 1000], "time": ["0 us", "1 us"], **MEASURED},
+    }
+    lead_ns = costs(MODELS["gpt-oss-20b"], durations).step(decode([5000])).lead_ns
+    assert set(lead_ns) == {10_128, 15_000}
+
+
+def test_unstated_layers_grow_with_the_context_by_themselves() -> None:
+    """A context is added to what is stated only: the dense layer keeps its roofline."""
+    context = {"attended_tokens": [0, 1000], "time": ["0 us", "1 us"], **MEASURED}
+    step = decode([4000])
+    roofline = costs(SPEC, {"layer": "10 us"}).step(step)
+    found = costs(SPEC, {"layer": "10 us", "context": context}).step(step)
+    assert found.lead_ns[0] == roofline.lead_ns[0] + 4000
+    assert found.lead_ns[1] == 14_000
+
+
+def test_what_is_scaled_is_told() -> None:
+    """By more than 0.5 %, in the model's bytes; layers of several sizes with the least and the most."""
+    num_bytes = footprint.expert_bytes(SPEC)
+
+    def told(spec: ModelSpec, **durations: object) -> list[str]:
+        profile = load_profile("rtx-4090", {f"durations.{name}": value for name, value in durations.items()})
+        return [str(scaling) for scaling in scalings(spec, profile.durations)]
+
+    assert told(SPEC) == []
+    assert told(SPEC, expert={"constant": "1 us", **MEASURED}) == []
+    assert told(SPEC, expert={"constant": "1 us", "weights": f"{num_bytes} B", **MEASURED}) == []
+    assert told(SPEC, expert={"constant": "1 us", "weights": f"{num_bytes * 1004 // 1000} B", **MEASURED}) == []
+    assert len(told(SPEC, expert={"constant": "1 us", "weights": f"{num_bytes * 1006 // 1000} B", **MEASURED})) == 1
+    assert told(SPEC, expert={"constant": "1 us", "weights": "9.44 MB", **MEASURED}) == [
+        "durations.expert, measured on experts of 9.44 MB, is scaled by the bytes to 17.3 MB"
+    ]
+    assumed = {"constant": "1 us", "weights": "1 GB", "kind": "assumed", "source": "a guess"}
+    assert told(SPEC, step=assumed, cpu_expert=assumed) == [
+        "durations.step, stated for a head of 1 GB, is scaled by the bytes to 419 MB",
+        "durations.cpu_expert, stated for experts of 1 GB, is scaled by the bytes to 17.3 MB",
+    ]
+    assert told(MODELS["gpt-oss-20b"], dense_layer=assumed) == [], "it has no dense layers"
+    mixed = load_model("qwen3.5-35b-a3b")
+    sizes = sorted({layer_bytes(mixed, layer) for layer in range(mixed.num_layers)})
+    assert len(sizes) == 2, "linear attention, and grouped"
+    (line,) = told(mixed, layer=assumed)
+    assert line.endswith(f"is scaled by the bytes to between {sizes[0] / 1e6:.3g} MB and {sizes[1] / 1e6:.3g} MB")

@@ -1,0 +1,85 @@
+"""Expert time on a CPU worker, by tokens: alone, with all workers busy, and as it is in a run.
+
+    alone       one expert at a time, in one worker
+    together    as many experts at once as there are workers
+    loaded      together, while the link transfers and the device computes: what a run's CPU experts meet
+
+The device computes an expert of its own in the main thread, as in a run that waits for neither.
+
+Limits: in a run the load comes and goes; `loaded` has it all the time.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+
+import torch
+
+from validation.calibrate.measure.traffic import Traffic
+from validation.calibrate.measurement import At, Measure, Measurement
+from validation.calibrate.subject import ResidentExperts, Subject, endless, random_states
+from validation.runtime.cpu_pool import CpuPool
+from validation.runtime.kernel import compute_expert
+
+_TOKENS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def measure_cpu_experts(subject: Subject) -> list[Measurement]:
+    """Return the measurements of experts on CPU workers."""
+    tokens = [count for count in _TOKENS if count <= subject.max_tokens]
+    few = [count for count in (1, 8, 64) if count <= subject.max_tokens]
+
+    def measurement(name: str, title: str, points: list[int], weight: float) -> Measurement:
+        return Measurement(
+            name=f"cpu_expert.{name}",
+            title=title,
+            grid=[{"tokens": count} for count in points],
+            set_up=lambda: _experts(subject, at_once=1 if name == "alone" else None, is_loaded=name == "loaded"),
+            weight=weight,
+        )
+
+    return [
+        measurement("alone", "Expert on a CPU worker, alone, by tokens", few, 1),
+        measurement("together", "Expert on a CPU worker, all workers busy, by tokens", few, 1),
+        measurement(
+            "loaded", "Expert on a CPU worker while the link transfers and the device computes, by tokens", tokens, 4
+        ),
+    ]
+
+
+@contextmanager
+def _experts(subject: Subject, *, at_once: int | None, is_loaded: bool) -> Iterator[Measure]:
+    offloaded, host = subject.offloaded, subject.offloaded.host
+    keys = endless(host.num_banks * offloaded.num_experts, subject.seed + 2)
+    in_flight = at_once or subject.cpu_workers
+    states_NH = random_states(max(subject.max_tokens, 1), subject).cpu()
+    module = offloaded.expert_module(0)
+    resident = ResidentExperts(subject) if is_loaded else None
+    row_1H = random_states(1, subject)
+
+    with (
+        Traffic(subject, is_on=is_loaded) as traffic,
+        CpuPool(subject.cpu_workers, 1) as pool,
+        torch.inference_mode(),
+    ):
+
+        def measure(at: At) -> Mapping[str, float]:
+            """Return the mean time of the experts in the workers; and of a request to its completion, by the asker."""
+            hidden_NH = states_NH[: int(at["tokens"])]
+            with traffic.flowing():
+                began_ns = subject.device.now_ns()
+                for turn, key in enumerate(islice(keys, in_flight)):
+                    pool.submit(turn, partial(compute_expert, module, host.tensors(key), hidden_NH))
+                if resident is not None:
+                    while pool.num_under_way():
+                        compute_expert(module, resident.tensors(next(keys)), row_1H)
+                        subject.device.synchronize()
+                done = []
+                while len(done) < in_flight:
+                    done += pool.wait()
+                ended_ns = subject.device.now_ns()
+            times_s = [(one.end_ns - one.start_ns) / 1e9 for one in done]
+            return {"time": sum(times_s) / len(times_s), "asked_to_done": (ended_ns - began_ns) / 1e9}
+
+        yield measure

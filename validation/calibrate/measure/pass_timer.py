@@ -1,0 +1,123 @@
+"""Where the time of a forward pass goes: marks around each decoder layer and each visit of experts.
+
+    |- prelude -|- layer 0 -----------------------------|- layer 1 ... -|- norm, head, sampling -|
+                |- attention, gate -|- visit -|- after -|
+
+A layer's own time is what is not its visit; the step's own time is what is in no layer. Within a visit, each expert is
+marked; the rest of the visit (sorting tokens by expert, adding up) is the visit's overhead.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from torch import Tensor, nn
+
+from validation.calibrate.subject import ResidentExperts, Subject
+from validation.runtime.device import Mark
+from validation.runtime.kernel import compute_expert
+from validation.runtime.output import LayerOutput
+
+
+class PassTimer:
+    """Time forward passes of a model whose experts are all resident. A context manager: hooks are on within it."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._experts = ResidentExperts(subject)
+        self._layers = decoder_layers(subject.offloaded.model, subject.offloaded.layers[0].name)
+        places = [_index_in(layer.name) for layer in subject.offloaded.layers]
+        self._visit_of_layer = {place: visit for visit, place in enumerate(places)}
+        self._starts: list[Mark] = []
+        self._ends: list[Mark] = []
+        self._visits: list[tuple[Mark, Mark]] = []
+        self._expert_marks: list[list[tuple[Mark, Mark]]] = []
+        self._hooks: list[Callable[[], None]] = []
+
+    def time(self, run: Callable[[], object]) -> Mapping[str, float]:
+        """Run one forward pass and return seconds by part.
+
+        `layer` and `visit_overhead` are means over MoE layers, `dense_layer` over the others, if there are any, `expert`
+        over all experts of all layers; `step` is what is in no layer, `pass` the whole.
+        """
+        device = self._subject.device
+        for marks in (self._starts, self._ends, self._visits, self._expert_marks):
+            marks.clear()
+        device.synchronize()
+        began = device.mark()
+        run()
+        ended = device.mark()
+        device.synchronize()
+        time_s = partial(_seconds_between, device.time_ns)
+        layers = [time_s(start, end) for start, end in zip(self._starts, self._ends, strict=True)]
+        visits = [time_s(start, end) for start, end in self._visits]
+        experts = [[time_s(start, end) for start, end in marks] for marks in self._expert_marks]
+        moe = [layers[place] - visits[visit] for place, visit in self._visit_of_layer.items()]
+        dense = [seconds for place, seconds in enumerate(layers) if place not in self._visit_of_layer]
+        overhead = [visit - sum(each) for visit, each in zip(visits, experts, strict=True)]
+        num_experts = sum(map(len, experts))
+        whole = time_s(began, ended)
+        parts = {
+            "layer": sum(moe) / len(moe),
+            "step": whole - sum(layers),
+            "visit_overhead": sum(overhead) / len(overhead),
+            "expert": sum(map(sum, experts)) / num_experts,
+            "pass": whole,
+        }
+        return parts | ({"dense_layer": sum(dense) / len(dense)} if dense else {})
+
+    def __enter__(self) -> Self:
+        self._subject.offloaded.visit = self._visit
+        for layer in self._layers:
+            self._hooks.append(layer.register_forward_pre_hook(self._layer_starts).remove)
+            self._hooks.append(layer.register_forward_hook(self._layer_ends).remove)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._subject.offloaded.visit = None
+        while self._hooks:
+            self._hooks.pop()()
+
+    def _layer_starts(self, *_: object) -> None:
+        self._starts.append(self._subject.device.mark())
+
+    def _layer_ends(self, *_: object) -> None:
+        self._ends.append(self._subject.device.mark())
+
+    def _visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
+        mark, offloaded = self._subject.device.mark, self._subject.offloaded
+        module = offloaded.expert_module(layer)
+        start = mark()
+        output = LayerOutput(hidden_NH, ids_NK, weights_NK)
+        marks = []
+        for expert in output.experts:
+            tensors = self._experts.tensors(offloaded.key(layer, expert))
+            before = mark()
+            output.add(expert, partial(compute_expert, module, tensors))
+            marks.append((before, mark()))
+        result = output.result()
+        self._visits.append((start, mark()))
+        self._expert_marks.append(marks)
+        return result
+
+
+def decoder_layers(model: nn.Module, moe_name: str) -> list[nn.Module]:
+    """Return all decoder layers of a model, one of whose MoE blocks is called `moe_name` (`model.layers.3.mlp.experts`)."""
+    parts = moe_name.split(".")
+    return list(model.get_submodule(".".join(parts[: _number_at(parts)])).children())
+
+
+def _index_in(moe_name: str) -> int:
+    parts = moe_name.split(".")
+    return int(parts[_number_at(parts)])
+
+
+def _number_at(parts: list[str]) -> int:
+    return next(index for index, part in enumerate(parts) if part.isdigit())
+
+
+def _seconds_between(time_ns: Callable[[Mark], int], start: Mark, end: Mark) -> float:
+    return max(0, time_ns(end) - time_ns(start)) / 1e9

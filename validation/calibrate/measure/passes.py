@@ -1,0 +1,104 @@
+"""Non-expert time: whole forward passes of the model, by batch and context, and of prefills by tokens.
+
+Every expert is resident and computed, so that caches are as full of other things as they are in a run.
+
+Limits: contexts are noise (attention does not mind); batches of requests of one length; a prefill is one chunk from the
+start of a sequence.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from simulator.workload.request import Request
+from simulator.workload.step import Step
+from validation.calibrate.measure.pass_timer import PassTimer
+from validation.calibrate.measurement import At, Measure, Measurement
+from validation.calibrate.subject import Subject
+from validation.replay.forward import StepRunner
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+CONTEXTS = (16, 128, 512)
+PREFILLS = (16, 64, 128, 256, 512)
+
+
+def measure_passes(subject: Subject) -> list[Measurement]:
+    """Return the measurements of decode steps and of prefills."""
+    batches = [batch for batch in BATCHES if batch <= subject.max_batch]
+    contexts = [context for context in CONTEXTS if context <= subject.max_context]
+    longest = batches[-1]  # prefills are longer than any batch: so tables by tokens know which is which
+    prefills = [tokens for tokens in PREFILLS if longest < tokens <= subject.max_tokens]
+    decode = Measurement(
+        name="pass.decode",
+        title="Decode steps, by sequences and by tokens that each attends to",
+        grid=[{"tokens": batch, "context": context} for batch in batches for context in contexts],
+        set_up=lambda: _passes(subject, max(batches), max(contexts) + 1, is_prefill=False),
+        weight=6,
+    )
+    if not prefills:
+        return [decode]
+    prefill = Measurement(
+        name="pass.prefill",
+        title="Prefills, by tokens",
+        grid=[{"tokens": tokens} for tokens in prefills],
+        set_up=lambda: _passes(subject, 1, max(prefills), is_prefill=True),
+        weight=3,
+    )
+    return [decode, prefill]
+
+
+def attended_tokens(at: At, *, is_prefill: bool) -> float:
+    """Return what a step's tokens attend to, summed over them."""
+    tokens = at["tokens"]
+    return tokens * (tokens + 1) / 2 if is_prefill else tokens * at["context"]
+
+
+@contextmanager
+def _passes(subject: Subject, batch: int, max_context: int, *, is_prefill: bool) -> Iterator[Measure]:
+    offloaded = subject.offloaded
+    runner = StepRunner(
+        offloaded.model, subject.device.torch_device, batch=batch, max_context=max_context, seed=subject.seed
+    )
+    with PassTimer(subject) as timer:
+
+        def prefill(at: At) -> Mapping[str, float]:
+            tokens = int(at["tokens"])
+            request = Request(index=0, sequence=0, prompt_tokens=tokens, total_tokens=tokens)
+            step = _step([request], range(1, tokens + 1), is_prefill=True, joins=True, ends=True)
+            runner.reset()
+            runner.prepare(step)
+            return timer.time(lambda: runner.run(step))
+
+        def decode(at: At) -> Mapping[str, float]:
+            """One step that nobody times, so that what `prepare` left in caches is gone, and one that is timed."""
+            tokens, context = int(at["tokens"]), int(at["context"])
+            requests = [
+                Request(index=index, sequence=index, prompt_tokens=0, total_tokens=2) for index in range(tokens)
+            ]
+            first = _step(requests, [context - 1] * tokens, joins=True)
+            second = _step(requests, [context] * tokens, ends=True)
+            runner.reset()
+            runner.run(first)
+            runner.prepare(second)
+            return timer.time(lambda: runner.run(second))
+
+        yield prefill if is_prefill else decode
+
+
+def _step(
+    requests: list[Request],
+    contexts: "range | list[int]",
+    *,
+    is_prefill: bool = False,
+    joins: bool = False,
+    ends: bool = False,
+) -> Step:
+    """Return a step whose routing is left to the gates."""
+    return Step(
+        is_prefill=is_prefill,
+        tokens=[()] * len(contexts),
+        contexts=list(contexts),
+        requests=requests,
+        emits=requests,
+        joins=requests if joins else (),
+        ends=requests if ends else (),
+    )

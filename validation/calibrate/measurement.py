@@ -1,0 +1,43 @@
+"""What a measurement is: a grid of points and a way to set up for them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from validation.calibrate.robust import Series, Spread, spread_of
+
+At = Mapping[str, float]
+"""Where a point lies, such as `{"tokens": 4}`."""
+
+Measure = Callable[[At], Mapping[str, float]]
+"""Measure one point once: seconds by what was timed, the one that decides first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One thing to measure, over a grid.
+
+    `set_up` allocates, yields the function that measures a point once, and puts everything back. `weight` is its share of
+    the time for all, relative to the others.
+    """
+
+    name: str
+    title: str
+    grid: Sequence[At]
+    set_up: Callable[[], AbstractContextManager[Measure]]
+    weight: float = 1.0
+
+
+def column(series: Sequence[Series], key: str) -> list[float]:
+    """Return where the points of a measurement lie along `key`."""
+    return [one.at[key] for one in series]
+
+
+def spreads(series: Sequence[Series], quantity: str) -> list[Spread]:
+    """Return the spread of one timed quantity at each point."""
+    return [spread_of(one.samples[quantity]) for one in series]
+
+
+def medians(series: Sequence[Series], quantity: str) -> list[float]:
+    """Return the median of one timed quantity at each point, in seconds."""
+    return [spread.median_s for spread in spreads(series, quantity)]

@@ -1,0 +1,197 @@
+"""A calibration as one self-contained HTML page: what was measured, what was fitted to it, what went into the profile."""
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from hardware_profiles.figures import describe, resolved_figures
+from hardware_profiles.quantity import format_seconds
+from validation.calibrate.facts import Facts
+from validation.calibrate.profile import Calibrated, Fitted
+from validation.calibrate.robust import Series, spread_of
+from validation.calibrate.samples import Samples, Taken
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# Source: Okabe and Ito, "Color Universal Design", 2008.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:1040px;margin:2rem auto;padding:0 1rem;color:#222;"
+    "background:#fff}h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.5rem}p{color:#444}"
+    "table{border-collapse:collapse;font-size:.85rem;width:100%}"
+    "td,th{border-bottom:1px solid #ddd;padding:.3rem .5rem;text-align:left;vertical-align:top}"
+)
+_AXES = {"tokens": "tokens", "bytes": "bytes", "threads": "threads", "kernels": "kernels"}
+
+
+def calibration_page(calibrated: Calibrated, facts: Facts, samples: Samples, titles: Mapping[str, str]) -> str:
+    """Return the page: plots and the script that draws them, nothing to be fetched."""
+    title = f"Calibration of {facts.device_name} for {facts.model}"
+    sections = list(_sections(calibrated, samples, titles))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n"
+        f"{_paragraph(_summary(facts, samples))}\n<h2>What went into the profile</h2>\n{_profile_table(calibrated)}\n"
+        + "\n".join(sections)
+        + f"\n<h2>Machine and versions</h2>\n{_facts_table(facts, samples)}\n</body></html>\n"
+    )
+
+
+def _summary(facts: Facts, samples: Samples) -> str:
+    began = sorted(taken.began for taken in samples.taken.values())
+    took_s = sum(taken.took_s for taken in samples.taken.values())
+    count = sum(
+        len(values) for taken in samples.taken.values() for one in taken.series for values in one.samples.values()
+    )
+    return (
+        f"{facts.model} in {facts.dtype}; {len(samples.taken)} measurements, {count} samples in {took_s:.0f} s, the first "
+        f"begun {began[0]}, the last {began[-1]}. Points are medians, bars reach from quartile to quartile, lines are what "
+        "the profile says. Everything was measured in turns over its points, in random order."
+    )
+
+
+def _sections(calibrated: Calibrated, samples: Samples, titles: Mapping[str, str]) -> Iterator[str]:
+    from plotly.io import to_html
+
+    needs_script = True
+    for name, taken in samples.taken.items():
+        yield f"<h2>{html.escape(titles.get(name, name))}</h2>"
+        fits = [fitted for fitted in calibrated.fits if fitted.measurement == name]
+        for figure in _figures(name, taken, fits):
+            yield to_html(figure, full_html=False, include_plotlyjs=needs_script, div_id=f"figure-{name}-{id(figure)}")
+            needs_script = False
+        for fitted in fits:
+            yield _paragraph(_told(fitted))
+        yield _samples_table(taken)
+
+
+def _figures(name: str, taken: Taken, fits: Sequence[Fitted]) -> "Iterator[Figure]":
+    """Yield a plot of the times, and one of the residuals where something was fitted; none of a single point."""
+    along = next((key for key in _AXES if key in taken.series[0].at), None)
+    if along is None or len(taken.series) < 2 or along == "threads":
+        return
+    quantities = list(taken.series[0].samples)
+    if name == "pass.decode":
+        quantities = ["layer", "step"]
+    yield _times(taken.series, along, quantities, fits)
+    if fits:
+        yield _residuals(taken.series, along, fits)
+
+
+def _times(series: Sequence[Series], along: str, quantities: Sequence[str], fits: Sequence[Fitted]) -> "Figure":
+    from plotly.graph_objects import Scatter
+
+    figure = _blank("time (us)", _AXES[along])
+    figure.update_xaxes(type="log")
+    figure.update_yaxes(type="log")
+    colour = dict(zip(quantities, _COLOURS, strict=False))
+    for quantity in quantities:
+        spreads = [spread_of(one.samples[quantity]) for one in series]
+        figure.add_trace(
+            Scatter(
+                x=[one.at[along] for one in series],
+                y=[spread.median_s * 1e6 for spread in spreads],
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [(spread.upper_quartile_s - spread.median_s) * 1e6 for spread in spreads],
+                    "arrayminus": [(spread.median_s - spread.lower_quartile_s) * 1e6 for spread in spreads],
+                },
+                text=[_where(one) for one in series],
+                mode="markers",
+                marker={"color": colour[quantity], "size": 7},
+                name=quantity,
+            )
+        )
+    for fitted in fits:
+        if fitted.quantity not in colour:
+            continue
+        drawn = sorted(zip(series, fitted.fit.predicted_s, strict=True), key=lambda item: item[0].at[along])
+        contexts = sorted({one.at.get("context", 0.0) for one in series})
+        for context in contexts:
+            line = [(one.at[along], value) for one, value in drawn if one.at.get("context", 0.0) == context]
+            figure.add_trace(
+                Scatter(
+                    x=[x for x, _ in line],
+                    y=[value * 1e6 for _, value in line],
+                    mode="lines",
+                    line={"color": colour[fitted.quantity], "width": 1},
+                    name=fitted.path + (f", context {context:g}" if len(contexts) > 1 else ""),
+                )
+            )
+    return figure
+
+
+def _residuals(series: Sequence[Series], along: str, fits: Sequence[Fitted]) -> "Figure":
+    from plotly.graph_objects import Scatter
+
+    figure = _blank("fitted less measured (% of measured)", _AXES[along])
+    figure.update_layout(height=260)
+    figure.update_xaxes(type="log")
+    for fitted, colour in zip(fits, _COLOURS, strict=False):
+        figure.add_trace(
+            Scatter(
+                x=[one.at[along] for one in series],
+                y=[100 * residual for residual in fitted.fit.relative_residuals],
+                text=[_where(one) for one in series],
+                mode="markers",
+                marker={"color": colour, "size": 7},
+                name=fitted.path,
+            )
+        )
+    return figure
+
+
+def _told(fitted: Fitted) -> str:
+    values = ", ".join(f"{name} {value:.4g}" for name, value in fitted.fit.parameters.items())
+    largest = f"{fitted.fit.largest_relative_residual:.1%}"
+    told = f"{fitted.path}, fitted to {fitted.quantity}: largest relative residual {largest}"
+    return f"{told}; {values}" if values else told
+
+
+def _samples_table(taken: Taken) -> str:
+    rows = []
+    for one in taken.series:
+        for quantity, values in one.samples.items():
+            spread = spread_of(values)
+            quartiles = f"{format_seconds(spread.lower_quartile_s)} to {format_seconds(spread.upper_quartile_s)}"
+            error = f"{spread.relative_error:.1%}"
+            rows.append([_where(one), quantity, format_seconds(spread.median_s), quartiles, error, str(spread.count)])
+    head = ["point", "timed", "median", "quartiles", "error of the median", "samples"]
+    return f"<details><summary>All points</summary>{_table(head, rows)}</details>"
+
+
+def _profile_table(calibrated: Calibrated) -> str:
+    rows = [[path, describe(known), known.source] for path, known in resolved_figures(calibrated.profile)]
+    return _table(["figure", "value", "measured how"], rows)
+
+
+def _facts_table(facts: Facts, samples: Samples) -> str:
+    rows = [[key, value] for key, value in samples.identity.items()]
+    rows += [[key, value] for key, value in facts.versions.items() if key not in samples.identity]
+    return _table(["", ""], rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _where(one: Series) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in one.at.items())
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>"
+
+
+def _blank(y_title: str, x_title: str) -> "Figure":
+    from plotly.graph_objects import Figure
+
+    figure = Figure()
+    figure.update_layout(
+        template="plotly_white", height=420, margin={"t": 30}, xaxis_title=x_title, yaxis_title=y_title
+    )
+    return figure

@@ -1,0 +1,367 @@
+"""Make a hardware profile of the samples of a calibration: every figure measured, its source dated.
+
+    link.h2d            bandwidth from transfers one after the other; the latency is what an expert takes beyond its bytes
+                        at that bandwidth, from request to usable over an idle link
+    durations.expert    medians on the device, alone
+    durations.cpu_expert  medians on a CPU worker under the load of a run
+    durations.layer, context   decode steps and prefills, as a time by tokens and a time by attended tokens
+    durations.step      what a pass spends in no layer
+    runtime.per_layer   what a visit spends beside its experts, for one token; what more tokens add to that is in `layer`
+    gpu, cpu, host      plain copies, reads and products of matrices; the efficiencies are those of expert kernels, fitted
+                        with the roofline, which nothing uses as long as the durations stand in the profile
+
+Limits: tables do not descend, so a kernel that is slower on 3 tokens than on 4 is evened out; `Fitted` says by how much.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hardware_profiles.figures import measured
+from hardware_profiles.profile import (
+    Cpu,
+    Durations,
+    DurationTable,
+    Figure,
+    Gpu,
+    HardwareProfile,
+    Host,
+    Link,
+    Links,
+    Runtime,
+)
+from hardware_profiles.quantity import Dimension
+from validation.calibrate.facts import Facts
+from validation.calibrate.fits import Fit, TableFit, fit_additive, fit_line, fit_roofline, fit_table
+from validation.calibrate.measure.machine import dtype_of
+from validation.calibrate.measure.passes import attended_tokens
+from validation.calibrate.measurement import column, medians, spreads
+from validation.calibrate.robust import Series
+from validation.calibrate.samples import Taken
+from validation.calibrate.subject import Subject
+
+_LEAST_S = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A fit and the measurement it was made of: what was timed, and the fit's predictions point by point."""
+
+    measurement: str
+    quantity: str
+    path: str
+    fit: Fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """A profile and the fits that it rests on."""
+
+    profile: HardwareProfile
+    fits: Sequence[Fitted]
+
+
+def assemble(taken: Mapping[str, Taken], facts: Facts, subject: Subject, *, name: str) -> Calibrated:
+    """Make the profile of all that was measured."""
+    return _Assembly(taken, facts, subject).calibrated(name)
+
+
+class _Assembly:
+    def __init__(self, taken: Mapping[str, Taken], facts: Facts, subject: Subject) -> None:
+        self._taken = taken
+        self._facts = facts
+        self._subject = subject
+        self._fits: list[Fitted] = []
+        self._is_cpu = subject.device.torch_device.type == "cpu"
+
+    def calibrated(self, name: str) -> Calibrated:
+        facts = self._facts
+        per_layer, durations = self._durations()
+        profile = HardwareProfile(
+            name=name,
+            description=(
+                f"{facts.device_name}, measured by moesim calibrate on {self._date()} for {facts.model} in {facts.dtype}."
+            ),
+            gpu=self._gpu(),
+            link=self._links(),
+            cpu=self._cpu(),
+            host=Host(
+                memory=self._read(facts.host_bytes, "as the operating system counts it"),
+                bandwidth=self._memory_bandwidth("host.memory", None),
+            ),
+            runtime=Runtime(
+                per_layer=per_layer,
+                per_step=measured(0.0, Dimension.SECONDS, self._source(["pass.decode"], "contained in durations.step")),
+                expert_kernels="per_expert",
+                cpu_workers=measured(
+                    self._subject.cpu_workers, Dimension.COUNT, f"as calibrated, {self._date()}: --cpu-workers"
+                ),
+            ),
+            durations=durations,
+        )
+        return Calibrated(profile=profile, fits=tuple(self._fits))
+
+    def _gpu(self) -> Gpu:
+        facts, subject = self._facts, self._subject
+        where = "host" if self._is_cpu else "device"
+        threads = subject.threads if self._is_cpu else None
+        bandwidth = self._memory_bandwidth(f"{where}.memory", threads)
+        flops = self._flops(f"{where}.flops", threads)
+        launch_s = medians(self._series("device.launch"), "time")[0]
+        series = self._series("expert.alone")
+        params = subject.offloaded.layout.numel
+        fit = fit_roofline(
+            [float(facts.expert_bytes)] * len(series),
+            [2.0 * params * tokens for tokens in column(series, "tokens")],
+            medians(series, "time"),
+            launch_s=launch_s,
+        )
+        self._fits.append(
+            Fitted(measurement="expert.alone", quantity="time", path="gpu (roofline of experts)", fit=fit)
+        )
+        peak = max(figure.value for name, figure in flops.items() if name == self._dtype_name() or len(flops) == 1)
+        source = self._source(["expert.alone"], f"expert kernels, as a share; {_miss(fit)}")
+        return Gpu(
+            name=facts.device_name,
+            memory=self._read(facts.device_bytes, "as the driver or the operating system counts it"),
+            memory_reserve=self._read(facts.reserve_bytes, "held by the process before the model came"),
+            bandwidth=bandwidth,
+            flops=flops,
+            bandwidth_efficiency=measured(
+                _share(fit.parameters["bandwidth_bytes_per_s"] / bandwidth.value), Dimension.FRACTION, source
+            ),
+            flops_efficiency=measured(_share(fit.parameters["flops_per_s"] / peak), Dimension.FRACTION, source),
+            launch=measured(
+                launch_s,
+                Dimension.SECONDS,
+                self._source(["device.launch"], "a kernel of one element among 200 in a row"),
+            ),
+        )
+
+    def _links(self) -> Links:
+        fetched, sent = self._line("link.h2d"), self._line("link.d2h")
+        size = float(self._facts.expert_bytes)
+        h2d = self._series("link.h2d")
+        asked_s = next(
+            median for at, median in zip(column(h2d, "bytes"), medians(h2d, "demand"), strict=True) if at == size
+        )
+        latency_s = max(0.0, asked_s - size / fetched.parameters["rate"])
+        each = "transfers one after the other, time each = a + bytes / bandwidth"
+        return Links(
+            h2d=Link(
+                bandwidth=self._rate(fetched, "link.h2d", each),
+                latency=measured(
+                    latency_s,
+                    Dimension.SECONDS,
+                    self._source(
+                        ["link.h2d"], "an expert over an idle link, from request to usable, less its bytes / bandwidth"
+                    ),
+                ),
+            ),
+            d2h=Link(
+                bandwidth=self._rate(sent, "link.d2h", each),
+                latency=measured(
+                    sent.parameters["latency_s"],
+                    Dimension.SECONDS,
+                    self._source(["link.d2h"], f"{each}; {_miss(sent)}"),
+                ),
+            ),
+            host_memory="pinned",
+        )
+
+    def _cpu(self) -> Cpu:
+        facts = self._facts
+        (one_token_s, *_) = medians(self._series("cpu_expert.together"), "time")
+        workers = self._subject.cpu_workers
+        return Cpu(
+            name=facts.processor,
+            cores=measured(facts.cores, Dimension.COUNT, f"cores that the process may use, read on {self._date()}"),
+            flops=self._flops("host.flops", None),
+            expert_bandwidth=measured(
+                workers * facts.expert_bytes / one_token_s,
+                Dimension.BYTES_PER_S,
+                self._source(["cpu_expert.together"], f"{workers} workers, each an expert of one token"),
+            ),
+        )
+
+    def _durations(self) -> tuple[Figure, Durations]:
+        """Return `runtime.per_layer` and the tables."""
+        facts = self._facts
+        decode, prefill = self._series("pass.decode"), self._taken.get("pass.prefill")
+        prefills = prefill.series if prefill is not None else ()
+        tokens = column([*decode, *prefills], "tokens")
+        attended = [attended_tokens(one.at, is_prefill=False) for one in decode]
+        attended += [attended_tokens(one.at, is_prefill=True) for one in prefills]
+
+        def of(quantity: str) -> list[float]:
+            return [*medians(decode, quantity), *medians(prefills, quantity)]
+
+        overhead_s = of("visit_overhead")
+        least_s = min(seconds for seconds, count in zip(overhead_s, tokens, strict=True) if count == min(tokens))
+        own_s = [layer + more - least_s for layer, more in zip(of("layer"), overhead_s, strict=True)]
+        additive = fit_additive(tokens, attended, [max(_LEAST_S, seconds) for seconds in own_s])
+        passes = ["pass.decode", *(["pass.prefill"] if prefills else [])]
+        num_decode = len(decode)
+        self._fits.append(
+            Fitted(
+                measurement="pass.decode",
+                quantity="layer",
+                path="durations.layer + durations.context",
+                fit=_first(additive.fit, num_decode),
+            )
+        )
+        by_pass = self._source(
+            passes, f"mean over MoE layers, attention, gate, shared experts and norms; {_miss(additive.fit)}"
+        )
+        return (
+            measured(
+                max(0.0, least_s),
+                Dimension.SECONDS,
+                self._source(["pass.decode"], "a visit less its experts: tokens sorted by expert, outputs summed"),
+            ),
+            Durations(
+                expert=self._expert_table(
+                    "expert.alone", "durations.expert", "on the device, several in a row, none cached"
+                ),
+                cpu_expert=self._expert_table(
+                    "cpu_expert.loaded",
+                    "durations.cpu_expert",
+                    "on a CPU worker, all workers busy, while the link transfers and the device computes",
+                ),
+                layer=_table(additive.first, by_pass, facts.layer_bytes),
+                context=_table(additive.second, by_pass, None),
+                dense_layer=self._dense_table(decode, prefills, additive.second, by_pass),
+                step=self._step_table(decode, prefills),
+            ),
+        )
+
+    def _expert_table(self, name: str, path: str, what: str) -> DurationTable:
+        series = self._series(name)
+        table = fit_table(column(series, "tokens"), medians(series, "time"))
+        self._fits.append(Fitted(measurement=name, quantity="time", path=path, fit=table.fit))
+        return _table(table, self._source([name], f"{what}; {_miss(table.fit)}"), self._facts.expert_bytes)
+
+    def _dense_table(
+        self, decode: Sequence[Series], prefills: Sequence[Series], context: TableFit, source: str
+    ) -> DurationTable | None:
+        """Return the time of layers without experts, less that of the context."""
+        if not self._facts.dense_layer_bytes:
+            return None
+        import numpy as np
+
+        points = [(one, False) for one in decode] + [(one, True) for one in prefills]
+        seconds = [
+            medians([one], "dense_layer")[0]
+            - float(np.interp(attended_tokens(one.at, is_prefill=is_prefill), context.amounts, context.seconds))
+            for one, is_prefill in points
+        ]
+        tokens = [one.at["tokens"] for one, _ in points]
+        table = fit_table(tokens, [max(_LEAST_S, value) for value in seconds])
+        return _table(table, source.replace("MoE layers", "dense layers"), self._facts.dense_layer_bytes)
+
+    def _step_table(self, decode: Sequence[Series], prefills: Sequence[Series]) -> DurationTable:
+        """Return what a pass spends in no layer; a prefill has one row of logits, whatever its tokens."""
+        table = fit_table(column(decode, "tokens"), [max(_LEAST_S, value) for value in medians(decode, "step")])
+        self._fits.append(Fitted(measurement="pass.decode", quantity="step", path="durations.step", fit=table.fit))
+        amounts, seconds = list(table.amounts), list(table.seconds)
+        if prefills:
+            amounts.append(prefills[-1].at["tokens"])
+            seconds.append(max(seconds[-1], medians(prefills[-1:], "step")[0]))
+        whole = TableFit(amounts=tuple(amounts), seconds=tuple(seconds), fit=table.fit)
+        source = self._source(["pass.decode"], f"embedding, masks, head, sampling, read back; {_miss(table.fit)}")
+        return _table(whole, source, self._facts.head_bytes)
+
+    def _line(self, name: str) -> Fit:
+        series = self._series(name)
+        fit = fit_line(column(series, "bytes"), medians(series, "each"))
+        self._fits.append(Fitted(measurement=name, quantity="each", path=name, fit=fit))
+        return fit
+
+    def _rate(self, fit: Fit, name: str, what: str) -> Figure:
+        return measured(
+            min(fit.parameters["rate"], 1e15), Dimension.BYTES_PER_S, self._source([name], f"{what}; {_miss(fit)}")
+        )
+
+    def _memory_bandwidth(self, name: str, threads: int | None) -> Figure:
+        """Return the faster of a copy (bytes read and written) and a read, by `threads`, or by as many as are best."""
+        rates = []
+        for one in self._series(name):
+            if threads in (None, one.at["threads"]):
+                copy_s, read_s = (medians([one], quantity)[0] for quantity in ("copy", "read"))
+                rates.append(max(2 * one.at["bytes"] / copy_s, one.at["bytes"] / read_s))
+        by = "the best number of" if threads is None else str(threads)
+        return measured(
+            max(rates),
+            Dimension.BYTES_PER_S,
+            self._source([name], f"large copies and reads by {by} threads, the faster"),
+        )
+
+    def _flops(self, name: str, threads: int | None) -> dict[str, Figure]:
+        """Return FLOP/s by dtype, by `threads`, or by as many as are best."""
+        best: dict[str, float] = {}
+        for one in self._series(name):
+            if threads in (None, one.at["threads"]):
+                rate = 2 * one.at["width"] ** 3 / medians([one], "time")[0]
+                dtype = dtype_of(one.at["dtype_bits"])
+                best[dtype] = max(best.get(dtype, 0.0), rate)
+        width = round(self._series(name)[0].at["width"])
+        source = self._source([name], f"product of matrices of {width} x {width}")
+        return {dtype: measured(rate, Dimension.FLOPS, source) for dtype, rate in best.items()}
+
+    def _dtype_name(self) -> str:
+        return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[self._facts.dtype]
+
+    def _series(self, name: str) -> Sequence[Series]:
+        return self._taken[name].series
+
+    def _read(self, num_bytes: int, how: str) -> Figure:
+        return measured(num_bytes, Dimension.BYTES, f"read on {self._date()}, {how}")
+
+    def _date(self) -> str:
+        return max(taken.began for taken in self._taken.values())[:10]
+
+    def _source(self, names: Sequence[str], what: str) -> str:
+        """Say what was measured, how often, with what spread, where and with what."""
+        facts = self._facts
+        all_spreads = [spread for name in names for one in self._series(name) for spread in spreads([one], _main(one))]
+        counts = sorted(spread.count for spread in all_spreads)
+        wide = max((s.upper_quartile_s - s.lower_quartile_s) / s.median_s for s in all_spreads if s.median_s > 0)
+        repeats = f"{counts[0]} to {counts[-1]}" if counts[0] != counts[-1] else str(counts[0])
+        began = max(self._taken[name].began for name in names)[:10]
+        return (
+            f"moesim calibrate, {began}: {what}. Medians of {repeats} samples at {len(counts)} points, quartiles within "
+            f"{wide:.0%} of the median; {facts.model} in {facts.dtype} on {facts.device_name}, "
+            f"torch {facts.versions['torch']}"
+        )
+
+
+def _table(table: TableFit, source: str, weights_bytes: int | None) -> DurationTable:
+    return DurationTable(
+        amounts=table.amounts,
+        seconds=table.seconds,
+        kind="measured",
+        source=source,
+        weights_bytes=float(weights_bytes) if weights_bytes else None,
+    )
+
+
+def _first(fit: Fit, count: int) -> Fit:
+    """Return a fit's first points."""
+    kept = fit.relative_residuals[:count]
+    return Fit(
+        parameters=fit.parameters,
+        predicted_s=fit.predicted_s[:count],
+        relative_residuals=kept,
+        largest_relative_residual=max(map(abs, kept)),
+    )
+
+
+def _main(one: Series) -> str:
+    return next(iter(one.samples))
+
+
+def _miss(fit: Fit) -> str:
+    return f"misses no point by more than {fit.largest_relative_residual:.1%}"
+
+
+def _share(value: float) -> float:
+    return min(1.0, max(1e-3, value))

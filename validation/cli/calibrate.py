@@ -1,0 +1,167 @@
+"""`moesim calibrate`."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Group, Parameter
+from rich.console import Console
+
+from hardware_profiles.errors import InputError
+from hardware_profiles.figures import describe, resolved_figures
+from hardware_profiles.quantity import Dimension, parse_quantity
+from simulator.cli.options import WholeNumber
+
+if TYPE_CHECKING:
+    from validation.calibrate.run import Outcome, Progress
+
+_WHAT = Group.create_ordered("What to measure")
+_EFFORT = Group.create_ordered("How far and how long")
+_OUTPUT = Group.create_ordered("What comes out")
+_NEEDED = ("torch", "transformers", "scipy")
+_SHOWN = ("link.h2d.bandwidth", "link.h2d.latency", "runtime.per_layer")
+
+
+def calibrate(
+    *,
+    device: Annotated[str, Parameter(group=_WHAT)],
+    model: Annotated[str, Parameter(group=_WHAT)],
+    out: Annotated[Path, Parameter(group=_OUTPUT)],
+    page: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
+    dtype: Annotated[str, Parameter(group=_WHAT)] = "auto",
+    threads: Annotated[WholeNumber, Parameter(group=_WHAT)] = 1,
+    cpu_workers: Annotated[WholeNumber, Parameter(group=_WHAT)] = 1,
+    max_tokens: Annotated[WholeNumber, Parameter(group=_EFFORT)] = 256,
+    max_batch: Annotated[WholeNumber, Parameter(group=_EFFORT)] = 32,
+    budget: Annotated[str, Parameter(group=_EFFORT)] = "2 min",
+    throttle: Annotated[str, Parameter(group=_EFFORT)] = "1 GB/s",
+    seed: Annotated[WholeNumber, Parameter(group=_EFFORT)] = 0,
+    overwrite: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
+    fresh: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
+) -> None:
+    """Measure this machine for a model, and write a hardware profile of it.
+
+    Leave the machine alone meanwhile. One that was killed goes on where it was: give the same command again.
+
+    Parameters
+    ----------
+    device
+        Where the model computes: cpu, or cuda:N.
+    model
+        A shape that ships (lab-wide), a config.json (random weights), a checkpoint's folder, or a hub id.
+    out
+        The profile, a .yaml file. All samples go beside it, to a .samples.json.
+    page
+        An HTML page of what was measured and how well it was fitted.
+    dtype
+        auto (float32 on the CPU, bfloat16 on CUDA), float32, bfloat16 or float16.
+    threads
+        Threads that compute where the device is the CPU.
+    cpu_workers
+        Workers that compute experts on the host's processor.
+    max_tokens
+        The most tokens of an expert, and of a prefill.
+    max_batch
+        The most sequences that decode together.
+    budget
+        Time for all measurements, such as "90 s" or "3 min"; building the model comes on top.
+    throttle
+        The bandwidth at which the throttled link of the CPU device is checked.
+    seed
+        Seed of weights and of the order of measurements.
+    overwrite
+        Replace an earlier profile and page; its samples are used all the same, unless --fresh is given.
+    fresh
+        Measure everything anew.
+    """
+    missing = [package for package in _NEEDED if find_spec(package) is None]
+    if missing:
+        raise InputError("calibrate", f"needs {', '.join(missing)}, which is not installed: pip install 'moesim[live]'")
+    budget_s = parse_budget(budget)
+    bandwidth = float(_quantity("--throttle", throttle, Dimension.BYTES_PER_S))
+    from validation.calibrate.run import CalibrationOptions
+    from validation.calibrate.run import calibrate as measure
+
+    options = CalibrationOptions(
+        device=device,
+        model=model,
+        dtype=dtype,
+        threads=threads,
+        cpu_workers=cpu_workers,
+        max_tokens=max_tokens,
+        max_batch=max_batch,
+        budget_s=budget_s,
+        throttle_bytes_per_s=bandwidth,
+        seed=seed,
+    )
+    with _progress() as progress:
+        outcome = measure(options, out, page=page, overwrite=overwrite, fresh=fresh, progress=progress)
+    _tell(outcome, out, page)
+
+
+def parse_budget(text: str) -> float:
+    """Return seconds. Raises InputError for what is no time with a unit, and for less than a second."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*min\s*", text)
+    budget_s = 60 * float(match[1]) if match else float(_quantity("--budget", text, Dimension.SECONDS))
+    if budget_s < 1:
+        raise InputError("--budget", f"is {text!r}; measuring takes a second at least, and better minutes")
+    return budget_s
+
+
+def _quantity(option: str, text: str, dimension: Dimension) -> float:
+    try:
+        value = float(parse_quantity(text, dimension))
+    except ValueError as error:
+        raise InputError(option, str(error)) from None
+    if value <= 0:
+        raise InputError(option, f"is {text!r}; it has to be more than zero")
+    return value
+
+
+def _tell(outcome: "Outcome", out: Path, page: Path | None) -> None:
+    console = Console()
+    facts, taken = outcome.facts, outcome.samples.taken
+    lines = [f"{facts.device_name}, {facts.model} in {facts.dtype}"]
+    earlier = len(taken) - outcome.num_measured
+    if earlier:
+        began = min(one.began for one in taken.values())
+        lines.append(f"{earlier} of {len(taken)} measurements were there already, since {began}; --fresh measures anew")
+    known = dict(resolved_figures(outcome.calibrated.profile))
+    lines += [
+        f"{path}: {describe(figure)}"
+        for path, figure in known.items()
+        if path in _SHOWN or path.startswith("durations.")
+    ]
+    lines += [
+        f"{fitted.path}: fitted within {fitted.fit.largest_relative_residual:.1%}" for fitted in outcome.calibrated.fits
+    ]
+    lines.append(f"profile: {out}")
+    if page is not None:
+        lines.append(f"page: {page}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress() -> "Iterator[Progress]":
+    """Show what is measured, and the time that is left, on stderr, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _what, _share: None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("calibrating", total=1.0)
+        yield lambda what, share: bar.update(task, description=what, completed=share)
