@@ -38,7 +38,7 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 test-live: $(VENV)/installed-live
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/capture tests/nano $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/capture tests/nano tests/validation $(ARGS)
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -1,4 +1,7 @@
-"""Walk the figures of a profile, its links resolved: all of them, those that are assumed, and a digest over them."""
+"""Walk the figures of a profile, its links resolved: all of them, those that are assumed, and a digest over them.
+
+`measured` makes a figure in code, as calibration does.
+"""
 
 import hashlib
 import json
@@ -6,10 +9,15 @@ from functools import reduce
 
 from hardware_profiles.link_presets import resolve_link
 from hardware_profiles.profile import Constant, DurationTable, Figure, HardwareProfile
-from hardware_profiles.quantity import format_seconds
+from hardware_profiles.quantity import Dimension, format_decimal_bytes, format_quantity, format_seconds
 from hardware_profiles.schema import places
 
 Known = Figure | Constant | DurationTable
+
+
+def measured(value: float, dimension: Dimension, source: str) -> Figure:
+    """Make a measured figure of a value in the base unit of its dimension; its text reads back as that very float."""
+    return Figure(value=float(value), text=format_quantity(value, dimension), kind="measured", source=source)
 
 
 def resolved_figures(profile: HardwareProfile) -> list[tuple[str, Known]]:
@@ -46,10 +54,16 @@ def describe(known: Known) -> str:
         case Figure(text=text):
             return text
         case Constant(seconds=seconds):
-            return format_seconds(seconds)
+            return format_seconds(seconds) + _weighed(known)
         case DurationTable(amounts=amounts, seconds=seconds):
             first, last = (f"{format_seconds(seconds[i])} at {amounts[i]:g}" for i in (0, -1))
-            return f"{len(amounts)} points, {first} to {last}"
+            return f"{len(amounts)} points, {first} to {last}" + _weighed(known)
+
+
+def _weighed(known: Constant | DurationTable) -> str:
+    if known.weights_bytes is None:
+        return ""
+    return f", for weights of {format_decimal_bytes(known.weights_bytes)}"
 
 
 def digest(profile: HardwareProfile) -> str:
@@ -64,7 +78,9 @@ def digest(profile: HardwareProfile) -> str:
 
 
 def _plain(known: Known) -> dict[str, object]:
-    provenance = {"kind": known.kind, "source": known.source}
+    provenance: dict[str, object] = {"kind": known.kind, "source": known.source}
+    if not isinstance(known, Figure) and known.weights_bytes is not None:
+        provenance["weights"] = known.weights_bytes
     match known:
         case Figure(value=value):
             return {"value": value, **provenance}

@@ -28,7 +28,7 @@ from hardware_profiles.yaml_file import read_yaml, validate
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["assumed_figures", "describe", "digest", "load_profile", "profile_names", "resolved_figures"]
+__all__ = ["assumed_figures", "describe", "digest", "load_profile", "profile_names", "profile_of", "resolved_figures"]
 
 _SET_FOR_THIS_RUN = {"kind": "assumed", "source": "set for this run"}
 _NOTHING = ("none", "null")
@@ -55,7 +55,12 @@ def load_profile(name_or_path: str, overrides: Mapping[str, object] | None = Non
     source, values = _read(name_or_path)
     if overrides:
         values, source = _override(values, overrides, source), f"{source} with overrides"
-    faults = list(_link_faults(values))
+    return profile_of(values, source)
+
+
+def profile_of(values: Mapping[str, object], source: str) -> HardwareProfile:
+    """Make a profile of the plain values of a file. Raises InputError that names `source`, with every fault at once."""
+    faults = [*_link_faults(values), *_duration_faults(values)]
     try:
         profile = validate(_adapter(), values, source)
     except InputError as error:
@@ -207,3 +212,13 @@ def _link_faults(values: Mapping[str, object]) -> Iterator[str]:
                 f"{path}.bandwidth: is missing; link.host_memory is pageable and presets are those of pinned memory "
                 "(pageable copies of experts have been timed at 1.7 to 8.8 GB/s)"
             )
+
+
+def _duration_faults(values: Mapping[str, object]) -> Iterator[str]:
+    """Yield a fault for a context's time that there is no layer's time to add to."""
+    durations = _mapping_at(values, "durations")
+    if durations.get("context") is not None and durations.get("layer") is None:
+        yield (
+            "durations.context: is added to durations.layer, which is not given; give that as well, or take this away "
+            "(durations.context=none)"
+        )

@@ -43,7 +43,7 @@ def _provenance(entry: Mapping[object, object], fields: set[str]) -> tuple[Kind,
     return kind, source  # type: ignore[return-value]
 
 
-def _figure_of(dimension: Dimension, *, positive: bool) -> Callable[[object], Figure]:
+def _figure_of(dimension: Dimension, *, positive: bool, whole: bool = False) -> Callable[[object], Figure]:
     def parse(entry: object) -> Figure:
         if isinstance(entry, Figure):
             return entry
@@ -56,6 +56,8 @@ def _figure_of(dimension: Dimension, *, positive: bool) -> Callable[[object], Fi
         value = parse_quantity(entry.get("value"), dimension)
         if positive and value == 0:
             raise ValueError(f"{entry['value']!r} is zero; it has to be more")
+        if whole and value != int(value):
+            raise ValueError(f"{entry['value']!r} is not a whole number; round it")
         return Figure(value=float(value), text=str(entry["value"]), kind=kind, source=source)
 
     return parse
@@ -67,35 +69,43 @@ Flops = Annotated[Figure, BeforeValidator(_figure_of(Dimension.FLOPS, positive=T
 Seconds = Annotated[Figure, BeforeValidator(_figure_of(Dimension.SECONDS, positive=False))]
 Fraction = Annotated[Figure, BeforeValidator(_figure_of(Dimension.FRACTION, positive=True))]
 Count = Annotated[Figure, BeforeValidator(_figure_of(Dimension.COUNT, positive=True))]
+WholeCount = Annotated[Figure, BeforeValidator(_figure_of(Dimension.COUNT, positive=True, whole=True))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurationTable:
     """A duration by an amount (tokens or bytes), interpolated linearly between points, by the end slopes beyond them.
 
-    `amounts` ascend; `seconds` do not descend.
+    `amounts` ascend; `seconds` do not descend. `weights_bytes` are the weights that the work read: for weights of other
+    bytes the duration scales with them; None where it stands as it is.
     """
 
     amounts: tuple[float, ...]
     seconds: tuple[float, ...]
     kind: Kind
     source: str
+    weights_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constant:
-    """A duration that does not depend on the amount of work."""
+    """A duration that does not depend on the amount of work; `weights_bytes` as of a table."""
 
     seconds: float
     kind: Kind
     source: str
+    weights_bytes: float | None = None
 
 
 Duration = Constant | DurationTable
 
 
-def _duration_over(amount: str) -> Callable[[object], Duration]:
-    """Parse `{constant: "8 us", kind, source}` or `{<amount>: [...], time: [...], kind, source}`."""
+def _duration_over(amount: str, *, weighed: bool = False, least: int = 1) -> Callable[[object], Duration]:
+    """Parse `{constant: "8 us", kind, source}` or `{<amount>: [...], time: [...], kind, source}`.
+
+    Amounts other than bytes are whole numbers from `least`. A `weighed` duration may say `weights: "17.3 MB"` as well.
+    """
+    also = {"weights", "kind", "source"} if weighed else {"kind", "source"}
 
     def parse(entry: object) -> Duration:
         if isinstance(entry, Constant | DurationTable):
@@ -104,28 +114,45 @@ def _duration_over(amount: str) -> Callable[[object], Duration]:
         if not isinstance(entry, Mapping):
             raise ValueError(f"{entry!r} is not a duration; write {form}")
         if "constant" in entry:
-            kind, source = _provenance(entry, {"constant", "kind", "source"})
+            kind, source = _provenance(entry, {"constant", *also})
             seconds = float(parse_quantity(entry["constant"], Dimension.SECONDS))
-            return Constant(seconds=seconds, kind=kind, source=source)
-        kind, source = _provenance(entry, {amount, "time", "kind", "source"})
+            return Constant(seconds=seconds, kind=kind, source=source, weights_bytes=_weights_of(entry))
+        kind, source = _provenance(entry, {amount, "time", *also})
         amounts, times = entry.get(amount), entry.get("time")
         if not isinstance(amounts, list) or not isinstance(times, list) or len(amounts) != len(times) or not amounts:
             raise ValueError(f"{amount} and time should be lists of the same length, one point or more; write {form}")
         if amount == "bytes":
             amounts = [float(parse_quantity(item, Dimension.BYTES)) for item in amounts]
-        elif not all(isinstance(item, int) and not isinstance(item, bool) and item > 0 for item in amounts):
-            raise ValueError(f"{amount} should be whole numbers above 0, found {amounts!r}")
+        elif not all(isinstance(item, int) and not isinstance(item, bool) and item >= least for item in amounts):
+            raise ValueError(f"{amount} should be whole numbers from {least}, found {amounts!r}")
         seconds_list = [float(parse_quantity(item, Dimension.SECONDS)) for item in times]
         if any(b <= a for a, b in pairwise(amounts)):
             raise ValueError(f"{amount} should ascend, found {amounts!r}")
         if any(b < a for a, b in pairwise(seconds_list)):
             raise ValueError(f"time should not descend, found {times!r}")
-        return DurationTable(amounts=tuple(amounts), seconds=tuple(seconds_list), kind=kind, source=source)
+        return DurationTable(
+            amounts=tuple(amounts),
+            seconds=tuple(seconds_list),
+            kind=kind,
+            source=source,
+            weights_bytes=_weights_of(entry),
+        )
 
     return parse
 
 
-DurationByTokens = Annotated[Duration, BeforeValidator(_duration_over("tokens"))]
+def _weights_of(entry: Mapping[object, object]) -> float | None:
+    """Return `weights` in bytes, None where it is not given."""
+    if entry.get("weights") is None:
+        return None
+    weights = float(parse_quantity(entry["weights"], Dimension.BYTES))
+    if weights == 0:
+        raise ValueError(f"weights is {entry['weights']!r}, which times cannot scale with; leave it out")
+    return weights
+
+
+DurationByTokens = Annotated[Duration, BeforeValidator(_duration_over("tokens", weighed=True))]
+DurationByAttendedTokens = Annotated[Duration, BeforeValidator(_duration_over("attended_tokens", least=0))]
 DurationByBytes = Annotated[Duration, BeforeValidator(_duration_over("bytes"))]
 
 
@@ -194,11 +221,15 @@ class Host:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """A serving runtime's own overhead: per layer (Python, launches, dequantisation) and per step."""
+    """A serving runtime's own overhead: per layer (Python, launches, dequantisation) and per step.
+
+    `cpu_workers` is how many experts the host's processor computes at once; one where it is not given.
+    """
 
     per_layer: Seconds
     per_step: Seconds
     expert_kernels: Literal["per_expert", "grouped"] = "per_expert"
+    cpu_workers: WholeCount | None = None
 
 
 @strict
@@ -206,15 +237,18 @@ class Runtime:
 class Durations:
     """Measured or stated durations that take the place of the roofline.
 
-    `expert` by the tokens of one expert; `layer` (the non-expert work of a MoE layer), `dense_layer` and `step` (head,
-    sampling) by the tokens of the step; `transfer` by bytes.
+    `expert` and `cpu_expert` (on one CPU worker) by the tokens of one expert; `layer` (the non-expert work of a MoE
+    layer), `dense_layer` and `step` (head, sampling) by the tokens of the step; `context`, which is added to a stated
+    `layer` or `dense_layer`, by attended tokens, summed over the tokens of the step; `transfer` by bytes.
     """
 
     expert: DurationByTokens | None = None
     layer: DurationByTokens | None = None
     dense_layer: DurationByTokens | None = None
+    context: DurationByAttendedTokens | None = None
     step: DurationByTokens | None = None
     transfer: DurationByBytes | None = None
+    cpu_expert: DurationByTokens | None = None
 
 
 @strict

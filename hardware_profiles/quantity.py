@@ -5,6 +5,7 @@ Numbers are parsed with Decimal, so that `"0.1 us"` is exactly 100 ns and no YAM
 """
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 
@@ -49,7 +50,7 @@ _UNITS: dict[Dimension, dict[str, Decimal]] = {
     Dimension.WATTS: _scaled("W", binary=False),
     Dimension.DOLLARS: {"USD": Decimal(1)},
     Dimension.FRACTION: {"%": Decimal("0.01"), "of 1": Decimal(1)},
-    Dimension.COUNT: {"cores": Decimal(1)},
+    Dimension.COUNT: {"cores": Decimal(1), "workers": Decimal(1)},
     Dimension.TRANSFERS_PER_S: _scaled("T/s", binary=False),
 }
 
@@ -102,6 +103,32 @@ def parse_quantity(text: object, dimension: Dimension) -> Decimal:
     return value
 
 
+def format_quantity(value: float, dimension: Dimension) -> str:
+    """Write `value`, in the base unit of `dimension`, so that `parse_quantity` gives that very float: `17.3 MB`.
+
+    Of the units the largest that leaves a number of 1 or more; of bytes, GiB and its like where that is shorter.
+    Raises ValueError for what no quantity can be: negative, infinite, not a number, too large.
+    """
+    exact = Decimal(repr(float(value)))
+    if not exact.is_finite() or not 0 <= exact <= _LARGEST:
+        raise ValueError(f"{value!r} {dimension.value} is nothing that a machine has")
+    units = _UNITS[dimension]
+    decimal = {unit: factor for unit, factor in units.items() if factor.normalize().as_tuple().digits == (1,)}
+    written = [_in_largest_unit(exact, decimal)]
+    if dimension is Dimension.BYTES:
+        binary = {unit: factor for unit, factor in units.items() if unit not in decimal and exact % factor == 0}
+        written += [_in_largest_unit(exact, binary)] if binary and exact else []
+    return min(written, key=len)
+
+
+def _in_largest_unit(value: Decimal, units: Mapping[str, Decimal]) -> str:
+    """Write `value` in the largest unit that leaves 1 or more, else in the smallest; of equal units in the first."""
+    ascending = sorted(units, key=lambda unit: units[unit])
+    unit = next((unit for unit in reversed(ascending) if value >= units[unit]), ascending[0])
+    first = next(name for name in ascending if units[name] == units[unit])
+    return f"{(value / units[first]).normalize():f} {first}"
+
+
 def format_bytes(num_bytes: float) -> str:
     """Write a number of bytes for people: `1.5 GiB`."""
     value = float(num_bytes)
@@ -110,6 +137,14 @@ def format_bytes(num_bytes: float) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.4g} {unit}"
         value /= 1024
     return f"{value:.4g} TiB"
+
+
+def format_decimal_bytes(num_bytes: float) -> str:
+    """Write a number of bytes for people in powers of ten, as profiles state weights: `17.3 MB`."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= 0.9995 * factor:  # what three digits write as 1000 goes to the next unit
+            return f"{num_bytes / factor:.3g} {unit}"
+    return f"{num_bytes:.3g} B"
 
 
 def format_seconds(seconds: float) -> str:

@@ -10,12 +10,14 @@ from hardware_profiles.profile import (
     Bytes,
     BytesPerSecond,
     Count,
+    DurationByAttendedTokens,
     DurationByBytes,
     DurationByTokens,
     Flops,
     Fraction,
     HardwareProfile,
     Seconds,
+    WholeCount,
 )
 from hardware_profiles.quantity import Dimension
 
@@ -29,17 +31,26 @@ _DIMENSION = {
     Flops: Dimension.FLOPS,
     Fraction: Dimension.FRACTION,
     Seconds: Dimension.SECONDS,
+    WholeCount: Dimension.COUNT,
 }
-_DURATIONS = (DurationByTokens, DurationByBytes)
+_AMOUNT: Mapping[object, str] = {
+    DurationByTokens: "tokens",
+    DurationByAttendedTokens: "attended_tokens",
+    DurationByBytes: "bytes",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What stands at a dotted path: a text, a figure in a unit of `dimension`, a duration, or figures by dtype."""
+    """What stands at a dotted path: a text, a figure in a unit of `dimension`, a duration, or figures by dtype.
+
+    `amount` is the key of what a duration's table goes by (`tokens`).
+    """
 
     form: Literal["text", "figure", "duration", "by_dtype"]
     dimension: Dimension | None
     optional: bool
+    amount: str | None = None
 
 
 @cache
@@ -58,8 +69,9 @@ def _walk(block: type, prefix: str) -> list[tuple[str, Place]]:
             found += _walk(hint, f"{path}.")
         elif hint in _DIMENSION:
             found.append((path, Place(form="figure", dimension=_DIMENSION[hint], optional=optional)))
-        elif hint in _DURATIONS:
-            found.append((path, Place(form="duration", dimension=Dimension.SECONDS, optional=optional)))
+        elif hint in _AMOUNT:
+            place = Place(form="duration", dimension=Dimension.SECONDS, optional=optional, amount=_AMOUNT[hint])
+            found.append((path, place))
         elif get_origin(hint) is dict:
             found.append((path, Place(form="by_dtype", dimension=_DIMENSION[get_args(hint)[1]], optional=optional)))
         else:

@@ -1,6 +1,7 @@
 """What a reader of a result should know: warnings, and the figures that nobody has measured."""
 
 from hardware_profiles.load import assumed_figures, describe
+from simulator.costs.stated import scalings
 from simulator.inputs import Inputs
 from simulator.scenario import Scenario
 
@@ -24,8 +25,9 @@ def warnings_of_run(scenario: Scenario, inputs: Inputs, *, knows_future: bool, i
 
 
 def assumptions(inputs: Inputs, *, cache_pins: bool, start: str) -> list[str]:
-    """List what the result rests on and nobody has measured."""
+    """List what the result rests on and nobody has measured, times that are scaled to other weights included."""
     listed = [f"{path} = {describe(figure)} ({figure.source})" for path, figure in assumed_figures(inputs.profile)]
+    listed += [str(scaling) for scaling in scalings(inputs.model, inputs.profile.durations)]
     if cache_pins or start == "popular":
         listed.append("popular experts are known beforehand: popularity is counted on the very sequences of the run")
     return listed

@@ -16,6 +16,7 @@ _CAUSES = {
     "exposed_demand_fetch": "waiting for demand fetches",
     "exposed_late_prefetch": "waiting for late prefetches",
     "queued_behind_prefetch": "queueing behind prefetches",
+    "exposed_cpu_expert": "experts on the CPU",
 }
 
 

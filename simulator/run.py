@@ -7,22 +7,15 @@ from pathlib import Path
 from hardware_profiles.errors import InputError
 from hardware_profiles.profile import HardwareProfile
 from simulator.caveats import assumptions, warnings_of_run
-from simulator.costs.roofline import RooflineCosts
-from simulator.engine import Engine, RunView
-from simulator.eviction import EVICTION
+from simulator.engine import Engine
 from simulator.inputs import resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
 from simulator.metrics.summary import summarise
-from simulator.miss import MISS
 from simulator.model.footprint import expert_bytes
 from simulator.model.spec import ModelSpec
-from simulator.oracle import RecordedFuture
-from simulator.placement import lay_out_cache, popularity
-from simulator.policy import build_policy
-from simulator.prefetch import PREFETCH, NoPrefetch
+from simulator.prepare import prepare
 from simulator.scenario import Scenario
-from simulator.sizing import budget_of, cache_slots
 from simulator.timeline import Timeline
 from simulator.workload.closed_loop import ClosedLoop
 from simulator.workload.request import Request
@@ -59,29 +52,8 @@ def simulate(
     """Simulate a scenario. Raises InputError and TraceError for what is wrong with it, before anything is run."""
     inputs = resolve_inputs(scenario, source)
     trace, model, loop = inputs.trace, inputs.model, inputs.loop
-    costs = RooflineCosts(model, inputs.profile, inputs.kv_cache)
-    budget = budget_of(scenario, inputs)
-    num_slots, warnings = cache_slots(scenario, inputs, budget, source)
-    view = RunView(
-        num_layers=trace.num_layers,
-        make_future=lambda: RecordedFuture(
-            loop.steps(), num_layers=trace.num_layers, num_keys=trace.num_banks * trace.num_experts
-        ),
-    )
-    choices = inputs.policies
-    cache = lay_out_cache(
-        make_eviction=lambda: build_policy("eviction", choices["eviction"], EVICTION, view, source),
-        num_slots=num_slots,
-        num_banks=trace.num_banks,
-        num_experts=trace.num_experts,
-        top_k=trace.top_k,
-        scope=scenario.cache.scope,
-        start=scenario.cache.start,
-        held=view.held_keys,
-        count_popularity=lambda: popularity(trace, loop.sequences),
-    )
-    prefetch = build_policy("prefetch", choices["prefetch"], PREFETCH, view, source)
-    miss = build_policy("miss", choices["miss"], MISS, view, source)
+    ready = prepare(scenario, inputs, source)
+    costs, view, cache, budget = ready.costs, ready.view, ready.cache, ready.budget
     total_tokens = _output_tokens(loop)
 
     def step_ended(step: Step, now_ns: int) -> None:
@@ -91,12 +63,12 @@ def simulate(
 
     def run(timeline: Timeline | None) -> Engine:
         return Engine(
-            steps=loop.steps(),
+            steps=loop.steps(lookahead_layers=view.lookahead_layers),
             costs=costs,
             cache=cache,
             view=view,
-            prefetch=None if isinstance(prefetch, NoPrefetch) else prefetch,
-            miss=miss,
+            prefetch=ready.prefetch,
+            miss=ready.miss,
             step_ended=step_ended,
             timeline=timeline,
         )
@@ -124,7 +96,8 @@ def simulate(
         warmup_ns=counters.now_ns - measured.now_ns,
         expert_bytes=expert_bytes(model),
         transfer_ns=costs.transfer_ns,
-        unused_prefetches=engine.num_unused_prefetches(),
+        num_cpu_workers=costs.num_cpu_workers,
+        unused_prefetches=engine.dispatch.num_unused_prefetches(),
     )
     summary |= {
         "cache": {
@@ -145,9 +118,9 @@ def simulate(
         },
         "model": model.name,
         "hardware": inputs.profile.name,
-        "policies": {kind: {"name": choice.name, **choice.parameters} for kind, choice in choices.items()},
+        "policies": {kind: {"name": choice.name, **choice.parameters} for kind, choice in inputs.policies.items()},
         "warnings": [
-            *warnings,
+            *ready.warnings,
             *warnings_of_run(scenario, inputs, knows_future=view.future is not None, is_exact=collector.itl.is_exact),
         ],
         "assumptions": assumptions(inputs, cache_pins=cache.num_pinned > 0, start=scenario.cache.start),

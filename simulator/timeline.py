@@ -1,8 +1,8 @@
 """The timeline: every kernel, transfer, stall and decision, in the Chrome trace format that Perfetto's UI opens.
 
-One track per serial resource (GPU stream, H2D link), one for stalls and one for decisions; flows lead from the end of a
-transfer to the kernel that uses it; counters show the link's queue and the slots that are taken. Events are streamed to a
-gzip file under a temporary name, which `close` renames into place.
+One track per serial resource (GPU stream, H2D link, each CPU worker that works), one for stalls and one for decisions;
+flows lead from the end of a transfer to the kernel that uses it; counters show the link's queue and the slots that are
+taken. Events are streamed to a gzip file under a temporary name, which `close` renames into place.
 
 Source: "Trace Event Format", Google, the JSON object form with phases X (slice), i (instant), s/f (flow), C (counter)
 and M (names). Times in it are microseconds; they are written with three decimals, so nanoseconds are kept.
@@ -18,10 +18,10 @@ from functools import cache
 from pathlib import Path
 
 from hardware_profiles.errors import InputError
-from simulator.resources.link import Transfer
+from simulator.resources.transfers import Transfer
 from simulator.workload.step import Step
 
-GPU_STREAM, H2D_LINK, STALLS, DECISIONS = 1, 2, 3, 4
+GPU_STREAM, H2D_LINK, STALLS, DECISIONS, CPU_WORKERS = 1, 2, 3, 4, 5
 _TRACKS = {GPU_STREAM: "GPU stream", H2D_LINK: "H2D link", STALLS: "GPU stalls", DECISIONS: "Decisions"}
 _PROCESS = 1
 _EVENTS_PER_WRITE = 1000  # compressing each by itself takes as long as all the rest
@@ -53,6 +53,7 @@ class Timeline:
         self._is_first = True
         self._num_flows = 0
         self._flow_of_key: dict[int, int] = {}
+        self._workers: set[int] = set()
         self._write_raw('{"displayTimeUnit":"ns","traceEvents":[')
         self._write("M", "process_name", 0, 0, {"name": process_name})
         for track, name in _TRACKS.items():
@@ -141,6 +142,19 @@ class Timeline:
         """Note a time for which the GPU waited while the link served `transfer`."""
         args = {"layer": layer, "link serves": self._name(transfer.key)}
         self._slice(STALLS, "wait for the link", start_ns, duration_ns, args)
+
+    def cpu_expert(self, layer: int, key: int, worker: int, start_ns: int, duration_ns: int) -> None:
+        """Note an expert that a worker of the CPU computes."""
+        track = CPU_WORKERS + worker
+        if worker not in self._workers:
+            self._workers.add(worker)
+            self._write("M", "thread_name", track, 0, {"name": f"CPU worker {worker}"})
+            self._write("M", "thread_sort_index", track, 0, {"sort_index": track})
+        self._slice(track, self._name(key), start_ns, duration_ns, {"layer": layer})
+
+    def cpu_stall(self, layer: int, start_ns: int, duration_ns: int) -> None:
+        """Note a time for which the GPU waited for the CPU's workers."""
+        self._slice(STALLS, "wait for the CPU", start_ns, duration_ns, {"layer": layer})
 
     def _name(self, key: int) -> str:
         bank, expert = divmod(key, self._num_experts)

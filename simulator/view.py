@@ -45,6 +45,15 @@ class View(Protocol):
     def is_in_flight(self, key: int) -> bool:
         """Tell whether the expert has a slot and is queued or being transferred."""
 
+    def require_lookahead(self, distance: int) -> None:
+        """Say, as the policy is built, that it will call `lookahead` up to `distance`. Raises ValueError if nobody can."""
+
+    def lookahead(self, distance: int) -> Sequence[Sequence[int]]:
+        """Return what the gate `distance` layers on would pick from the state that enters the current layer.
+
+        One entry per token of the step, each with keys by rank, [n][K]; empty past the step's last layer.
+        """
+
 
 NEVER = 1 << 62
 """The visit of an expert that is not used again."""

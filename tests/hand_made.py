@@ -35,6 +35,17 @@ class HandView:
         self.resident: set[int] = set()
         self.in_flight: set[int] = set()
         self.oracle = Scan(visits)
+        self.lookahead_layers = 0
+
+    def require_lookahead(self, distance: int) -> None:
+        """Note how far a policy wants to look."""
+        self.lookahead_layers = max(self.lookahead_layers, distance)
+
+    def lookahead(self, distance: int) -> Sequence[Sequence[int]]:
+        """Return the step's visits themselves: gates of one token that never err."""
+        if self.visit < 0 or self.visit % self.num_layers + distance >= self.num_layers:
+            return ()
+        return [self.oracle.upcoming(distance)]
 
     @property
     def visit(self) -> int:

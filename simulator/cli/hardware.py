@@ -113,7 +113,14 @@ def _figure_as_json(path: str, known: Known) -> dict[str, object]:
     place = place_at(path)
     assert place is not None
     assert place.dimension is not None
-    provenance = {"unit": place.dimension.value, "text": describe(known), "kind": known.kind, "source": known.source}
+    provenance: dict[str, object] = {
+        "unit": place.dimension.value,
+        "text": describe(known),
+        "kind": known.kind,
+        "source": known.source,
+    }
+    if not isinstance(known, Figure) and known.weights_bytes is not None:
+        provenance["weights_bytes"] = known.weights_bytes
     match known:
         case Figure(value=value) | Constant(seconds=value):
             return {"value": value, **provenance}

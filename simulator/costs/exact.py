@@ -1,8 +1,7 @@
 """Exact arithmetic for durations, so that each is rounded once, up, whatever floats would have made of it."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
 from fractions import Fraction
-from itertools import pairwise
 
 from hardware_profiles.profile import Constant, Duration
 
@@ -19,21 +18,26 @@ def ceil_ns(duration_ns: Fraction) -> int:
     return -(-duration_ns.numerator // duration_ns.denominator)
 
 
-def duration_ns(duration: Duration, amount: int) -> Fraction:
-    """Return a stated duration for an amount of tokens or bytes, exact, not rounded.
+class DurationCurve:
+    """A stated duration as a function of the amount of work, its points read once."""
 
-    A table is interpolated linearly between its points and extended by the slope of its first and last two, never below
-    zero; a table of one point is a constant.
-    """
-    if isinstance(duration, Constant):
-        return exact(duration.seconds) * NS_PER_S
-    points = [(exact(x), exact(y) * NS_PER_S) for x, y in zip(duration.amounts, duration.seconds, strict=True)]
-    return max(Fraction(0), _interpolate(points, Fraction(amount)))
+    def __init__(self, duration: Duration) -> None:
+        if isinstance(duration, Constant):
+            self._points = [(Fraction(0), exact(duration.seconds) * NS_PER_S)]
+        else:
+            amounts, seconds = map(exact, duration.amounts), map(exact, duration.seconds)
+            self._points = [(amount, time * NS_PER_S) for amount, time in zip(amounts, seconds, strict=True)]
+        self._amounts = [amount for amount, _ in self._points]
 
+    def ns(self, amount: int) -> Fraction:
+        """Return the duration for an amount of tokens or bytes, exact, not rounded.
 
-def _interpolate(points: Sequence[tuple[Fraction, Fraction]], x: Fraction) -> Fraction:
-    if len(points) == 1:
-        return points[0][1]
-    pairs = list(pairwise(points))
-    (x0, y0), (x1, y1) = next((pair for pair in pairs if x <= pair[1][0]), pairs[-1])
-    return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+        A table is interpolated linearly between its points and extended by the slope of its first and last two, never
+        below zero; a table of one point is a constant.
+        """
+        points = self._points
+        if len(points) == 1:
+            return points[0][1]
+        upper = min(max(bisect_left(self._amounts, amount), 1), len(points) - 1)
+        (x0, y0), (x1, y1) = points[upper - 1], points[upper]
+        return max(Fraction(0), y0 + (y1 - y0) * (amount - x0) / (x1 - x0))

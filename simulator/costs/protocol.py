@@ -34,11 +34,21 @@ class Costs(Protocol):
     def kernels_are_grouped(self) -> bool:
         """Whether one kernel computes all experts that are resident when the stream comes free."""
 
+    @property
+    def num_cpu_workers(self) -> int:
+        """How many experts the host's processor computes at once, 1 or more."""
+
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel on `num_tokens` tokens."""
 
     def group_ns(self, num_tokens: Sequence[int]) -> int:
         """One kernel over several experts with these numbers of tokens."""
+
+    def cpu_expert_ns(self, num_tokens: int) -> int:
+        """One expert on `num_tokens` tokens on one worker of the host's processor."""
+
+    def activation_ns(self, num_tokens: int) -> int:
+        """The states of `num_tokens` tokens to the host and the results back."""
 
     def step(self, step: Step) -> StepCosts:
         """The non-expert work of a step."""

@@ -6,14 +6,17 @@
     head and sampling    max(bytes / bandwidth, 2 params outputs / FLOP/s) + launch + per_step
 
 where bandwidth and FLOP/s of the GPU are the profile's peaks times its efficiencies. Any of the four may be stated by the
-profile instead (`durations`), as a constant or a table; the runtime's overheads are added to those as well.
+profile instead (`durations`), as a constant or a table, scaled by the bytes of the weights where it says for which it is;
+the runtime's overheads are added to those as well, and to a layer's the stated time by attended tokens (`context`).
 
 Source: the roofline model, Williams, Waterman, Patterson, CACM 52(4), 2009; attention arithmetic of 2 (d_qk + d_v) FLOP
 per head and attended token.
 
 Limits: one kernel launch per layer's non-expert work; activations' traffic is not counted; no overlap of memory and
 arithmetic beyond the maximum; efficiencies do not depend on size; dequantisation costs nothing beyond the profile's
-overheads; a stated non-expert duration does not grow with the context.
+overheads; a stated non-expert duration grows with the context only where `durations.context` says how. That is for the
+KV width of the model that was measured and is not scaled, and it sums over the tokens of a step: a prefill's counts each
+token's context, although their keys are read together. See simulator/costs/stated.py and cpu.py.
 """
 
 from collections.abc import Sequence
@@ -22,18 +25,19 @@ from fractions import Fraction
 from math import lcm
 
 from hardware_profiles.errors import InputError
-from hardware_profiles.link_presets import resolve_link
-from hardware_profiles.profile import Constant, HardwareProfile
-from simulator.costs.exact import NS_PER_S, ceil_ns, duration_ns, exact
+from hardware_profiles.profile import HardwareProfile
+from simulator.costs.cpu import COMPUTE_DTYPES, CpuCosts
+from simulator.costs.exact import NS_PER_S, DurationCurve, ceil_ns, exact
 from simulator.costs.protocol import StepCosts
+from simulator.costs.stated import StatedDuration, head_bytes, stated
+from simulator.costs.transfer import transfer_chunks_ns
 from simulator.model.footprint import (
     attended_tokens,
     bytes_of,
-    embedding_params,
     expert_bytes,
     kv_bytes_per_token,
-    lm_head_params,
     non_expert_layer_params,
+    output_head_params,
     params_per_expert,
     state_bytes,
 )
@@ -41,7 +45,7 @@ from simulator.model.quantisation import Quantisation, parse_quantisation
 from simulator.model.spec import ModelSpec, attention_kind, is_moe_layer
 from simulator.workload.step import Step
 
-_COMPUTE_DTYPES = ("bf16", "fp16", "fp32")
+_MOST_KNOWN_LAYERS = 1 << 16  # layers whose time is kept, by tokens and context
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,17 @@ class RooflineCosts:
         self._model = model
         self._kv_bytes_per_value = kv_cache.bits_per_weight / 8
         self._rest = parse_quantisation(model.rest_quantisation)
-        self._embedding = parse_quantisation(model.embedding_quantisation)
-        self._durations = profile.durations
-        self._runtime = profile.runtime
+        durations = profile.durations
+        self._expert, self._layer, self._dense_layer, self._step = map(
+            stated, (durations.expert, durations.layer, durations.dense_layer, durations.step)
+        )
+        self._context = None if durations.context is None else DurationCurve(durations.context)
         gpu = profile.gpu
-        self.compute_dtype = next((dtype for dtype in _COMPUTE_DTYPES if dtype in gpu.flops), None)
-        if self.compute_dtype is None:
-            raise InputError(profile.name, f"gpu.flops: gives none of {', '.join(_COMPUTE_DTYPES)}; give one of them")
+        compute_dtype = next((dtype for dtype in COMPUTE_DTYPES if dtype in gpu.flops), None)
+        if compute_dtype is None:
+            raise InputError(profile.name, f"gpu.flops: gives none of {', '.join(COMPUTE_DTYPES)}; give one of them")
+        self.compute_dtype = compute_dtype
+        self._cpu = CpuCosts(model, profile, compute_dtype)
         self._per_layer_ns = exact(profile.runtime.per_layer.value) * NS_PER_S
         self._per_step_ns = exact(profile.runtime.per_step.value) * NS_PER_S
         self._layer_overhead_ns, self._step_overhead_ns = ceil_ns(self._per_layer_ns), ceil_ns(self._per_step_ns)
@@ -81,7 +89,7 @@ class RooflineCosts:
         self._units_per_ns = lcm(*(rate.denominator for rate in rates))
         units = [int(rate * self._units_per_ns) for rate in rates]
         self._units_per_byte, self._units_per_flop, self._launch_units, self._layer_units, self._step_units = units
-        self._expert_bytes = expert_bytes(model)
+        self._expert_bytes, self._head_bytes = expert_bytes(model), head_bytes(model)
         self._expert_ns: dict[int, int] = {}
         layer_classes = self._classify_layers()
         self._classes = list(dict.fromkeys(layer_classes))
@@ -92,20 +100,26 @@ class RooflineCosts:
         overhead_ns = [self._layer_overhead_ns * len(group) for group in groups]
         self._lead_overhead_ns, self._tail_overhead_ns = overhead_ns[:-1], overhead_ns[-1] + self._step_overhead_ns
         self._step_costs: dict[int, StepCosts] = {}
+        self._stated_layer_ns: dict[tuple[int, int, int], int] = {}
         self.kernels_are_grouped = profile.runtime.expert_kernels == "grouped"
-        self.chunk_ends_ns = self._transfer_chunks(profile)
+        self.chunk_ends_ns = transfer_chunks_ns(profile, self._expert_bytes)
 
     @property
     def transfer_ns(self) -> int:
         """One expert's transfer over an idle link."""
         return self.chunk_ends_ns[-1]
 
+    @property
+    def num_cpu_workers(self) -> int:
+        """How many experts the host's processor computes at once."""
+        return self._cpu.num_workers
+
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel on `num_tokens` tokens."""
         known = self._expert_ns.get(num_tokens)
         if known is None:
-            if self._durations.expert is not None:
-                known = ceil_ns(duration_ns(self._durations.expert, num_tokens))
+            if self._expert is not None:
+                known = ceil_ns(self._expert.ns(num_tokens, self._expert_bytes))
             else:
                 known = self._kernel_ns(self._expert_bytes, 2 * params_per_expert(self._model) * num_tokens)
             self._expert_ns[num_tokens] = known
@@ -113,11 +127,19 @@ class RooflineCosts:
 
     def group_ns(self, num_tokens: Sequence[int]) -> int:
         """One kernel over several experts: one launch for all; stated durations add up."""
-        stated = self._durations.expert
-        if stated is not None:
-            return ceil_ns(sum((duration_ns(stated, tokens) for tokens in num_tokens), Fraction(0)))
+        if self._expert is not None:
+            each_ns = (self._expert.ns(tokens, self._expert_bytes) for tokens in num_tokens)
+            return ceil_ns(sum(each_ns, Fraction(0)))
         num_bytes, tokens = len(num_tokens) * self._expert_bytes, sum(num_tokens)
         return self._kernel_ns(num_bytes, 2 * params_per_expert(self._model) * tokens)
+
+    def cpu_expert_ns(self, num_tokens: int) -> int:
+        """One expert on `num_tokens` tokens on one worker of the host's processor."""
+        return self._cpu.expert_ns(num_tokens)
+
+    def activation_ns(self, num_tokens: int) -> int:
+        """The states of `num_tokens` tokens to the host and the results back."""
+        return self._cpu.activation_ns(num_tokens)
 
     def step(self, step: Step) -> StepCosts:
         """The non-expert work of a step."""
@@ -131,11 +153,11 @@ class RooflineCosts:
 
     def _is_stated(self) -> bool:
         """Whether a step's costs depend on its number of tokens alone."""
-        stated = self._durations
-        has_dense = any(not kind.is_moe for kind in self._classes)
-        return (
-            stated.layer is not None and stated.step is not None and (stated.dense_layer is not None or not has_dense)
-        )
+        layers_are_stated = all(self._stated_layer(kind) is not None for kind in self._classes)
+        return layers_are_stated and self._step is not None and self._context is None
+
+    def _stated_layer(self, kind: _LayerClass) -> StatedDuration | None:
+        return self._layer if kind.is_moe else self._dense_layer
 
     def _compute_step(self, step: Step) -> StepCosts:
         class_ns = [self._layer_ns(kind, step) for kind in self._classes]
@@ -148,11 +170,13 @@ class RooflineCosts:
         )
 
     def _layer_ns(self, kind: _LayerClass, step: Step) -> int:
-        stated = self._durations.layer if kind.is_moe else self._durations.dense_layer
-        if stated is not None:
-            return ceil_ns(duration_ns(stated, len(step.tokens)) + self._per_layer_ns)
         model = self._model
+        duration = self._stated_layer(kind)
+        if duration is not None and self._context is None:
+            return self._ns_of_stated_layer(duration, kind, len(step.tokens), 0)
         attended = [attended_tokens(model, kind.representative, context) for context in step.contexts]
+        if duration is not None:
+            return self._ns_of_stated_layer(duration, kind, len(step.tokens), sum(attended))
         cached = attended[-1] if step.is_prefill else sum(attended)
         num_bytes = (
             kind.weight_bytes + cached * kind.kv_bytes + 2 * len(step.requests) * kind.state_bytes  # read and written
@@ -160,14 +184,25 @@ class RooflineCosts:
         flops = 2 * kind.params * len(step.tokens) + _attention_flops(model) * sum(attended)
         return self._kernel_ns(num_bytes, flops, self._layer_units)
 
+    def _ns_of_stated_layer(self, stated: StatedDuration, kind: _LayerClass, num_tokens: int, attended: int) -> int:
+        key = kind.representative, num_tokens, attended
+        known = self._stated_layer_ns.get(key)
+        if known is None:
+            context_ns = self._context.ns(attended) if self._context is not None else Fraction(0)
+            known = ceil_ns(stated.ns(num_tokens, kind.weight_bytes) + context_ns + self._per_layer_ns)
+            if len(self._stated_layer_ns) >= _MOST_KNOWN_LAYERS:
+                self._stated_layer_ns.clear()
+            self._stated_layer_ns[key] = known
+        return known
+
     def _step_ns(self, step: Step) -> int:
-        if self._durations.step is not None:
-            return ceil_ns(duration_ns(self._durations.step, len(step.tokens)) + self._per_step_ns)
+        if self._step is not None:
+            return ceil_ns(self._step.ns(len(step.tokens), self._head_bytes) + self._per_step_ns)
         if not step.emits:
             return self._step_overhead_ns
-        params = lm_head_params(self._model) or embedding_params(self._model)
-        flops = 2 * params * len(step.emits)
-        return self._kernel_ns(bytes_of(params, self._embedding), flops, self._step_units)
+        return self._kernel_ns(
+            self._head_bytes, 2 * output_head_params(self._model) * len(step.emits), self._step_units
+        )
 
     def _kernel_ns(self, num_bytes: int, flops: int, overhead_units: int = 0) -> int:
         """Return the roofline's duration of one kernel with its launch and an overhead, rounded up."""
@@ -193,24 +228,6 @@ class RooflineCosts:
             representative = first_of.setdefault((*traits, attention_kind(model, layer)), layer)
             classes.append(_LayerClass(*traits, representative))
         return classes
-
-    def _transfer_chunks(self, profile: HardwareProfile) -> tuple[int, ...]:
-        """Return the duration of an expert's transfer up to the end of each chunk.
-
-        The whole takes as long as without chunks; latency is paid at its start. A stated constant is divided by bytes.
-        """
-        num_bytes = self._expert_bytes
-        link = resolve_link(profile.link.h2d, "link.h2d")
-        chunk_bytes = num_bytes if link.chunk is None else min(num_bytes, int(link.chunk.value))
-        ends = [*range(chunk_bytes, num_bytes, chunk_bytes), num_bytes]
-        stated = self._durations.transfer
-        if isinstance(stated, Constant):
-            whole_ns = duration_ns(stated, num_bytes)
-            return tuple(ceil_ns(whole_ns * end / num_bytes) for end in ends)
-        if stated is not None:
-            return tuple(ceil_ns(duration_ns(stated, end)) for end in ends)
-        latency_ns, bandwidth = exact(link.latency.value) * NS_PER_S, exact(link.bandwidth.value)
-        return tuple(ceil_ns(latency_ns + end * NS_PER_S / bandwidth) for end in ends)
 
 
 def _split_at_gates(layers: Sequence[tuple[int, bool]]) -> list[tuple[int, ...]]:

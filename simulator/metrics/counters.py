@@ -10,11 +10,13 @@ ATTRIBUTION = (
     "exposed_demand_fetch",
     "exposed_late_prefetch",
     "queued_behind_prefetch",
+    "exposed_cpu_expert",
 )
 """The causes among which the GPU stream's time is divided without remainder.
 
 The first four are work of the stream. The others are stalls, by what the link was serving while the GPU had nothing to
-compute: a demand fetch of this layer; a prefetch that this layer asked for before it arrived; another prefetch.
+compute: a demand fetch of this layer; a prefetch that this layer asked for before it arrived; another prefetch. The last is
+the wait for experts that the CPU computes.
 """
 
 
@@ -27,12 +29,14 @@ class Counters:
     hits: list[int] = field(init=False)
     late_hits: list[int] = field(init=False)
     misses: list[int] = field(init=False)
+    cpu_experts: list[int] = field(init=False)
     expert_compute_ns: list[int] = field(init=False)
     non_expert_compute_ns: list[int] = field(init=False)
     runtime_overhead_ns: list[int] = field(init=False)
     exposed_demand_fetch_ns: list[int] = field(init=False)
     exposed_late_prefetch_ns: list[int] = field(init=False)
     queued_behind_prefetch_ns: list[int] = field(init=False)
+    exposed_cpu_expert_ns: list[int] = field(init=False)
     step_compute_ns: int = 0
     step_overhead_ns: int = 0
     steps: int = 0
@@ -48,6 +52,7 @@ class Counters:
     prefetches_dropped: int = 0
     wave_fetches: int = 0
     link_busy_ns: int = 0
+    cpu_busy_ns: int = 0
     now_ns: int = 0
 
     def __post_init__(self) -> None:
@@ -86,4 +91,5 @@ class Counters:
             "exposed_demand_fetch": sum(self.exposed_demand_fetch_ns),
             "exposed_late_prefetch": sum(self.exposed_late_prefetch_ns),
             "queued_behind_prefetch": sum(self.queued_behind_prefetch_ns),
+            "exposed_cpu_expert": sum(self.exposed_cpu_expert_ns),
         }

@@ -14,6 +14,7 @@ def summarise(
     expert_bytes: int,
     transfer_ns: int,
     unused_prefetches: int,
+    num_cpu_workers: int,
 ) -> dict[str, object]:
     """Return the summary of what was counted after the warm-up.
 
@@ -49,6 +50,7 @@ def summarise(
         "misses": sum(measured.misses),
         "hit_frac": hits / accesses if accesses else None,
         "late_hit_frac": sum(measured.late_hits) / accesses if accesses else None,
+        "cpu_experts": sum(measured.cpu_experts),
         "wave_fetches": measured.wave_fetches,
         "h2d_demand_bytes": measured.demand_transfers * expert_bytes,
         "h2d_prefetch_bytes": measured.prefetch_transfers * expert_bytes,
@@ -64,6 +66,7 @@ def summarise(
         "busy_frac": {
             "gpu": work_ns / makespan_ns if makespan_ns else None,
             "h2d": measured.link_busy_ns / makespan_ns if makespan_ns else None,
+            "cpu": measured.cpu_busy_ns / (num_cpu_workers * makespan_ns) if makespan_ns else None,
         },
         "attribution_s": {cause: value / NS_PER_S for cause, value in attribution_ns.items()},
         "attribution_ns": attribution_ns,

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+from simulator.miss.cpu import Cpu
 from simulator.miss.fetch import Fetch
 from simulator.miss.protocol import Miss, MissAction
 
-MISS: dict[str, Callable[..., Miss]] = {"fetch": Fetch}
+MISS: dict[str, Callable[..., Miss]] = {"fetch": Fetch, "cpu": Cpu}
 
 __all__ = ["MISS", "Miss", "MissAction"]

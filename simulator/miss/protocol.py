@@ -9,6 +9,7 @@ class MissAction(Enum):
     """What to do for one missing expert."""
 
     FETCH = "fetch"
+    CPU = "cpu"
 
 
 class Miss(Protocol):

@@ -150,6 +150,11 @@ def lm_head_params(spec: ModelSpec) -> int:
     return 0 if spec.tied_embeddings else embedding_params(spec)
 
 
+def output_head_params(spec: ModelSpec) -> int:
+    """Return V * h of the matrix that makes the logits, be it the embedding table."""
+    return lm_head_params(spec) or embedding_params(spec)
+
+
 def norm_params(spec: ModelSpec, layer: int) -> int:
     """Return h per norm of a layer: one before each of its blocks, attention (cross-attention) and feed-forward."""
     crosses = 0 < spec.num_encoder_layers <= layer

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 
+from simulator.prefetch.gate_lookahead import GateLookahead
 from simulator.prefetch.none import NoPrefetch
 from simulator.prefetch.perfect import Perfect
 from simulator.prefetch.protocol import Prefetch
 
-PREFETCH: dict[str, Callable[..., Prefetch]] = {"none": NoPrefetch, "perfect": Perfect}
+PREFETCH: dict[str, Callable[..., Prefetch]] = {
+    "none": NoPrefetch,
+    "gate_lookahead": GateLookahead,
+    "perfect": Perfect,
+}
 
 __all__ = ["PREFETCH", "NoPrefetch", "Prefetch"]

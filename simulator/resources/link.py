@@ -9,28 +9,15 @@ Limits: one stream of copies; no contention with other traffic (CPU kernels, the
 same size; latency is paid once per transfer, also when it is interrupted.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import simpy
 from simpy.events import URGENT
 
 from simulator.resources.clock import Clock
+from simulator.resources.transfers import Transfer, TransferQueue
 
-Deliver = Callable[["Transfer"], None]
-
-
-class Transfer:
-    """One expert on its way: `is_prefetch` says why it was issued, `is_demanded` whether a gate has asked for it."""
-
-    __slots__ = ("is_demanded", "is_prefetch", "key", "served_ns", "started_ns")
-
-    def __init__(self, key: int, is_prefetch: bool) -> None:
-        self.key = key
-        self.is_prefetch = is_prefetch
-        self.is_demanded = not is_prefetch
-        self.served_ns = 0
-        self.started_ns = 0
+Deliver = Callable[[Transfer], None]
 
 
 class _Completion(simpy.Event):
@@ -68,43 +55,41 @@ class Link:
         self._transfer_ns = chunk_ends_ns[-1]
         self._deliver = deliver
         self._on_service = on_service
-        self._demands: deque[Transfer] = deque()
-        self._prefetches: deque[Transfer] = deque()
-        self._prefetch_of_key: dict[int, Transfer] = {}
+        self._queue = TransferQueue()
         self._busy_ns = 0
-        self.serving: Transfer | None = None
         self.end_of_service: simpy.Event | None = None
         self._is_cut = False
 
+    @property
+    def serving(self) -> Transfer | None:
+        """The transfer in service."""
+        return self._queue.serving
+
     def demand(self, key: int) -> None:
         """Queue a demand fetch."""
-        transfer = Transfer(key, False)
-        if self.serving is None:
+        queue = self._queue
+        transfer = queue.demand(key)
+        if queue.serving is transfer:
             self._serve(transfer)
         else:
-            self._demands.append(transfer)
             self._make_way()
 
     def prefetch(self, key: int) -> None:
         """Queue a prefetch behind all demands and the prefetches before it."""
-        self._prefetch_of_key[key] = transfer = Transfer(key, True)
-        if self.serving is None:
+        queue = self._queue
+        transfer = queue.prefetch(key)
+        if queue.serving is transfer:
             self._serve(transfer)
-        else:
-            self._prefetches.append(transfer)
 
     def promote(self, key: int) -> None:
         """Make the prefetch that is under way for `key` a demand: if it is queued, it joins the demands.
 
         Does nothing if the transfer is a demand already.
         """
-        transfer = self._prefetch_of_key.get(key)
-        if transfer is None or transfer.is_demanded:
+        transfer = self._queue.promote(key)
+        if transfer is None:
             return
-        transfer.is_demanded = True
-        if transfer is not self.serving:
-            self._prefetches.remove(transfer)
-            self._demands.append(transfer)
+        if transfer is not self._queue.serving:
             self._make_way()
         elif self._is_cut:
             # A demand had it give way at its next boundary, but it is a demand itself now, and in service: it goes on.
@@ -113,17 +98,19 @@ class Link:
 
     def num_queued(self) -> int:
         """Count the transfers that wait."""
-        return len(self._demands) + len(self._prefetches)
+        return self._queue.num_queued()
 
     def busy_ns(self) -> int:
         """Return the time for which the link has been serving, up to now."""
-        return self._busy_ns + (self._env.now - self.serving.started_ns if self.serving is not None else 0)
+        serving = self._queue.serving
+        return self._busy_ns + (self._env.now - serving.started_ns if serving is not None else 0)
 
     def _make_way(self) -> None:
         """Have a prefetch in service give way to a demand at its next boundary."""
-        serving = self.serving
-        if serving is None or serving.is_demanded or self._is_cut:
+        if self._is_cut or not self._queue.must_give_way():
             return
+        serving = self._queue.serving
+        assert serving is not None
         served_ns = serving.served_ns + self._env.now - serving.started_ns
         boundary_ns = next((end for end in (0, *self._chunk_ends_ns[:-1]) if end >= served_ns), None)
         if boundary_ns == served_ns:  # it stands at a boundary now: it gives way at once
@@ -133,17 +120,9 @@ class Link:
             self._is_cut = True
             self._schedule_end(serving.started_ns + boundary_ns - serving.served_ns)
 
-    def _serve_next(self) -> None:
-        if self._demands:
-            self._serve(self._demands.popleft())
-        elif self._prefetches:
-            self._serve(self._prefetches.popleft())
-        else:
-            self.end_of_service = None
-
     def _serve(self, transfer: Transfer) -> None:
+        """Begin a stretch of service of the transfer that the queue has put in service."""
         transfer.started_ns = self._env.now
-        self.serving = transfer
         self._is_cut = False
         self.end_of_service = _Completion(self._env, self._transfer_ns - transfer.served_ns, self._complete)
 
@@ -156,18 +135,21 @@ class Link:
 
     def _end_service(self) -> None:
         """Deliver the transfer in service, or put it back if it gives way; then serve the next."""
-        transfer = self.serving
+        queue = self._queue
+        transfer = queue.serving
         assert transfer is not None
         now, started_ns = self._env.now, transfer.started_ns
         self._busy_ns += now - started_ns
-        self.serving = None
         if self._on_service is not None and now > started_ns:
             self._on_service(transfer, started_ns, now)
         if self._is_cut:
             transfer.served_ns += now - started_ns
-            self._prefetches.appendleft(transfer)
+            queue.put_back()
         else:
-            if transfer.is_prefetch:
-                del self._prefetch_of_key[transfer.key]
+            queue.finish()
             self._deliver(transfer)
-        self._serve_next()
+        following = queue.serve_next()
+        if following is not None:
+            self._serve(following)
+        else:
+            self.end_of_service = None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.workload.request import Request
-from simulator.workload.step import Step, TokenRouting
+from simulator.workload.step import Step, TokenLookahead, TokenRouting
 from traces.format import Trace
 
 _ROWS_PER_READ = 64
@@ -34,12 +34,15 @@ class ClosedLoop:
     prefill_chunk_tokens: int | None = None
     max_tokens: int | None = None
 
-    def steps(self) -> Iterator[Step]:
-        """Yield the steps of a fresh run, with fresh requests."""
+    def steps(self, *, lookahead_layers: int = 0) -> Iterator[Step]:
+        """Yield the steps of a fresh run, with fresh requests.
+
+        With `lookahead_layers`, each has what the trace recorded of gates so many layers on.
+        """
         trace = self.trace
         waiting = iter(self.sequences)
         num_started = min(self.batch, len(self.sequences))
-        slots: list[_Slot | None] = [self._next(waiting, index) for index in range(num_started)]
+        slots: list[_Slot | None] = [self._next(waiting, index, lookahead_layers) for index in range(num_started)]
         joins = [slot.request for slot in slots if slot is not None]
         tokens_left = self.max_tokens if self.max_tokens is not None else trace.num_tokens * 2 + 1
         while tokens_left > 0:
@@ -56,20 +59,20 @@ class ClosedLoop:
             joins = []
             for place, slot in enumerate(slots):
                 if slot is not None and slot.is_finished():
-                    slots[place] = joining = self._next(waiting, num_started)
+                    slots[place] = joining = self._next(waiting, num_started, lookahead_layers)
                     if joining is not None:
                         num_started += 1
                         joins.append(joining.request)
 
-    def _next(self, waiting: Iterator[int], index: int) -> "_Slot | None":
+    def _next(self, waiting: Iterator[int], index: int, lookahead_layers: int) -> "_Slot | None":
         sequence = next(waiting, None)
-        return _Slot(self.trace, index, sequence) if sequence is not None else None
+        return _Slot(self.trace, index, sequence, lookahead_layers) if sequence is not None else None
 
 
 class _Slot:
     """A place in the batch: a request, how far it is, and its routing, read in blocks."""
 
-    def __init__(self, trace: Trace, index: int, sequence: int) -> None:
+    def __init__(self, trace: Trace, index: int, sequence: int, lookahead_layers: int) -> None:
         tokens = trace.sequence_tokens(sequence)
         self.request = Request(
             index=index,
@@ -80,6 +83,7 @@ class _Slot:
         self.position = 0
         self.context_start = int(trace.context_start[sequence])
         self.rows = token_routing(trace, tokens)
+        self.lookahead = token_lookahead(trace, tokens, lookahead_layers) if lookahead_layers else None
 
     def is_finished(self) -> bool:
         """Tell whether the sequence has no tokens left."""
@@ -100,6 +104,7 @@ class _Slot:
             emits=[request] if self.position == request.prompt_tokens else [],
             joins=joins,
             ends=[request] if self.is_finished() else [],
+            lookahead=[next(self.lookahead) for _ in range(num_tokens)] if self.lookahead is not None else None,
         )
 
 
@@ -115,6 +120,7 @@ def _decode(active: Sequence[_Slot], joins: Sequence[Request]) -> Step:
         emits=requests,
         joins=joins,
         ends=[slot.request for slot in active if slot.is_finished()],
+        lookahead=None if active[0].lookahead is None else [next(slot.lookahead) for slot in active if slot.lookahead],
     )
 
 
@@ -126,4 +132,18 @@ def token_routing(trace: Trace, tokens: range) -> Iterator[TokenRouting]:
         ids = trace.expert_ids(start, stop)
         if trace.has_gate_weights:
             trace.gate_weights(start, stop)  # for its check: a run refuses what a policy might read
+        yield from (ids.astype(np.int32) + first_key).tolist()
+
+
+def token_lookahead(trace: Trace, tokens: range, lookahead_layers: int) -> Iterator[TokenLookahead]:
+    """Yield what gates up to `lookahead_layers` on would pick for each token, as keys, checked.
+
+    The picks of gates past the last layer are there, and mean nothing. Raises TraceError at a row that is at fault.
+    """
+    num_layers = trace.num_layers
+    banks = np.array(trace.banks, dtype=np.int32)
+    gate = np.minimum(np.arange(num_layers)[:, None] + np.arange(1, lookahead_layers + 1), num_layers - 1)
+    first_key = (banks[gate] * trace.num_experts)[None, :, :, None]
+    for start in range(tokens.start, tokens.stop, _ROWS_PER_READ):
+        ids = trace.lookahead_ids(start, min(start + _ROWS_PER_READ, tokens.stop))[:, :, :lookahead_layers]
         yield from (ids.astype(np.int32) + first_key).tolist()

@@ -9,12 +9,16 @@ from simulator.workload.request import Request
 TokenRouting = Sequence[Sequence[int]]
 """Expert keys of one token, by routing round and rank: [L][K]."""
 
+TokenLookahead = Sequence[Sequence[Sequence[int]]]
+"""Keys that gates further on would pick for one token, by routing round, distance - 1 and rank: [L][D][K]."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A step of n tokens.
 
     `tokens` [n] is the routing of each, in batch order; `contexts` [n] the tokens that each attends to, itself included.
+    `lookahead` [n], where it was asked for, is what gates further on would pick for each token.
     `requests` names all that take part, `emits` those that get an output token when the step ends. `joins` are the
     requests that took a place in the batch just before the step (a prefill may keep them waiting), `ends` those whose
     last step it is.
@@ -27,6 +31,7 @@ class Step:
     emits: Sequence[Request]
     joins: Sequence[Request] = ()
     ends: Sequence[Request] = ()
+    lookahead: Sequence[TokenLookahead] | None = None
 
 
 def distinct_experts(tokens: Sequence[TokenRouting], layer: int) -> tuple[Sequence[int], Sequence[int] | None]:

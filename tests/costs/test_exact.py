@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware_profiles.profile import Constant, DurationTable
-from simulator.costs.exact import ceil_ns, duration_ns, exact
+from simulator.costs.exact import DurationCurve, ceil_ns, exact
 
 tables = st.lists(
     st.tuples(st.integers(1, 10_000), st.integers(0, 10**7)), min_size=1, max_size=6, unique_by=lambda point: point[0]
@@ -54,13 +54,13 @@ def test_microseconds_that_floats_would_miss(hundredths_us: int) -> None:
     """0.1 us, 0.3 us, 1.1 us, ... are 100, 300, 1100 ns, and not one more for a float's last bit."""
     seconds = float(f"{hundredths_us}e-8")
     stated = Constant(seconds=seconds, kind="measured", source="a test")
-    assert ceil_ns(duration_ns(stated, 1)) == hundredths_us * 10
+    assert ceil_ns(DurationCurve(stated).ns(1)) == hundredths_us * 10
 
 
 def test_a_constant_does_not_grow() -> None:
     """It is the same for every amount."""
     stated = Constant(seconds=2e-6, kind="measured", source="a test")
-    assert [duration_ns(stated, amount) for amount in (0, 1, 10**9)] == [2000] * 3
+    assert [DurationCurve(stated).ns(amount) for amount in (0, 1, 10**9)] == [2000] * 3
 
 
 @settings(derandomize=True, deadline=None, max_examples=150)
@@ -70,8 +70,10 @@ def test_between_points_a_table_is_interpolated_as_numpy_does(points: tuple[list
     amounts, times_ns = points
     stated = table(amounts, times_ns)
     inside = min(max(amount, amounts[0]), amounts[-1])
-    assert float(duration_ns(stated, inside)) == pytest.approx(float(np.interp(inside, amounts, times_ns)), rel=1e-12)
-    assert [duration_ns(stated, at) for at in amounts] == times_ns
+    assert float(DurationCurve(stated).ns(inside)) == pytest.approx(
+        float(np.interp(inside, amounts, times_ns)), rel=1e-12
+    )
+    assert [DurationCurve(stated).ns(at) for at in amounts] == times_ns
 
 
 @settings(derandomize=True, deadline=None, max_examples=150)
@@ -82,9 +84,9 @@ def test_beyond_the_ends_the_slope_goes_on(points: tuple[list[int], list[int]], 
     stated = table(amounts, times_ns)
     slopes = [Fraction(y1 - y0, x1 - x0) for (x0, y0), (x1, y1) in pairwise(zip(amounts, times_ns, strict=True))]
     first, last = (slopes[0], slopes[-1]) if slopes else (Fraction(0), Fraction(0))
-    assert duration_ns(stated, amounts[-1] + beyond) == times_ns[-1] + last * beyond
+    assert DurationCurve(stated).ns(amounts[-1] + beyond) == times_ns[-1] + last * beyond
     below = min(beyond, amounts[0])
-    assert duration_ns(stated, amounts[0] - below) == max(0, times_ns[0] - first * below)
+    assert DurationCurve(stated).ns(amounts[0] - below) == max(0, times_ns[0] - first * below)
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
@@ -92,5 +94,5 @@ def test_beyond_the_ends_the_slope_goes_on(points: tuple[list[int], list[int]], 
 def test_more_never_takes_less(points: tuple[list[int], list[int]], amounts: list[int]) -> None:
     """Tables do not descend, between their points or beyond them."""
     stated = table(*points)
-    times_ns = [duration_ns(stated, amount) for amount in sorted(amounts)]
+    times_ns = [DurationCurve(stated).ns(amount) for amount in sorted(amounts)]
     assert times_ns == sorted(times_ns)

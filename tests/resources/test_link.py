@@ -7,7 +7,8 @@ import pytest
 import simpy
 
 from simulator.resources.clock import Clock
-from simulator.resources.link import Link, Transfer
+from simulator.resources.link import Link
+from simulator.resources.transfers import Transfer
 
 Service = tuple[int, str, int, int]
 Decision = Callable[[Link], None]

@@ -24,7 +24,7 @@ def decision(kind: str, key: int) -> Callable[[Link], None]:
     """Carry out an arrival as the executor of policies does: a key that is under way is promoted, or left alone."""
 
     def decide(link: Link) -> None:
-        queued = {transfer.key for transfer in (*link._demands, *link._prefetches)}
+        queued = {transfer.key for transfer in (*link._queue.demands, *link._queue.prefetches)}
         if key not in queued and (link.serving is None or link.serving.key != key):
             (link.demand if kind == "want" else link.prefetch)(key)
         elif kind == "want":

@@ -1,1 +1,1 @@
-"""Tests of capture from live models; they need the extra `live`."""
+"""Tests of the runtime and of what is measured with it; they need the extra `live`."""

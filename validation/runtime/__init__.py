@@ -1,1 +1,1 @@
-"""A small offloading runtime: experts in host memory, slots on the device, copies beside the compute."""
+"""The offloading runtime: the simulator's decisions, carried out in real time by torch."""

@@ -1,0 +1,106 @@
+"""The transfers of a link and the order in which they are served: demand before prefetch, first come first served.
+
+The queue has no clock: the simulated link and the copy thread of the torch runtime serve one and the same queue.
+
+Limits: a key has at most one transfer under way.
+"""
+
+from collections import deque
+
+
+class Transfer:
+    """One expert on its way: `is_prefetch` says why it was issued, `is_demanded` whether a gate has asked for it.
+
+    Its link notes `started_ns`, when the latest stretch of service began, and `served_ns`, how long it was served before.
+    """
+
+    __slots__ = ("is_demanded", "is_prefetch", "key", "served_ns", "started_ns")
+
+    def __init__(self, key: int, is_prefetch: bool) -> None:
+        self.key = key
+        self.is_prefetch = is_prefetch
+        self.is_demanded = not is_prefetch
+        self.served_ns = 0
+        self.started_ns = 0
+
+
+class TransferQueue:
+    """What a link serves, and what waits for it.
+
+        transfer = demand(key) | prefetch(key)    # in service at once where nothing is
+        if must_give_way(): put_back()            # asked where the service can be interrupted; else
+        finish()                                  # the transfer in service is over
+        serve_next()                              # after either
+
+    `demands` and `prefetches` hold what waits, in the order in which it will be served.
+    """
+
+    __slots__ = ("_prefetch_of_key", "demands", "prefetches", "serving")
+
+    def __init__(self) -> None:
+        self.demands: deque[Transfer] = deque()
+        self.prefetches: deque[Transfer] = deque()
+        self.serving: Transfer | None = None
+        self._prefetch_of_key: dict[int, Transfer] = {}
+
+    def demand(self, key: int) -> Transfer:
+        """Queue a demand fetch; it is in service at once where nothing else is."""
+        transfer = Transfer(key, False)
+        if self.serving is None:
+            self.serving = transfer
+        else:
+            self.demands.append(transfer)
+        return transfer
+
+    def prefetch(self, key: int) -> Transfer:
+        """Queue a prefetch behind all demands and the prefetches before it; it is in service at once where nothing is."""
+        self._prefetch_of_key[key] = transfer = Transfer(key, True)
+        if self.serving is None:
+            self.serving = transfer
+        else:
+            self.prefetches.append(transfer)
+        return transfer
+
+    def promote(self, key: int) -> Transfer | None:
+        """Make the prefetch that is under way for `key` a demand and return it: if it is queued, it joins the demands.
+
+        Does nothing, and returns None, if there is none or if it is a demand already.
+        """
+        transfer = self._prefetch_of_key.get(key)
+        if transfer is None or transfer.is_demanded:
+            return None
+        transfer.is_demanded = True
+        if transfer is not self.serving:
+            self.prefetches.remove(transfer)
+            self.demands.append(transfer)
+        return transfer
+
+    def must_give_way(self) -> bool:
+        """Tell whether a demand waits while the link serves what no gate has asked for."""
+        return bool(self.demands) and self.serving is not None and not self.serving.is_demanded
+
+    def put_back(self) -> None:
+        """Interrupt the prefetch in service: it waits again, ahead of the other prefetches. `serve_next` follows."""
+        assert self.serving is not None, "nothing is in service"
+        self.prefetches.appendleft(self.serving)
+        self.serving = None
+
+    def finish(self) -> None:
+        """Take the transfer in service out of the queue. `serve_next` follows."""
+        transfer = self.serving
+        assert transfer is not None, "nothing is in service"
+        if transfer.is_prefetch:
+            del self._prefetch_of_key[transfer.key]
+        self.serving = None
+
+    def serve_next(self) -> Transfer | None:
+        """Put in service, and return, what comes next: None where nothing waits."""
+        if self.demands:
+            self.serving = self.demands.popleft()
+        elif self.prefetches:
+            self.serving = self.prefetches.popleft()
+        return self.serving
+
+    def num_queued(self) -> int:
+        """Count the transfers that wait."""
+        return len(self.demands) + len(self.prefetches)

@@ -1,0 +1,210 @@
+"""Replay a scenario on real hardware: the same trace, policies and cache, carried out by the torch runtime."""
+
+import gc
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hardware_profiles.errors import InputError
+from simulator.dispatch import Dispatch
+from simulator.inputs import Inputs, resolve_inputs
+from simulator.metrics.collector import Collector
+from simulator.metrics.summary import summarise
+from simulator.prepare import Prepared, prepare
+from simulator.scenario import Scenario
+from simulator.timeline import Timeline
+from simulator.workload.step import Step
+from validation.replay.forward import StepRunner
+from validation.runtime.cpu_pool import CpuPool
+from validation.runtime.device import Device
+from validation.runtime.executor import Executor
+from validation.runtime.link import CopyLink
+from validation.runtime.offload import OffloadedModel
+from validation.runtime.recording import Recording
+from validation.runtime.slots import SlotChannel, Slots
+from validation.runtime.throttle import Throttle
+
+Progress = Callable[[int, int], None]
+"""Called with (steps so far, steps in all)."""
+
+_SWITCH_INTERVAL_S = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """How the hardware is used: compute threads of the `cpu` device, CPU workers for experts and their threads."""
+
+    device: Device
+    num_threads: int = 1
+    num_cpu_workers: int = 1
+    threads_per_cpu_worker: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What was measured.
+
+    `summary` has the keys of a simulated run's metrics, `layers` the counts per routing round. `num_other_picks` counts
+    the tokens whose own gates picked other experts than the trace says, over all layers. `recording_frac` is the share of
+    the run that its own recording took.
+    """
+
+    summary: Mapping[str, object]
+    step_ns: tuple[int, ...]
+    num_other_picks: int
+    recording_frac: float
+
+
+def replay(
+    scenario: Scenario,
+    offloaded: OffloadedModel,
+    machine: Machine,
+    *,
+    forced: bool,
+    throttle: Throttle | None = None,
+    chunk_bytes: int | None = None,
+    slots: Slots | None = None,
+    source: str = "scenario",
+    timeline_path: Path | None = None,
+    progress: Progress | None = None,
+) -> Replayed:
+    """Run a scenario once, in real time.
+
+    The scenario's trace gives the steps, and with `forced` the experts; without, the model's own gates pick, and the trace
+    should have been recorded of them. `slots`, made by `Slots` for at least as many experts as the cache holds, may be
+    reused from run to run. Raises InputError for what does not fit together.
+    """
+    inputs = resolve_inputs(scenario, source)
+    trace = inputs.trace
+    if (trace.num_layers, trace.num_experts) != (offloaded.num_layers, offloaded.num_experts):
+        raise InputError(
+            source,
+            f"{trace.path} has {trace.num_layers} rounds of {trace.num_experts} experts, the model "
+            f"{offloaded.num_layers} of {offloaded.num_experts}; replay a trace of the model's shape",
+        )
+    ready = prepare(scenario, inputs, source, max_lookahead=None if forced else trace.num_layers - 1)
+    device = machine.device
+    if slots is None:
+        slots = Slots(device, offloaded.host, num_slots=ready.cache.num_slots)
+    if slots.num_slots < ready.cache.num_slots:
+        raise InputError(source, f"cache: {ready.cache.num_slots} experts, but only {slots.num_slots} slots were made")
+    slots.clear()
+    recording = Recording(device, keep_spans=timeline_path is not None)
+    with (
+        _quiet(machine),
+        CopyLink(device, chunk_bytes=chunk_bytes, throttle=throttle) as link,
+        CpuPool(machine.num_cpu_workers, machine.threads_per_cpu_worker) as cpu_pool,
+    ):
+        channel = SlotChannel(cache=ready.cache, slots=slots, host=offloaded.host, link=link)
+        channel.fill()
+        dispatch = Dispatch(
+            view=ready.view,
+            cache=ready.cache,
+            channel=channel,
+            prefetch=ready.prefetch,
+            miss=ready.miss,
+            timeline=recording if timeline_path is not None else None,
+            now_ns=lambda: device.now_ns() - recording.start_ns,
+        )
+        executor = Executor(
+            offloaded,
+            device,
+            dispatch=dispatch,
+            view=ready.view,
+            slots=slots,
+            link=link,
+            cpu_pool=cpu_pool,
+            recording=recording,
+            forced=forced,
+            observed=timeline_path is not None,
+        )
+        collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=executor.snapshot)
+        step_ns = _run_steps(scenario, inputs, ready, offloaded, device, executor, recording, collector, progress)
+        counters = executor.snapshot()
+        services = list(link.services)
+    collector.close()
+    measured = counters.minus(collector.at_warmup) if collector.at_warmup is not None else counters
+    if timeline_path is not None:
+        with Timeline(timeline_path, num_experts=trace.num_experts, process_name="measured") as timeline:
+            recording.play(timeline, services=services, cpu_experts=executor.cpu_experts)
+    layout_bytes = offloaded.layout.num_bytes
+    summary = summarise(
+        measured,
+        collector,
+        warmup_ns=counters.now_ns - measured.now_ns,
+        expert_bytes=layout_bytes,
+        transfer_ns=ready.costs.transfer_ns,
+        num_cpu_workers=machine.num_cpu_workers,
+        unused_prefetches=dispatch.num_unused_prefetches(),
+    )
+    return Replayed(
+        summary=summary,
+        step_ns=tuple(step_ns),
+        num_other_picks=executor.num_other_picks,
+        recording_frac=recording.spent_ns / counters.now_ns,
+    )
+
+
+def _run_steps(
+    scenario: Scenario,
+    inputs: Inputs,
+    ready: Prepared,
+    offloaded: OffloadedModel,
+    device: Device,
+    executor: Executor,
+    recording: Recording,
+    collector: Collector,
+    progress: Progress | None,
+) -> list[int]:
+    """Run all steps; return when each ended."""
+    loop = inputs.loop
+    steps: list[Step] = list(loop.steps(lookahead_layers=ready.view.lookahead_layers if _is_recorded(inputs) else 0))
+    lengths = inputs.trace.sequence_start[1:] - inputs.trace.sequence_start[:-1] + inputs.trace.context_start
+    runner = StepRunner(
+        offloaded.model,
+        device.torch_device,
+        batch=min(scenario.batch, len(loop.sequences)),
+        max_context=int(lengths[list(loop.sequences)].max()),
+        seed=scenario.seed,
+    )
+    ends_ns: list[int] = []
+    offloaded.visit = executor.visit
+    try:
+        with torch.inference_mode():
+            recording.start()
+            for number, step in enumerate(steps):
+                executor.begin(step)
+                runner.run(step)
+                executor.end(step)
+                ends_ns.append(device.now_ns() - recording.start_ns)
+                collector.step_ended(step, ends_ns[-1])
+                if progress is not None:
+                    progress(number + 1, len(steps))
+    finally:
+        offloaded.visit = None
+    return ends_ns
+
+
+def _is_recorded(inputs: Inputs) -> bool:
+    return inputs.trace.lookahead_distances > 0
+
+
+@contextmanager
+def _quiet(machine: Machine) -> Iterator[None]:
+    """Fix the threads, hand over the interpreter quickly between threads, and collect no garbage while it is timed."""
+    threads, interval_s = torch.get_num_threads(), sys.getswitchinterval()
+    if machine.device.torch_device.type == "cpu":
+        torch.set_num_threads(machine.num_threads)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        sys.setswitchinterval(interval_s)
+        torch.set_num_threads(threads)
