@@ -1,1 +1,1 @@
-"""Tests of the validation runtime; those that import torch need the extra `live`."""
+"""Tests of the runtime and of what is measured with it; they need the extra `live`."""
