@@ -20,7 +20,6 @@ def drain(queue: TransferQueue) -> list[int]:
     while queue.serving is not None:
         keys.append(queue.serving.key)
         queue.finish()
-        queue.serve_next()
     return keys
 
 
@@ -68,8 +67,7 @@ def test_what_gives_way_comes_back_before_other_prefetches() -> None:
     assert not queue.must_give_way()
     queue.demand(3)
     assert queue.must_give_way()
-    queue.put_back()
-    queue.serve_next()
+    queue.give_way()
     assert not queue.must_give_way()
     assert drain(queue) == [3, 1, 2]
 
@@ -138,11 +136,9 @@ def test_same_order_as_plain_lists(drawn: list[Choice]) -> None:
         elif kind == "promote":
             queue.promote(key)
         elif kind == "boundary" and queue.must_give_way():
-            queue.put_back()
-            queue.serve_next()
+            queue.give_way()
         elif kind == "end" and serving is not None:
             queue.finish()
-            queue.serve_next()
         plain.take((kind, key))
         waiting = (*queue.demands, *queue.prefetches)
         assert [t.key for t in (*([queue.serving] if queue.serving else []), *waiting)] == plain.order()
