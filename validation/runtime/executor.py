@@ -201,7 +201,7 @@ class Executor:
             done = self._cpu_pool.wait()
             self._waits.append(Wait("cpu", None, since_ns, device.now_ns()))
             for job in done:
-                rows = job.output.to(device.torch_device)
+                rows = job.result.to(device.torch_device)
                 output.add(job.key - first_key, lambda _rows, made=rows: made)
                 self.cpu_experts.append((layer, job.key, job.worker, job.start_ns, job.end_ns))
             num_left -= len(done)
