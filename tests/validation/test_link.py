@@ -233,7 +233,7 @@ def test_all_bytes_arrive(chunk_bytes: int | None, throttle: Throttle | None) ->
 def test_a_throttled_link_keeps_to_its_rate() -> None:
     """30 transfers of 1 MB at 100 MB/s take 0.3 s: none is early by a nanosecond, and wake-ups add up to nothing.
 
-    The bound above allows a busy machine one late wake-up; 30 that added up, 1 ms each, would pass it.
+    Of the last ten, the one that was least late tells the rate, within 3 %, on a machine that wakes many of them up late.
     """
     nominal_ns = 10_000_000 + 50_000
     target, source = torch.zeros(1_000_000, dtype=torch.uint8), torch.ones(1_000_000, dtype=torch.uint8)
@@ -244,7 +244,8 @@ def test_a_throttled_link_keeps_to_its_rate() -> None:
         first_ns = link.services[0][1]
         for number, (_, _, end_ns) in enumerate(link.services, start=1):
             assert end_ns - first_ns >= number * nominal_ns
-        assert link.services[-1][2] - first_ns < 30 * nominal_ns + 25_000_000
+        late_ns = [end_ns - first_ns - n * nominal_ns for n, (_, _, end_ns) in enumerate(link.services, start=1)]
+        assert min(late_ns[-10:]) < 0.03 * 30 * nominal_ns
         assert link.max_late_ns > 0
 
 
