@@ -51,7 +51,7 @@ validate: $(VENV)/installed-live
 	@mkdir -p $(VALIDATED)
 	for model in lab-wide lab-narrow; do \
 	  test -e $(VALIDATED)/$$model.yaml || \
-	  $(BIN)/moesim calibrate --model validation/shapes/$$model.json --dtype float32 --device cpu --out $(VALIDATED)/$$model.yaml || exit; \
+	  $(BIN)/moesim calibrate --model $$model --dtype float32 --device cpu --out $(VALIDATED)/$$model.yaml || exit; \
 	done
 	$(BIN)/moesim validate validation/suites/cpu-quick.yaml --device cpu --out $(VALIDATED)/cpu-quick \
 	  --profile lab-wide=$(VALIDATED)/lab-wide.yaml --profile lab-narrow=$(VALIDATED)/lab-narrow.yaml $(ARGS)
