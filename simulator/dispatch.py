@@ -102,7 +102,8 @@ class Dispatch:
     def gate(self, layer: int, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> Asked:
         """Decide for the experts S that a gate has picked, in their order; `tokens_of` is None where each has one token.
 
-        S is pinned; hits and late hits are touched; misses are handled as the policy says; then prefetches are named.
+        S is pinned, but for what the CPU computes; hits and late hits are touched; misses are handled as the policy says;
+        then prefetches are named.
         """
         view, counters, cache, channel = self._view, self.counters, self.cache, self._channel
         state, touch_of_key = cache.state, cache.touch_of_key
@@ -190,6 +191,7 @@ class Dispatch:
                 waiting.append(key)
         self.counters.wave_fetches += len(waiting)
         self.counters.cpu_experts[layer] += len(on_cpu)
+        self._view.held_keys.difference_update(on_cpu)
         return on_cpu
 
     def _fetch(self, key: int) -> bool:

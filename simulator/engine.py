@@ -169,7 +169,7 @@ class Engine:
                 yield from self._give_up_slots(ready, waiting)
         if on_cpu:
             self._join_cpu(layer)
-        dispatch.unpin(keys)
+        dispatch.unpin([key for key in keys if key not in on_cpu] if on_cpu else keys)
 
     def _compute(self, layer: int, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> None:
         """Put resident experts on the stream: one kernel each, or one for all."""
@@ -213,6 +213,7 @@ class Engine:
     def _start_on_cpu(self, layer: int, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> None:
         """Queue experts for the CPU's workers, in order."""
         counters, now_ns = self.counters, int(self.env.now)
+        self._cpu_done_ns = now_ns
         num_rows = 0
         for key in keys:
             num_tokens = tokens_of[key] if tokens_of else 1

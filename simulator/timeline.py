@@ -1,8 +1,8 @@
 """The timeline: every kernel, transfer, stall and decision, in the Chrome trace format that Perfetto's UI opens.
 
-One track per serial resource (GPU stream, H2D link, each CPU worker that works), one for stalls and one for decisions; flows lead from the end of a
-transfer to the kernel that uses it; counters show the link's queue and the slots that are taken. Events are streamed to a
-gzip file under a temporary name, which `close` renames into place.
+One track per serial resource (GPU stream, H2D link, each CPU worker that works), one for stalls and one for decisions;
+flows lead from the end of a transfer to the kernel that uses it; counters show the link's queue and the slots that are
+taken. Events are streamed to a gzip file under a temporary name, which `close` renames into place.
 
 Source: "Trace Event Format", Google, the JSON object form with phases X (slice), i (instant), s/f (flow), C (counter)
 and M (names). Times in it are microseconds; they are written with three decimals, so nanoseconds are kept.

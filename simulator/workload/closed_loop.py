@@ -42,9 +42,7 @@ class ClosedLoop:
         trace = self.trace
         waiting = iter(self.sequences)
         num_started = min(self.batch, len(self.sequences))
-        slots: list[_Slot | None] = [
-            self._next(waiting, index, lookahead_layers) for index in range(num_started)
-        ]
+        slots: list[_Slot | None] = [self._next(waiting, index, lookahead_layers) for index in range(num_started)]
         joins = [slot.request for slot in slots if slot is not None]
         tokens_left = self.max_tokens if self.max_tokens is not None else trace.num_tokens * 2 + 1
         while tokens_left > 0:

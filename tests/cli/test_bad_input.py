@@ -188,8 +188,8 @@ CASES = [
     # names
     scenario("unknown system", "'on-demand'", "did you mean 'on_demand'", system="on-demand"),
     scenario("unknown policy", "eviction: 'lruu'", "did you mean 'lru'", "module:Class", eviction="lruu"),
-    scenario("unknown prefetch", "prefetch: 'oracle'", "none, perfect", prefetch="oracle"),
-    scenario("unknown miss handling", "miss: 'cpu'", "fetch", miss="cpu"),
+    scenario("unknown prefetch", "prefetch: 'oracle'", "none, gate_lookahead, perfect", prefetch="oracle"),
+    scenario("unknown miss handling", "miss: 'gpu'", "fetch, cpu", miss="gpu"),
     scenario("policy without a name", "eviction", "name", eviction={"lookahead": 1}),
     scenario("policy as a number", "eviction", "3", eviction=3),
     scenario("unknown parameter", "lru: has no parameter decay", "it has none", eviction={"name": "lru", "decay": 2}),

@@ -123,7 +123,7 @@ KEYS: dict[str, Any] = {
     "hit_frac": float,
     "h2d_demand_bytes": int,
     "h2d_prefetch_bytes": int,
-    "busy_frac": {"gpu": float, "h2d": float},
+    "busy_frac": {"gpu": float, "h2d": float, "cpu": float},
     "attribution_s": dict.fromkeys(
         (
             "expert_compute",
@@ -133,6 +133,7 @@ KEYS: dict[str, Any] = {
             "exposed_demand_fetch",
             "exposed_late_prefetch",
             "queued_behind_prefetch",
+            "exposed_cpu_expert",
         ),
         float,
     ),

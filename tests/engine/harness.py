@@ -1,19 +1,22 @@
 """Run the engine on a `Case` of the reference, and gather the same outcome."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.costs.protocol import StepCosts
 from simulator.engine import Engine
 from simulator.eviction import EVICTION
-from simulator.miss import MISS
+from simulator.miss import MISS, MissAction
 from simulator.oracle import RecordedFuture
 from simulator.placement import lay_out_cache
-from simulator.prefetch import PREFETCH
+from simulator.prefetch import PREFETCH, Prefetch
 from simulator.run_view import RunView
 from simulator.timeline import Timeline
+from simulator.view import View
 from simulator.workload.closed_loop import ClosedLoop
 from simulator.workload.step import Step
 from tests.engine.reference import Case, Outcome
@@ -27,7 +30,7 @@ class StatedCosts:
         self._case = case
         self.chunk_ends_ns: Sequence[int] = case.chunk_ends_ns
         self.kernels_are_grouped = case.grouped
-        self.num_cpu_workers = 1
+        self.num_cpu_workers = case.cpu_workers
 
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel."""
@@ -38,12 +41,12 @@ class StatedCosts:
         return self._case.group_ns(list(num_tokens))
 
     def cpu_expert_ns(self, num_tokens: int) -> int:
-        """Four times the GPU's kernel: no case of the reference computes on the CPU."""
-        return 4 * self._case.expert_ns(num_tokens)
+        """One expert on a worker."""
+        return self._case.cpu_base_ns + self._case.cpu_token_ns * num_tokens
 
     def activation_ns(self, num_tokens: int) -> int:
-        """A microsecond a token."""
-        return 1000 * num_tokens
+        """States and results of the experts on the CPU."""
+        return self._case.activation_token_ns * num_tokens
 
     def step(self, step: Step) -> StepCosts:
         """The same for every step."""
@@ -54,8 +57,20 @@ class StatedCosts:
         )
 
 
-def write_case_trace(case: Case, path: Path) -> Trace:
-    """Write the sequences of a case as a trace and open it."""
+class SomeOnCpu:
+    """The miss handling of a case: some go to the CPU, by their key."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    def decide(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
+        """Send to the CPU what the case says."""
+        del num_tokens
+        return [MissAction.CPU if self._case.goes_to_cpu(key) else MissAction.FETCH for key in keys]
+
+
+def write_case_trace(case: Case, path: Path, *, lookahead_ids: NDArray[np.uint8] | None = None) -> Trace:
+    """Write the sequences of a case as a trace and open it. `lookahead_ids` is [T, L, D, K]."""
     ids = np.array([token for sequence, _ in case.sequences for token in sequence], dtype=np.uint8)
     lengths = [len(sequence) for sequence, _ in case.sequences]
     write_trace(
@@ -64,6 +79,7 @@ def write_case_trace(case: Case, path: Path) -> Trace:
             expert_ids=ids,
             sequence_start=np.cumsum([0, *lengths]).astype(np.int64),
             prompt_tokens=np.array([prompt for _, prompt in case.sequences], dtype=np.int32),
+            lookahead_ids=lookahead_ids,
         ),
         TraceMetadata(model="test", num_experts=case.num_experts, banks=tuple(case.banks)),
         overwrite=True,
@@ -71,8 +87,14 @@ def write_case_trace(case: Case, path: Path) -> Trace:
     return open_trace(path)
 
 
-def make_engine(case: Case, trace: Trace, out: Outcome, timeline: Timeline | None = None) -> Engine:
-    """Make an engine for a case that notes the steps' ends in `out`."""
+def make_engine(
+    case: Case,
+    trace: Trace,
+    out: Outcome,
+    timeline: Timeline | None = None,
+    prefetch: Callable[[View], Prefetch] | None = None,
+) -> Engine:
+    """Make an engine for a case that notes the steps' ends in `out`. `prefetch` takes the place of the case's own."""
     loop = ClosedLoop(
         trace=trace,
         sequences=range(trace.num_sequences),
@@ -84,7 +106,11 @@ def make_engine(case: Case, trace: Trace, out: Outcome, timeline: Timeline | Non
     view = RunView(
         num_layers=trace.num_layers,
         make_future=lambda: RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys),
+        max_lookahead=trace.lookahead_distances,
     )
+    if prefetch is None and case.lookahead:
+        prefetch = partial(PREFETCH["perfect"], lookahead_layers=case.lookahead)
+    policy = prefetch(view) if prefetch is not None else None
     cache = lay_out_cache(
         make_eviction=lambda: EVICTION[case.eviction](view),
         num_slots=case.num_slots,
@@ -102,27 +128,33 @@ def make_engine(case: Case, trace: Trace, out: Outcome, timeline: Timeline | Non
         out.emitted.append([request.sequence for request in step.emits])
 
     return Engine(
-        steps=loop.steps(),
+        steps=loop.steps(lookahead_layers=view.lookahead_layers),
         costs=StatedCosts(case),
         cache=cache,
         view=view,
-        prefetch=PREFETCH["perfect"](view, lookahead_layers=case.lookahead) if case.lookahead else None,
-        miss=MISS["fetch"](view),
+        prefetch=policy,
+        miss=SomeOnCpu(case) if case.cpu_modulus else MISS["fetch"](view),
         step_ended=step_ended,
         timeline=timeline,
     )
 
 
-def run_engine(case: Case, trace: Trace, timeline: Timeline | None = None) -> Outcome:
+def run_engine(
+    case: Case,
+    trace: Trace,
+    timeline: Timeline | None = None,
+    prefetch: Callable[[View], Prefetch] | None = None,
+) -> Outcome:
     """Run the engine on a case."""
     out = Outcome()
-    engine = make_engine(case, trace, out, timeline)
+    engine = make_engine(case, trace, out, timeline, prefetch)
     engine.run()
     counters = engine.snapshot()
     attribution_ns = counters.attribution_ns()
     assert sum(attribution_ns.values()) == counters.now_ns, "the attribution adds up to the makespan"
     out.hits, out.late_hits, out.misses = sum(counters.hits), sum(counters.late_hits), sum(counters.misses)
     out.dropped = counters.prefetches_dropped
+    out.cpu_experts, out.cpu_busy_ns = sum(counters.cpu_experts), counters.cpu_busy_ns
     out.link_busy_ns = counters.link_busy_ns
     out.demand_transfers, out.prefetch_transfers = counters.demand_transfers, counters.prefetch_transfers
     out.attribution_ns = {
@@ -131,5 +163,6 @@ def run_engine(case: Case, trace: Trace, timeline: Timeline | None = None) -> Ou
         "demand": attribution_ns["exposed_demand_fetch"],
         "late": attribution_ns["exposed_late_prefetch"],
         "behind": attribution_ns["queued_behind_prefetch"],
+        "cpu": attribution_ns["exposed_cpu_expert"],
     }
     return out

@@ -29,6 +29,15 @@ class Case:
     expert_token_ns: int
     prefill_chunk: int | None = None
     max_tokens: int | None = None
+    cpu_modulus: int = 0  # 0: all misses are fetched; m: those of keys that m divides go to the CPU
+    cpu_workers: int = 1
+    cpu_base_ns: int = 0
+    cpu_token_ns: int = 0
+    activation_token_ns: int = 0
+
+    def goes_to_cpu(self, key: int) -> bool:
+        """Tell whether a missing expert is left to the CPU."""
+        return self.cpu_modulus > 0 and key % self.cpu_modulus == 0
 
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel."""
@@ -49,6 +58,8 @@ class Outcome:
     misses: int = 0
     dropped: int = 0
     link_busy_ns: int = 0
+    cpu_experts: int = 0
+    cpu_busy_ns: int = 0
     demand_transfers: int = 0
     prefetch_transfers: int = 0
     attribution_ns: dict[str, int] = field(default_factory=dict)
@@ -114,12 +125,13 @@ class Reference:
         self.demands: list[list[int]] = []  # [key, chunks done]
         self.prefetches: list[list[int]] = []
         self.is_prefetch: dict[int, bool] = {}
+        self.worker_free_ns = [0] * case.cpu_workers
         self.arrivals: list[int] = []  # keys in the order in which they have become resident since the gate
 
     def run(self) -> Outcome:
         """Run all steps."""
         case, out = self.case, self.out
-        causes = ("experts", "other", "demand", "late", "behind")
+        causes = ("experts", "other", "demand", "late", "behind", "cpu")
         out.attribution_ns = dict.fromkeys(causes, 0)
         for tokens, emits in self.steps:
             self.prefetch()
@@ -153,9 +165,12 @@ class Reference:
                 self.touch(key)
             if key in late:
                 self.promote(key)
-        waiting = [key for key in missed if not self.fetch(key)]
+        on_cpu = [key for key in missed if self.case.goes_to_cpu(key)]
+        waiting = [key for key in missed if key not in on_cpu and not self.fetch(key)]
+        self.pinned -= set(on_cpu)
+        cpu_done_ns = self.run_on_cpu([requests.count(key) for key in on_cpu])
         self.prefetch()
-        todo = [key for key in needed if key not in hits]
+        todo = [key for key in needed if key not in hits and key not in on_cpu]
 
         def compute(keys: list[int]) -> None:
             counts = [requests.count(key) for key in keys]
@@ -180,7 +195,22 @@ class Reference:
             kernel = ready if self.case.grouped else ready[:1]
             compute(kernel)
             todo = [key for key in todo if key not in kernel]
+        if on_cpu and cpu_done_ns > self.now_ns:
+            self.out.attribution_ns["cpu"] += cpu_done_ns - self.now_ns
+            self.advance(cpu_done_ns)
         self.pinned = set()
+
+    def run_on_cpu(self, counts: list[int]) -> int:
+        """Give each expert to the worker that is free first; return when the results are back on the GPU."""
+        ends_ns = [0]
+        for tokens in counts:
+            worker = self.worker_free_ns.index(min(self.worker_free_ns))
+            duration_ns = self.case.cpu_base_ns + self.case.cpu_token_ns * tokens
+            self.worker_free_ns[worker] = max(self.now_ns, self.worker_free_ns[worker]) + duration_ns
+            ends_ns.append(self.worker_free_ns[worker])
+            self.out.cpu_experts += 1
+            self.out.cpu_busy_ns += duration_ns
+        return max(ends_ns) + self.case.activation_token_ns * sum(counts)
 
     # the cache
 

@@ -53,6 +53,11 @@ def random_case(seed: int) -> Case:
         expert_token_ns=random.randint(0, 3),
         prefill_chunk=random.choice([None, 1, 3]),
         max_tokens=random.choice([None, None, random.randint(1, 12)]),
+        cpu_modulus=random.choice([0, 0, 1, 2, 3]),
+        cpu_workers=random.randint(1, 3),
+        cpu_base_ns=random.randint(0, 12),
+        cpu_token_ns=random.randint(0, 4),
+        activation_token_ns=random.randint(0, 2),
     )
 
 

@@ -1,5 +1,6 @@
 """Laws that hold in every run, whatever the policies: conservation, bounds, symmetry."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from simulator.cache import RESIDENT
+from simulator.prefetch.gate_lookahead import GateLookahead
+from simulator.view import View
 from tests.engine.harness import make_engine, run_engine, write_case_trace
 from tests.engine.reference import Case, Outcome, closed_loop
 from tests.engine.test_against_reference import random_case
@@ -17,8 +20,8 @@ SEEDS = range(5000, 5120)
 
 @pytest.fixture(params=SEEDS, ids=lambda seed: f"seed{seed}")
 def case(request: pytest.FixtureRequest) -> Case:
-    """Draw a small run."""
-    return random_case(request.param)
+    """Draw a small run whose misses are all fetched."""
+    return replace(random_case(request.param), cpu_modulus=0)
 
 
 def test_conservation(case: Case, tmp_path: Path) -> None:
@@ -108,3 +111,45 @@ def test_a_whole_cache_misses_each_expert_once(case: Case, tmp_path: Path) -> No
     used = {key for tokens, _ in closed_loop(case) for token in tokens for row in token for key in row}
     assert out.misses == len(used)
     assert out.late_hits == 0
+
+
+class KnowsTheStep:
+    """Prefetch exactly what the layers ahead in the same step will use, in the order of each."""
+
+    def __init__(self, view: View, distance: int) -> None:
+        self._view = view
+        self._oracle = view.oracle
+        self._distance = distance
+
+    def at_step_start(self) -> Sequence[int]:
+        """Name nothing."""
+        return ()
+
+    def after_gate(self, keys: Sequence[int]) -> Sequence[int]:
+        """Name the next visits that belong to the step."""
+        del keys
+        left = self._view.num_layers - 1 - self._view.visit % self._view.num_layers
+        ahead = range(1, min(self._distance, left) + 1)
+        return list(dict.fromkeys(key for visits in ahead for key in self._oracle.upcoming(visits)))
+
+    def at_layer_end(self) -> Sequence[int]:
+        """Name nothing."""
+        return ()
+
+
+@pytest.mark.parametrize("distance", [1, 2])
+def test_gates_that_never_err_know_the_step(case: Case, distance: int, tmp_path: Path) -> None:
+    """Where the recorded picks of gates ahead are the routing itself, lookahead is an oracle that ends with the step."""
+    case = replace(case, lookahead=0)
+    num_layers, top_k = len(case.banks), len(case.sequences[0][0][0][0])
+    ids = np.array([token for sequence, _ in case.sequences for token in sequence], dtype=np.uint8)
+    ahead = np.zeros((len(ids), num_layers, distance, top_k), dtype=np.uint8)
+    for layer in range(num_layers):
+        for step in range(distance):
+            ahead[:, layer, step] = ids[:, min(layer + step + 1, num_layers - 1)]
+    trace = write_case_trace(case, tmp_path / "trace.safetensors", lookahead_ids=ahead)
+    outcomes = [
+        run_engine(case, trace, prefetch=lambda view: GateLookahead(view, distance=distance)),
+        run_engine(case, trace, prefetch=lambda view: KnowsTheStep(view, distance)),
+    ]
+    assert outcomes[0] == outcomes[1]

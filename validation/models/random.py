@@ -29,8 +29,8 @@ def random_model(config_path: str | Path, device: OffloadDevice, dtype: torch.dt
     its own random generator.
 
     Experts are normal with the config's `initializer_range`, but not independent: pieces of 2^20 elements are cut
-    from 2^22 random numbers, each at an offset and with a sign of its own. That goes at the speed of memory, where
-    drawing each number takes some tens of times as long, and costs and routing do not depend on it.
+    from 2^22 random numbers, each at an offset and with a sign of its own. That goes at the speed of memory; drawing
+    each number would take ten times as long, and no cost depends on it.
 
     Raises InputError for a config that transformers cannot read, or whose model `survey` refuses.
     """
@@ -67,7 +67,7 @@ class _Fill:
 
     def __init__(self, dtype: torch.dtype, *, std: float, seed: int) -> None:
         self._generator = torch.Generator().manual_seed(seed)
-        self._block = (torch.randn(_BLOCK, generator=self._generator) * std).to(dtype)
+        self._block = torch.randn(_BLOCK, generator=self._generator).mul_(std).to(dtype)
 
     def __call__(self, flat: Tensor) -> None:
         pieces = flat.split(_PIECE)

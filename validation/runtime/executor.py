@@ -8,10 +8,9 @@ Legend: N tokens of a forward pass, K top-k, H hidden width.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from simulator.dispatch import Dispatch
@@ -36,7 +35,8 @@ class Executor:
 
     Between `begin(step)` and `end(step)`, one forward pass of the model with the step's tokens, in their order; its MoE
     layers call `visit`. With `forced`, the experts are those of the step whatever the model's gates say, with the gates'
-    weights; otherwise the gates' own picks count, and `num_other_picks` says how often these differed from the step's.
+    weights; otherwise the gates' own picks count, and `num_other_picks` says how often these differed from the step's. A
+    pass whose tokens nobody knows beforehand begins with `begin(None)`.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Executor:
         self.num_other_picks = 0
         self.cpu_experts: list[tuple[int, int, int, int, int]] = []  # (layer, key, worker, start_ns, end_ns)
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: Step | None) -> None:
         """Begin a step."""
         self._step = step
-        if self._observed:
+        if self._observed and step is not None:
             self._recording.step_started(step)
         self._deliver()
         self._dispatch.step_started()
@@ -106,20 +106,18 @@ class Executor:
     def visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
         """Run the experts of one layer: `validation.runtime.offload.Visit`."""
         device, dispatch, step = self._device, self._dispatch, self._step
-        assert step is not None, "a forward pass without begin()"
         self._recording.span("lead", layer, -1, self._free_since, device.mark())
-        first_key = self._offloaded.bank_of(layer) * self._num_experts
+        first_key = self._offloaded.bank_of_layer[layer] * self._num_experts
         picks = ids_NK.tolist()  # a real runtime has to read them as well
-        tokens = step.tokens
         if self._forced:
-            picks = [[key - first_key for key in token[layer]] for token in tokens]
+            assert step is not None, "forced routing needs a step"
+            picks = [[key - first_key for key in token[layer]] for token in step.tokens]
+            keys, num_tokens = distinct_experts(step.tokens, layer)
         else:
-            self._compare(picks, first_key, layer)
-        output = LayerOutput(hidden_NH, ids_NK, weights_NK, host_ids_NK=picks)
-        if self._forced:
-            keys, num_tokens = distinct_experts(tokens, layer)
-        else:
+            if step is not None:
+                self._compare(step, picks, first_key, layer)
             keys, num_tokens = distinct_experts([[[first_key + pick for pick in row]] for row in picks], 0)
+        output = LayerOutput(hidden_NH, ids_NK, weights_NK, host_ids_NK=picks)
         tokens_of = None if num_tokens is None else dict(zip(keys, num_tokens, strict=True))
         if self._view.lookahead_layers:
             self._view.predict = self._picks_ahead(layer, hidden_NH)
@@ -141,7 +139,7 @@ class Executor:
                 self._give_up_slot(key, waiting)
         if on_cpu:
             self._join_cpu(layer, len(on_cpu), output, first_key)
-        dispatch.unpin(keys)
+        dispatch.unpin([key for key in keys if key not in on_cpu] if on_cpu else keys)
         result = output.result()
         self._deliver()
         dispatch.layer_ended()
@@ -203,7 +201,7 @@ class Executor:
             done = self._cpu_pool.wait()
             self._waits.append(Wait("cpu", None, since_ns, device.now_ns()))
             for job in done:
-                rows = job.result.to(device.torch_device)
+                rows = job.output.to(device.torch_device)
                 output.add(job.key - first_key, lambda _rows, made=rows: made)
                 self.cpu_experts.append((layer, job.key, job.worker, job.start_ns, job.end_ns))
             num_left -= len(done)
@@ -213,10 +211,9 @@ class Executor:
 
     def _picks_ahead(self, layer: int, hidden_NH: Tensor) -> Callable[[int], Sequence[Sequence[int]]]:
         """Return what gates further on pick: as recorded where the routing is forced, else by applying them now."""
-        step = self._step
-        assert step is not None
         if self._forced:
-            lookahead = step.lookahead
+            assert self._step is not None
+            lookahead = self._step.lookahead
             assert lookahead is not None
             return lambda distance: [token[layer][distance - 1] for token in lookahead]
         return lambda distance: self._apply_gate(layer + distance, hidden_NH)
@@ -225,13 +222,11 @@ class Executor:
         """Return the keys that a layer's gate picks from a state, by descending weight, [N][K]."""
         ids_NK, weights_NK = self._offloaded.layers[layer].route(hidden_NH)
         order_NK = weights_NK.argsort(dim=-1, descending=True, stable=True)
-        first_key = self._offloaded.bank_of(layer) * self._num_experts
+        first_key = self._offloaded.bank_of_layer[layer] * self._num_experts
         picks: list[list[int]] = (ids_NK.gather(-1, order_NK) + first_key).tolist()
         return picks
 
-    def _compare(self, picks: Sequence[Sequence[int]], first_key: int, layer: int) -> None:
+    def _compare(self, step: Step, picks: Sequence[Sequence[int]], first_key: int, layer: int) -> None:
         """Count the tokens whose picks are not those of the step."""
-        step = self._step
-        assert step is not None
         for row, token in zip(picks, step.tokens, strict=True):
             self.num_other_picks += {first_key + pick for pick in row} != set(token[layer])

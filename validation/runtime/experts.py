@@ -98,10 +98,7 @@ def layout_of(experts_module: nn.Module) -> ExpertLayout:
 
 
 class HostExperts:
-    """All experts of a model in host memory, one flat tensor per key.
-
-    The memory of a bank is one allocation, made when the bank is filled: pinning costs per allocation.
-    """
+    """All experts of a model in host memory, one flat tensor per key; a bank has memory from `allocate` on."""
 
     def __init__(self, layout: ExpertLayout, *, num_banks: int, num_experts: int, device: HostMemory) -> None:
         self.layout = layout
@@ -129,12 +126,9 @@ class HostExperts:
 
     def allocate(self, bank: int) -> None:
         """Make room for the experts of a bank; what they hold is undefined."""
-        numel = self.layout.numel
-        memory = self._device.host_tensor(self.num_experts * numel, self.layout.dtype)
-        for expert in range(self.num_experts):
-            flat = memory.narrow(0, expert * numel, numel)
-            self._flat[bank * self.num_experts + expert] = flat
-            self._tensors[bank * self.num_experts + expert] = self.layout.views(flat)
+        for key in range(bank * self.num_experts, (bank + 1) * self.num_experts):
+            flat = self._device.host_tensor(self.layout.numel, self.layout.dtype)
+            self._flat[key], self._tensors[key] = flat, self.layout.views(flat)
 
     def release(self, bank: int) -> None:
         """Forget the experts of a bank; their memory is free once no view of it is left."""

@@ -36,28 +36,30 @@ class LayerOutput:
     ) -> None:
         self._num_tokens, self._top_k = ids_NK.shape
         self._dtype = hidden_NH.dtype
-        ids = ids_NK.tolist() if host_ids_NK is None else host_ids_NK
+        ids_S = np.asarray(ids_NK.cpu() if host_ids_NK is None else host_ids_NK, dtype=np.int16).reshape(-1)
         self._place_S: Tensor | None = None
         self._spans: dict[int, tuple[int, int]]
-        if self._num_tokens == 1 and len(set(ids[0])) == self._top_k:
-            self._spans = {expert: (rank, rank + 1) for rank, expert in enumerate(ids[0])}
+        if self._num_tokens == 1 and len(set(ids_S.tolist())) == self._top_k:
+            self._spans = {expert: (rank, rank + 1) for rank, expert in enumerate(ids_S.tolist())}
             self._hidden, self._weights_S1 = hidden_NH, weights_NK.reshape(-1, 1)
         else:
-            self._sort(hidden_NH, weights_NK, np.asarray(ids, dtype=np.int64).reshape(-1))
+            self._sort(hidden_NH, weights_NK, ids_S)
         self.experts: tuple[int, ...] = tuple(sorted(self._spans))
         wide = torch.promote_types(hidden_NH.dtype, weights_NK.dtype)
         shape = (self._num_tokens * self._top_k, hidden_NH.shape[-1])
         self._rows_SH = torch.zeros(shape, dtype=wide, device=hidden_NH.device)
 
-    def _sort(self, hidden_NH: Tensor, weights_NK: Tensor, ids_S: NDArray[np.int64]) -> None:
-        """Order the pairs by expert, those of an expert by token."""
-        order_S = np.argsort(ids_S.astype(np.int32), kind="stable")
+    def _sort(self, hidden_NH: Tensor, weights_NK: Tensor, ids_S: NDArray[np.int16]) -> None:
+        """Order the pairs by expert, those of an expert by token; numpy sorts 16 bits several times faster than 64."""
+        order_S = np.argsort(ids_S, kind="stable")
         inverse_S = np.empty_like(order_S)
         inverse_S[order_S] = np.arange(order_S.size)
-        experts, starts = np.unique(ids_S[order_S], return_index=True)
-        ends = [*starts[1:].tolist(), ids_S.size]
-        self._spans = dict(zip(experts.tolist(), zip(starts.tolist(), ends, strict=True), strict=True))
-        indices = np.stack([order_S // max(self._top_k, 1), order_S, inverse_S])
+        counts = np.bincount(ids_S)
+        ends = counts.cumsum().tolist()
+        self._spans = {
+            expert: (ends[expert] - count, ends[expert]) for expert, count in enumerate(counts.tolist()) if count
+        }
+        indices = np.stack([order_S // self._top_k, order_S, inverse_S])
         token_S, pair_S, self._place_S = torch.from_numpy(indices).to(hidden_NH.device)
         self._hidden = hidden_NH.index_select(0, token_S)
         self._weights_S1 = weights_NK.reshape(-1).index_select(0, pair_S).unsqueeze(-1)

@@ -98,6 +98,7 @@ class Recording:
             _count(counters, resolved)
             if self._keep_spans:
                 self.resolved.append(resolved)
+        self._device.recycle(mark for span in self._spans for mark in (span.start, span.end))
         self._spans.clear()
         self.spent_ns += self._device.now_ns() - began_ns
 
@@ -182,8 +183,8 @@ def _divide(from_ns: int, to_ns: int, waits: Sequence[Wait]) -> list[Wait]:
     From the end of the last wait to the start of the work that it was for, the stream still waits.
     """
     stalls = []
-    for wait, following in zip(waits, [*waits[1:], None], strict=True):
-        until_ns = to_ns if following is None else min(to_ns, wait.until_ns)
+    for number, wait in enumerate(waits, start=1):
+        until_ns = to_ns if number == len(waits) else min(to_ns, wait.until_ns)
         since_ns = max(from_ns, wait.since_ns)
         if since_ns < until_ns:
             stalls.append(Wait(wait.cause, wait.transfer, since_ns, until_ns))

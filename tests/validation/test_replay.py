@@ -1,0 +1,167 @@
+"""A replay decides what the simulator decides: the same counts, to the integer."""
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+import transformers
+
+from hardware_profiles.errors import InputError
+from simulator.run import simulate
+from simulator.scenario import Scenario, build_scenario
+from tests.hand_made import make_trace, random_routing
+from validation.models.random import random_model
+from validation.replay.replay import Machine, Replayed, replay
+from validation.runtime.device import CpuDevice
+from validation.runtime.offload import OffloadedModel
+from validation.runtime.throttle import Throttle
+
+LAYERS, EXPERTS, TOP_K = 3, 8, 2
+COUNTS = ("steps", "tokens", "accesses", "hits", "late_hits", "misses", "cpu_experts", "wave_fetches")
+BYTES = ("h2d_demand_bytes", "h2d_prefetch_bytes")
+FAST = Throttle(bandwidth_bytes_per_s=2e9, latency_s=1e-5)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model's config."""
+    folder = tmp_path_factory.mktemp("model")
+    transformers.MixtralConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=24,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        num_local_experts=EXPERTS,
+        num_experts_per_tok=TOP_K,
+        max_position_embeddings=128,
+        architectures=["MixtralForCausalLM"],
+        dtype="float32",
+    ).save_pretrained(folder)
+    return folder / "config.json"
+
+
+@pytest.fixture(scope="module")
+def offloaded(config: Path) -> OffloadedModel:
+    """The tiny model."""
+    return random_model(config, CpuDevice(), torch.float32, 3)
+
+
+@pytest.fixture
+def machine() -> Machine:
+    """One thread each."""
+    return Machine(device=CpuDevice())
+
+
+def random_scenario(seed: int, config: Path, folder: Path, **values: object) -> Scenario:
+    """Draw a trace with prompts, and a cache, a batch and policies that fetch on demand alone."""
+    random = Random(seed)
+    lengths = [random.randint(1, 9) for _ in range(random.randint(1, 5))]
+    routing = random_routing(seed, lengths=lengths, num_layers=LAYERS, num_experts=EXPERTS, top_k=TOP_K)
+    prompts = [random.choice([0, random.randint(0, length)]) for length in lengths]
+    trace = make_trace(folder / f"{seed}.safetensors", routing, num_experts=EXPERTS, prompt_tokens=prompts)
+    scope = random.choice(["per_layer", "global"])
+    drawn: dict[str, object] = {
+        "trace": str(trace.path),
+        "model": str(config),
+        "hardware": "fixed-costs",
+        "quantisation": {"experts": "fp32"},
+        "cache": {"experts": random.randint(LAYERS * TOP_K, LAYERS * EXPERTS), "scope": scope},
+        "eviction": random.choice(["lru", "lfu", "lfu_aged", "fifo", "belady", "static"]),
+        "miss": random.choice(["fetch", "fetch", "cpu"]),
+        "batch": random.randint(1, 4),
+        "prefill_chunk_tokens": random.choice([None, 2]),
+    }
+    return build_scenario(drawn | values, f"seed {seed}")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_counts_on_demand_are_those_of_the_simulation(
+    seed: int, config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
+) -> None:
+    """Hits, misses and bytes, whatever the eviction policy, the scope, the batch and the prompts."""
+    scenario = random_scenario(seed, config, tmp_path)
+    measured = replay(scenario, offloaded, machine, forced=True, throttle=FAST).summary
+    simulated = simulate(scenario).summary
+    assert {name: measured[name] for name in (*COUNTS, *BYTES)} == {name: simulated[name] for name in (*COUNTS, *BYTES)}
+
+
+def checked(replayed: Replayed) -> dict[str, int]:
+    """Return the attribution of a replay, which adds up to its makespan but for what resolving it took."""
+    attribution = replayed.summary["attribution_ns"]
+    assert isinstance(attribution, dict)
+    makespan_ns = replayed.summary["makespan_ns"]
+    assert isinstance(makespan_ns, int)
+    assert 0.8 * makespan_ns < sum(attribution.values()) <= makespan_ns
+    return attribution
+
+
+def test_times_are_attributed_to_their_causes(
+    config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
+) -> None:
+    """A slow link shows as stalls, experts on the CPU as waits for the CPU; a cache that holds all as neither."""
+    whole = {"cache": {"frac": 1.0, "start": "popular"}, "eviction": "lru", "miss": "fetch"}
+    small = {"cache": {"experts": LAYERS * TOP_K}, "eviction": "lru"}
+    slow = Throttle(bandwidth_bytes_per_s=1e7, latency_s=0.0)  # 0.9 ms each
+
+    def run(name: str, values: dict[str, object]) -> dict[str, int]:
+        (tmp_path / name).mkdir()
+        scenario = random_scenario(5, config, tmp_path / name, **values)
+        return checked(replay(scenario, offloaded, machine, forced=True, throttle=slow))
+
+    resident, fetched, on_cpu = run("a", whole), run("b", small | {"miss": "fetch"}), run("c", small | {"miss": "cpu"})
+    assert resident["exposed_demand_fetch"] == resident["exposed_cpu_expert"] == 0
+    assert fetched["exposed_demand_fetch"] > 0.3 * sum(fetched.values())
+    assert on_cpu["exposed_demand_fetch"] == 0
+    assert on_cpu["exposed_cpu_expert"] > 0
+
+
+def test_own_routing_is_compared_with_the_trace(
+    config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
+) -> None:
+    """A trace of random routing is not what the model picks, and the replay says so; forced, it is never looked at."""
+    scenario = random_scenario(1, config, tmp_path)
+    assert replay(scenario, offloaded, machine, forced=True, throttle=FAST).num_other_picks == 0
+    assert replay(scenario, offloaded, machine, forced=False, throttle=FAST).num_other_picks > 0
+
+
+def test_timeline_has_what_happened(
+    config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
+) -> None:
+    """Every expert, transfer and gate of the run, in the simulator's schema; slices of a track do not overlap."""
+    scenario = random_scenario(3, config, tmp_path, miss="fetch", eviction="lru")
+    path = tmp_path / "timeline.json.gz"
+    summary = replay(scenario, offloaded, machine, forced=True, throttle=FAST, timeline_path=path).summary
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        events = json.load(file)["traceEvents"]
+    tracks = {event["args"]["name"]: event["tid"] for event in events if event["name"] == "thread_name"}
+    slices = [event for event in events if event["ph"] == "X"]
+    kernels = [event for event in slices if event["tid"] == tracks["GPU stream"] and "experts" in event["args"]]
+    assert len(kernels) == summary["accesses"]
+    assert sum(event["tid"] == tracks["H2D link"] for event in slices) == summary["misses"]
+    assert Counter(event["name"] for event in events)["gate"] == summary["steps"] * LAYERS  # type: ignore[operator]
+    for track in ("GPU stream", "H2D link"):
+        ends = [(event["ts"], event["ts"] + event["dur"]) for event in slices if event["tid"] == tracks[track]]
+        assert all(first[1] <= second[0] + 0.002 for first, second in zip(ends, ends[1:], strict=False))
+    flows = Counter(event["ph"] for event in events)
+    assert flows["s"] == summary["misses"]
+    assert flows["f"] == summary["misses"]
+
+
+def test_a_trace_of_another_shape_is_refused(machine: Machine, config: Path, tmp_path: Path) -> None:
+    """Before anything runs: the trace and the model agree, but not with the model that was built."""
+    scenario = random_scenario(2, config, tmp_path)
+    values = json.loads(config.read_text(encoding="utf-8")) | {"num_hidden_layers": 2}
+    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    other = random_model(tmp_path / "config.json", CpuDevice(), torch.float32, 3)
+    with pytest.raises(InputError, match="3 rounds of 8 experts, the model 2 of 8"):
+        replay(scenario, other, machine, forced=True)
