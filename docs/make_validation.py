@@ -37,8 +37,8 @@ _REPEAT = """\
 make validate
 ```
 
-calibrates both laboratory models on this machine, runs `validation/suites/cpu-quick.yaml` and writes a page with all plots to
-`results/validation/cpu-quick/report.html`. For one model, and another suite:
+calibrates both laboratory models on this machine, runs `validation/suites/cpu-quick.yaml` and writes a page with all plots
+to `results/validation/cpu-quick/report.html`. For one model, and another suite:
 
 ```sh
 moesim validate validation/suites/cpu.yaml --profile lab-wide=a.yaml --profile lab-narrow=b.yaml
