@@ -201,8 +201,7 @@ class Executor:
             done = self._cpu_pool.wait()
             self._waits.append(Wait("cpu", None, since_ns, device.now_ns()))
             for job in done:
-                rows = job.result.to(device.torch_device)
-                output.add(job.key - first_key, lambda _rows, made=rows: made)
+                output.put(job.key - first_key, job.result.to(device.torch_device))
                 self.cpu_experts.append((layer, job.key, job.worker, job.start_ns, job.end_ns))
             num_left -= len(done)
             start = device.mark()
