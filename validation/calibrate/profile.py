@@ -16,7 +16,7 @@ Limits: tables do not descend, so a kernel that is slower on 3 tokens than on 4 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hardware_profiles.figures import measured
+from hardware_profiles import figures
 from hardware_profiles.profile import (
     Cpu,
     Durations,
@@ -334,10 +334,21 @@ class _Assembly:
         )
 
 
+def measured(value: float, dimension: Dimension, source: str) -> Figure:
+    """Make a measured figure of four digits; bytes and counts are kept as they are."""
+    is_exact = dimension in (Dimension.BYTES, Dimension.COUNT)
+    return figures.measured(value if is_exact else _rounded(value), dimension, source)
+
+
+def _rounded(value: float) -> float:
+    """Round to the four digits that a measurement may claim."""
+    return float(f"{value:.4g}")
+
+
 def _table(table: TableFit, source: str, weights_bytes: int | None) -> DurationTable:
     return DurationTable(
         amounts=table.amounts,
-        seconds=table.seconds,
+        seconds=tuple(map(_rounded, table.seconds)),
         kind="measured",
         source=source,
         weights_bytes=float(weights_bytes) if weights_bytes else None,

@@ -19,7 +19,7 @@ import torch
 from validation.calibrate.measure.traffic import Traffic
 from validation.calibrate.measurement import At, Measure, Measurement
 from validation.calibrate.subject import ResidentExperts, Subject, endless, random_states
-from validation.runtime.cpu_pool import CpuPool
+from validation.runtime.cpu_pool import Computed, CpuPool
 from validation.runtime.kernel import compute_expert
 
 _TOKENS = (1, 2, 4, 8, 16, 32, 64)
@@ -75,7 +75,7 @@ def _experts(subject: Subject, *, at_once: int | None, is_loaded: bool) -> Itera
                     while pool.num_under_way():
                         compute_expert(module, resident.tensors(next(keys)), row_1H)
                         subject.device.synchronize()
-                done = []
+                done: list[Computed] = []
                 while len(done) < in_flight:
                     done += pool.wait()
                 ended_ns = subject.device.now_ns()
