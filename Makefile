@@ -2,6 +2,7 @@
 # make test     install and run the tests
 # make test-live  install torch and transformers as well, and run the tests that need them
 # make check    ruff and mypy --strict
+# make validate calibrate on this machine, and hold the simulator against real runs of six configurations
 # make bench    speed, as ratios within one process
 # Another interpreter: make test PYTHON=python3.13 (it gets a virtual environment of its own).
 SHELL := /bin/bash
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-live check bench clean
+.PHONY: demo test test-live check validate bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/created:
@@ -44,6 +45,16 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+VALIDATED := results/validation
+validate: $(VENV)/installed-live
+	@mkdir -p $(VALIDATED)
+	for model in lab-wide lab-narrow; do \
+	  test -e $(VALIDATED)/$$model.yaml || \
+	  $(BIN)/moesim calibrate --model $$model --dtype float32 --device cpu --out $(VALIDATED)/$$model.yaml || exit; \
+	done
+	$(BIN)/moesim validate validation/suites/cpu-quick.yaml --device cpu --out $(VALIDATED)/cpu-quick \
+	  --profile lab-wide=$(VALIDATED)/lab-wide.yaml --profile lab-narrow=$(VALIDATED)/lab-narrow.yaml $(ARGS)
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m pytest bench -p no:xdist --benchmark-disable-gc -s $(ARGS)

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from fractions import Fraction
+from itertools import pairwise
 
 from hardware_profiles.profile import Constant, Duration
 
@@ -28,6 +29,7 @@ class DurationCurve:
             amounts, seconds = map(exact, duration.amounts), map(exact, duration.seconds)
             self._points = [(amount, time * NS_PER_S) for amount, time in zip(amounts, seconds, strict=True)]
         self._amounts = [amount for amount, _ in self._points]
+        self._slopes = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(self._points)]
 
     def ns(self, amount: int) -> Fraction:
         """Return the duration for an amount of tokens or bytes, exact, not rounded.
@@ -39,5 +41,5 @@ class DurationCurve:
         if len(points) == 1:
             return points[0][1]
         upper = min(max(bisect_left(self._amounts, amount), 1), len(points) - 1)
-        (x0, y0), (x1, y1) = points[upper - 1], points[upper]
-        return max(Fraction(0), y0 + (y1 - y0) * (amount - x0) / (x1 - x0))
+        x0, y0 = points[upper - 1]
+        return max(Fraction(0), y0 + self._slopes[upper - 1] * (amount - x0))

@@ -69,9 +69,10 @@ class Link:
         """Queue a demand fetch."""
         queue = self._queue
         transfer = queue.demand(key)
-        if queue.serving is transfer:
+        serving = queue.serving
+        if serving is transfer:
             self._serve(transfer)
-        else:
+        elif serving is not None and not serving.is_demanded:
             self._make_way()
 
     def prefetch(self, key: int) -> None:
@@ -134,22 +135,23 @@ class Link:
             self._end_service()
 
     def _end_service(self) -> None:
-        """Deliver the transfer in service, or put it back if it gives way; then serve the next."""
+        """Deliver the transfer in service, or put it back if it gives way; before that, serve the next."""
         queue = self._queue
         transfer = queue.serving
         assert transfer is not None
-        now, started_ns = self._env.now, transfer.started_ns
+        now, started_ns, is_cut = self._env.now, transfer.started_ns, self._is_cut
         self._busy_ns += now - started_ns
         if self._on_service is not None and now > started_ns:
             self._on_service(transfer, started_ns, now)
-        if self._is_cut:
+        following: Transfer | None
+        if is_cut:
             transfer.served_ns += now - started_ns
-            queue.put_back()
+            following = queue.give_way()
         else:
-            queue.finish()
-            self._deliver(transfer)
-        following = queue.serve_next()
+            following = queue.finish()
         if following is not None:
             self._serve(following)
         else:
             self.end_of_service = None
+        if not is_cut:
+            self._deliver(transfer)

@@ -28,9 +28,8 @@ class TransferQueue:
     """What a link serves, and what waits for it.
 
         transfer = demand(key) | prefetch(key)    # in service at once where nothing is
-        if must_give_way(): put_back()            # asked where the service can be interrupted; else
-        finish()                                  # the transfer in service is over
-        serve_next()                              # after either
+        if must_give_way(): give_way()            # asked where the service can be interrupted
+        finish()                                  # the transfer in service is over, and the next in service
 
     `demands` and `prefetches` hold what waits, in the order in which it will be served.
     """
@@ -79,27 +78,27 @@ class TransferQueue:
         """Tell whether a demand waits while the link serves what no gate has asked for."""
         return bool(self.demands) and self.serving is not None and not self.serving.is_demanded
 
-    def put_back(self) -> None:
-        """Interrupt the prefetch in service: it waits again, ahead of the other prefetches. `serve_next` follows."""
-        assert self.serving is not None, "nothing is in service"
+    def give_way(self) -> Transfer:
+        """Interrupt the prefetch in service, which waits again, ahead of the others; return the demand served instead."""
+        assert self.must_give_way(), "nothing gives way, or to nothing"
+        assert self.serving is not None
         self.prefetches.appendleft(self.serving)
-        self.serving = None
+        self.serving = following = self.demands.popleft()
+        return following
 
-    def finish(self) -> None:
-        """Take the transfer in service out of the queue. `serve_next` follows."""
+    def finish(self) -> Transfer | None:
+        """End the transfer in service; return what is in service now, None where nothing waits."""
         transfer = self.serving
         assert transfer is not None, "nothing is in service"
         if transfer.is_prefetch:
             del self._prefetch_of_key[transfer.key]
-        self.serving = None
-
-    def serve_next(self) -> Transfer | None:
-        """Put in service, and return, what comes next: None where nothing waits."""
+        following = None
         if self.demands:
-            self.serving = self.demands.popleft()
+            following = self.demands.popleft()
         elif self.prefetches:
-            self.serving = self.prefetches.popleft()
-        return self.serving
+            following = self.prefetches.popleft()
+        self.serving = following
+        return following
 
     def num_queued(self) -> int:
         """Count the transfers that wait."""

@@ -33,7 +33,7 @@ def test_one_worker_computes_in_the_order_of_submission() -> None:
         for at, key in enumerate(keys):
             pool.submit(key, partial(number, at))
         ended = drain(pool, len(keys))
-    assert [(one.key, int(one.output)) for one in ended] == [(key, at) for at, key in enumerate(keys)]
+    assert [(one.key, int(one.result)) for one in ended] == [(key, at) for at, key in enumerate(keys)]
     assert [key for key, *_ in pool.services] == keys
 
 
@@ -85,7 +85,7 @@ def test_workers_have_their_number_of_threads_and_leave_others_theirs() -> None:
         with CpuPool(2, count) as pool:
             for key in range(6):
                 pool.submit(key, threads_of_a_kernel)
-            assert {int(one.output) for one in drain(pool, 6)} == {count}
+            assert {int(one.result) for one in drain(pool, 6)} == {count}
             later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
             later.start()
             later.join()
@@ -97,7 +97,7 @@ def test_results_need_no_gradient() -> None:
     weight = torch.ones(2, 2, requires_grad=True)
     with CpuPool(1, 1) as pool:
         pool.submit(0, lambda: weight @ weight)
-        assert not pool.wait()[0].output.requires_grad
+        assert not pool.wait()[0].result.requires_grad
 
 
 @pytest.mark.parametrize("how", ["wait", "completed", "submit"])

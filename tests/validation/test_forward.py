@@ -130,6 +130,28 @@ def test_a_prefill_runs_the_head_for_its_last_token_alone_and_a_chunk_not_at_all
     assert told == [0, 0, 1]  # each time before the head
 
 
+def test_attention_is_given_a_mask_only_where_rows_differ(tmp_path: Path) -> None:
+    """A first chunk, a single row and rows of one length run the kernels that need none."""
+    network = model("qwen3_moe")
+    masks: list[bool] = []
+    network.get_decoder().layers[0].self_attn.register_forward_pre_hook(
+        lambda _module, _args, kwargs: masks.append(kwargs["attention_mask"] is not None), with_kwargs=True
+    )
+    trace = make_trace(
+        tmp_path / "t.safetensors", [[[[0]]] * 6, [[[0]]] * 6, [[[0]]] * 4], num_experts=1, prompt_tokens=[4, 4, 1]
+    )
+    runner = StepRunner(network, CPU, batch=2, max_context=6, seed=SEED)
+    for step in ClosedLoop(trace=trace, sequences=[0, 1, 2], batch=2, prefill_chunk_tokens=3).steps():
+        runner.run(step)
+    # 0: chunk, its last token; 1: the same; both twice; 2: its prompt, then three tokens alone
+    assert masks == [False] * 4 + [False] * 2 + [False] * 4
+    masks.clear()
+    for step in ClosedLoop(trace=trace, sequences=[0, 2], batch=2, prefill_chunk_tokens=2).steps():
+        runner.run(step)
+    # 0: chunk, chunk that continues; 2: its prompt; both twice, of two lengths; 2 alone
+    assert masks == [False, True, False, True, True, False]
+
+
 def test_an_unrecorded_context_is_attended_to_at_its_positions(tmp_path: Path) -> None:
     """Positions go on from it; it changes the logits, the same for the same seed, and its entries stay as they are."""
     network = model("qwen3_moe")

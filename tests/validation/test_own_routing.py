@@ -12,12 +12,17 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from simulator.workload.closed_loop import ClosedLoop
 from simulator.workload.step import Step
+from tests.capture.families import EXPERTS, TOP_K, build
 from tests.traces.random_traces import RandomTrace, traces
 from traces.format import Sequences, Trace, TraceMetadata, open_trace, write_trace
+from validation.replay.forward import StepRunner
 from validation.replay.own_routing import RoutingLog, forced_ids, forced_routing, workload_trace
+from validation.runtime.device import open_device
+from validation.runtime.offload import offload
 
 CPU = torch.device("cpu")
 
@@ -138,6 +143,49 @@ def test_forced_ids_are_the_traces_own(
             for layer in range(trace.num_layers):
                 assert routing_LNK[layer].tolist() == expected[:, layer].tolist()
                 assert forced_ids(step, layer, trace.num_experts) == expected[:, layer].tolist()
+
+
+def test_the_routing_that_a_models_gates_chose_forces_the_same_run(tmp_path: Path) -> None:
+    """Rows of a step are its tokens in order: the logged ids, forced on fresh steps of their trace, give the logits."""
+    network = build("mixtral").to(torch.float64)
+    stated = workload_trace(
+        tmp_path / "stated",
+        prompt_tokens=[5, 0, 3],
+        output_tokens=[3, 4, 2],
+        num_layers=3,
+        num_experts=EXPERTS,
+        top_k=TOP_K,
+    )
+    runner = StepRunner(network, CPU, batch=2, max_context=8, seed=0)
+    logits: list[Tensor] = []
+    with offload(network, open_device("cpu")) as offloaded:
+        log = RoutingLog(num_layers=3, num_experts=EXPERTS, top_k=TOP_K)
+        picked: list[Tensor] = []
+
+        def own(layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
+            picked.append(ids_NK)
+            return offloaded.visit_from_host(layer, hidden_NH, ids_NK, weights_NK)
+
+        offloaded.visit = own
+        for step in ClosedLoop(trace=stated, sequences=range(3), batch=2, prefill_chunk_tokens=3).steps():
+            picked.clear()
+            logits.append(runner.logits(step))
+            log.add(step, torch.stack(picked, dim=1).numpy(), are_keys=False)
+        trace = log.write(tmp_path / "own", model="mixtral", gate="softmax_top_k", captured="here")
+        assert len({tuple(row) for row in trace.expert_ids(0, trace.num_tokens).reshape(-1, TOP_K).tolist()}) > 10
+        assert trace.prompt_tokens.tolist() == [5, 0, 3]
+        runner.reset()
+        forced: list[Tensor] = []
+
+        def force(layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
+            assert torch.equal(ids_NK, forced[0][layer])
+            return offloaded.visit_from_host(layer, hidden_NH, forced[0][layer], weights_NK)
+
+        offloaded.visit = force
+        loop = ClosedLoop(trace=trace, sequences=range(3), batch=2, prefill_chunk_tokens=3)
+        for step, expected in zip(loop.steps(), logits, strict=True):
+            forced[:] = [forced_routing(step, EXPERTS, CPU)]
+            assert torch.equal(runner.logits(step), expected)
 
 
 def test_a_workload_of_stated_lengths_puts_out_what_was_stated(tmp_path: Path) -> None:

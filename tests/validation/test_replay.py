@@ -3,6 +3,8 @@
 import gzip
 import json
 from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -113,7 +115,7 @@ def test_times_are_attributed_to_their_causes(
     small = {"cache": {"experts": LAYERS * TOP_K}, "eviction": "lru"}
     slow = Throttle(bandwidth_bytes_per_s=1e7, latency_s=0.0)  # 0.9 ms each
 
-    def run(name: str, values: dict[str, object]) -> dict[str, int]:
+    def run(name: str, values: Mapping[str, object]) -> dict[str, int]:
         (tmp_path / name).mkdir()
         scenario = random_scenario(5, config, tmp_path / name, **values)
         return checked(replay(scenario, offloaded, machine, forced=True, throttle=slow))
@@ -134,9 +136,7 @@ def test_own_routing_is_compared_with_the_trace(
     assert replay(scenario, offloaded, machine, forced=False, throttle=FAST).num_other_picks > 0
 
 
-def test_timeline_has_what_happened(
-    config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
-) -> None:
+def test_timeline_has_what_happened(config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path) -> None:
     """Every expert, transfer and gate of the run, in the simulator's schema; slices of a track do not overlap."""
     scenario = random_scenario(3, config, tmp_path, miss="fetch", eviction="lru")
     path = tmp_path / "timeline.json.gz"
@@ -151,7 +151,7 @@ def test_timeline_has_what_happened(
     assert Counter(event["name"] for event in events)["gate"] == summary["steps"] * LAYERS  # type: ignore[operator]
     for track in ("GPU stream", "H2D link"):
         ends = [(event["ts"], event["ts"] + event["dur"]) for event in slices if event["tid"] == tracks[track]]
-        assert all(first[1] <= second[0] + 0.002 for first, second in zip(ends, ends[1:], strict=False))
+        assert all(first[1] <= second[0] + 0.002 for first, second in pairwise(ends))
     flows = Counter(event["ph"] for event in events)
     assert flows["s"] == summary["misses"]
     assert flows["f"] == summary["misses"]

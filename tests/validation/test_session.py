@@ -1,6 +1,6 @@
 """A model behind a cache of experts computes what it computed before, whatever the policies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pytest
@@ -32,7 +32,7 @@ class EveryOther:
     def __init__(self, view: View) -> None:
         del view
 
-    def decide(self, keys: list[int], num_tokens: list[int]) -> list[MissAction]:
+    def decide(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
         """Alternate."""
         del num_tokens
         return [MissAction.CPU if index % 2 else MissAction.FETCH for index in range(len(keys))]
@@ -70,9 +70,7 @@ def _num_slots(taken: OffloadedModel) -> int:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("policies", POLICIES)
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-def test_logits_are_those_of_the_model_before(
-    family: str, policies: str, dtype: torch.dtype, bound: float
-) -> None:
+def test_logits_are_those_of_the_model_before(family: str, policies: str, dtype: torch.dtype, bound: float) -> None:
     """Prefill of more experts than the cache holds, then decoding, over a slow link."""
     model = build(family).to(dtype)
     model.set_experts_implementation("eager")

@@ -91,7 +91,13 @@ def _distribution(rows: Sequence[Mapping[str, object]]) -> "Figure":
     )
     figure.update_layout(
         yaxis={"range": [0, 1.02]},
-        yaxis2={"overlaying": "y", "side": "right", "title": {"text": "configurations"}, "showgrid": False},
+        yaxis2={
+            "overlaying": "y",
+            "side": "right",
+            "title": {"text": "configurations"},
+            "tickformat": "d",
+            "showgrid": False,
+        },
     )
     return figure
 

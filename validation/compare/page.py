@@ -21,7 +21,7 @@ _STYLE = """
 *{box-sizing:border-box}
 body{font:16px/1.5 system-ui,sans-serif;max-width:1080px;margin:1.5rem auto;padding:0 1rem;color:var(--ink);
 background:var(--ground)}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}p,dd{color:var(--soft)}dt{font-weight:600}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}p,dd{color:var(--soft)}dt{font-weight:600}dd,summary{overflow-wrap:anywhere}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}th button{all:unset;cursor:pointer;font-weight:600}
@@ -98,7 +98,7 @@ def _drawn(figure: "Figure", index: int) -> str:
         full_html=False,
         include_plotlyjs=index == 0,
         div_id=f"figure-{index}",
-        config={"responsive": True, "displaylogo": False},
+        config={"responsive": True, "displayModeBar": False},
     )
     return drawn
 

@@ -29,26 +29,26 @@ class RowCache(Cache):  # type: ignore[misc]
     def __init__(
         self, shape: AttentionShape, *, batch: int, max_context: int, torch_device: torch.device, seed: int
     ) -> None:
-        """Allocate all rows, every page touched: 2 * num_layers tensors [B, G, C, d]."""
+        """Allocate all rows, every page touched: for each layer, keys and values [B, G, C, d]."""
         super().__init__(layers=[])
         self.shape = shape
         self.num_rows = batch
         self.max_context = max_context
         self.torch_device = torch_device
-        size = (batch, shape.num_heads, max_context, shape.head_dim)
-        self.keys, self.values = (
-            [torch.empty(size, dtype=shape.dtype, device=torch_device).fill_(0) for _ in range(shape.num_layers)]
-            for _ in range(2)
-        )
+        size = (2 * shape.num_layers, batch, shape.num_heads, max_context, shape.head_dim)
+        self._all = torch.empty(size, dtype=shape.dtype, device=torch_device).fill_(0)
+        self.keys, self.values = self._all[0::2].unbind(), self._all[1::2].unbind()
         self._seed = seed
         self._noise: Tensor | None = None
         self._columns = torch.arange(max_context, device=torch_device)
         heads = torch.arange(batch * shape.num_heads, device=torch_device) * max_context
         self._first_entry_BG = heads.view(batch, shape.num_heads)
-        self._rows = slice(0, 0)
         self._start = 0
-        self._attended = 0
-        self._entries: Tensor | None = None  # where the step's entries go in [B*G*C, d]; None: a stretch of one row
+        # Views for all layers, keys and values in turn, made once a step: making them costs more than using them.
+        self._flat = self._all.view(2 * shape.num_layers, -1, shape.head_dim).unbind()
+        self._attended: Sequence[Tensor] = ()
+        self._targets: Sequence[Tensor] = ()
+        self._entries: Tensor | None = None  # where the step's entries go in [B*G*C, d]; None: into the targets
 
     def fill(self, row: int, num_tokens: int) -> None:
         """Let a row begin with `num_tokens` entries of small seeded noise: a context that was never recorded."""
@@ -59,9 +59,8 @@ class RowCache(Cache):  # type: ignore[misc]
             size = (2, self.shape.num_heads, self.max_context, self.shape.head_dim)
             noise = torch.empty(size, dtype=self.shape.dtype, device=self.torch_device)
             self._noise = noise.normal_(std=_NOISE_SCALE, generator=generator)
-        for tensors, noise in zip((self.keys, self.values), self._noise, strict=True):
-            for tensor in tensors:
-                tensor[row, :, :num_tokens] = noise[:, :num_tokens]
+        self._all[0::2, row, :, :num_tokens] = self._noise[0, :, :num_tokens]
+        self._all[1::2, row, :, :num_tokens] = self._noise[1, :, :num_tokens]
 
     def move(self, rows: Sequence[tuple[int, int]], num_tokens: int) -> None:
         """Let each row `to` of the pairs (to, source) become what row `source` was, its first `num_tokens` entries."""
@@ -74,12 +73,13 @@ class RowCache(Cache):  # type: ignore[misc]
 
         None where the attention kernel needs none: a first chunk, which is causal by itself, or a single token.
         """
-        self._rows, self._start, self._attended = slice(row, row + 1), start, start + num_tokens
-        self._entries = None
+        stop = start + num_tokens
+        self._start, self._entries = start, None
+        self._targets = self._all[:, row : row + 1, :, start:stop].unbind()
+        self._attended = self._all[:, row : row + 1, :, :stop].unbind()
         if start == 0 or num_tokens == 1:
             return None
-        last = self._columns[start : self._attended, None]
-        return self._mask(self._columns[: self._attended] > last)[None, None]
+        return self._mask(self._columns[:stop] > self._columns[start:stop, None])[None, None]
 
     def begin_tokens(self, positions: Sequence[int], positions_N: Tensor) -> Tensor | None:
         """Announce a step of one token for each of the first N rows, at these positions; return its mask [N, 1, 1, M].
@@ -89,26 +89,24 @@ class RowCache(Cache):  # type: ignore[misc]
         num_rows, longest = len(positions), max(positions)
         if num_rows == 1:
             return self.begin_chunk(0, longest, 1)
-        self._rows, self._start, self._attended = slice(0, num_rows), longest, longest + 1
+        self._start = longest
+        self._attended = self._all[:, :num_rows, :, : longest + 1].unbind()
         self._entries = (self._first_entry_BG[:num_rows] + positions_N[:, None]).view(-1)
         if min(positions) == longest:
             return None
-        return self._mask(self._columns[: self._attended] > positions_N[:, None])[:, None, None]
+        return self._mask(self._columns[: longest + 1] > positions_N[:, None])[:, None, None]
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Store a layer's new entries [N, G, Q, d] and return all that the step attends to, [N, G, M, d] each."""
-        keys, values = self.keys[layer_idx], self.values[layer_idx]
-        if self._entries is None:
-            row, new = self._rows.start, slice(self._start, self._attended)
-            keys[row, :, new] = key_states[0]
-            values[row, :, new] = value_states[0]
-        else:
-            width = self.shape.head_dim
-            keys.view(-1, width).index_copy_(0, self._entries, key_states.reshape(-1, width))
-            values.view(-1, width).index_copy_(0, self._entries, value_states.reshape(-1, width))
-        return keys[self._rows, :, : self._attended], values[self._rows, :, : self._attended]
+        first = 2 * layer_idx
+        for index, states in ((first, key_states), (first + 1, value_states)):
+            if self._entries is None:
+                self._targets[index].copy_(states)
+            else:
+                self._flat[index].index_copy_(0, self._entries, states.reshape(-1, self.shape.head_dim))
+        return self._attended[first], self._attended[first + 1]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002
         """Return the entries before the step, of its longest row."""

@@ -1,1 +1,1 @@
-"""The runtime that replays the simulator's decisions on real hardware."""
+"""The offloading runtime: the simulator's decisions, carried out in real time by torch."""

@@ -19,10 +19,10 @@ _PATIENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Computed:
-    """The result of one piece of work: for which key, by which worker, from when to when (perf_counter_ns)."""
+    """One piece of work that has been done: for which key, by which worker, from when to when (perf_counter_ns)."""
 
     key: int
-    output: Tensor
+    result: Tensor
     worker: int
     start_ns: int
     end_ns: int
@@ -136,7 +136,7 @@ class CpuPool:
                 key, compute = task
                 start_ns = perf_counter_ns()
                 try:
-                    output = compute()
+                    result = compute()
                 except BaseException as error:  # whatever it is, the main thread is to see it
                     self._failed(error)
                     return
@@ -145,10 +145,10 @@ class CpuPool:
                     self._num_under_way -= 1
                     self.services.append((key, worker, start_ns, end_ns))
                     self._ended.append(
-                        Computed(key=key, output=output, worker=worker, start_ns=start_ns, end_ns=end_ns)
+                        Computed(key=key, result=result, worker=worker, start_ns=start_ns, end_ns=end_ns)
                     )
                     self._changed.notify_all()
-                del task, compute, output  # a waiting worker keeps no tensors alive
+                del task, compute, result  # a waiting worker keeps no tensors alive
 
     def _next(self) -> tuple[int, Callable[[], Tensor]] | None:
         """Return the next piece of work, or None when the pool is closed."""

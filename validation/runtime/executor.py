@@ -120,7 +120,7 @@ class Executor:
         output = LayerOutput(hidden_NH, ids_NK, weights_NK, host_ids_NK=picks)
         tokens_of = None if num_tokens is None else dict(zip(keys, num_tokens, strict=True))
         if self._view.lookahead_layers:
-            self._view.predict = self._picks_ahead(layer, hidden_NH)
+            self._view.predict = partial(self._picks_ahead, layer, hidden_NH)
         self._deliver()
         self._waits.clear()
         hits, left, waiting, on_cpu = dispatch.gate(layer, keys, tokens_of)
@@ -201,22 +201,20 @@ class Executor:
             done = self._cpu_pool.wait()
             self._waits.append(Wait("cpu", None, since_ns, device.now_ns()))
             for job in done:
-                rows = job.output.to(device.torch_device)
-                output.add(job.key - first_key, lambda _rows, made=rows: made)
+                output.put(job.key - first_key, job.result.to(device.torch_device))
                 self.cpu_experts.append((layer, job.key, job.worker, job.start_ns, job.end_ns))
             num_left -= len(done)
             start = device.mark()
         self._recording.span("join", layer, -1, start, start, tuple(self._waits))
         self._waits.clear()
 
-    def _picks_ahead(self, layer: int, hidden_NH: Tensor) -> Callable[[int], Sequence[Sequence[int]]]:
-        """Return what gates further on pick: as recorded where the routing is forced, else by applying them now."""
-        if self._forced:
-            assert self._step is not None
-            lookahead = self._step.lookahead
-            assert lookahead is not None
-            return lambda distance: [token[layer][distance - 1] for token in lookahead]
-        return lambda distance: self._apply_gate(layer + distance, hidden_NH)
+    def _picks_ahead(self, layer: int, hidden_NH: Tensor, distance: int) -> Sequence[Sequence[int]]:
+        """Return what a gate further on picks: as recorded where the routing is forced, else by applying it now."""
+        if not self._forced:
+            return self._apply_gate(layer + distance, hidden_NH)
+        assert self._step is not None
+        assert self._step.lookahead is not None
+        return [token[layer][distance - 1] for token in self._step.lookahead]
 
     def _apply_gate(self, layer: int, hidden_NH: Tensor) -> Sequence[Sequence[int]]:
         """Return the keys that a layer's gate picks from a state, by descending weight, [N][K]."""

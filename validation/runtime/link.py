@@ -233,8 +233,7 @@ class CopyLink(AbstractContextManager["CopyLink"]):
                 self._changed.wait()
             if queue.must_give_way():
                 self._end_stretch()
-                queue.put_back()
-                queue.serve_next()
+                queue.give_way()
             transfer = queue.serving
             if transfer is None or self._is_closing:
                 self._end_stretch()
@@ -291,7 +290,6 @@ class CopyLink(AbstractContextManager["CopyLink"]):
             del self._copies[transfer.key]
             self._done.append(transfer)
             self._ended.notify()
-            self._queue.serve_next()
 
     def _stops(self) -> bool:
         return self._is_closing

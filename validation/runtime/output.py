@@ -78,8 +78,12 @@ class LayerOutput:
 
     def add(self, expert_id: int, compute: Callable[[Tensor], Tensor]) -> None:
         """Compute an expert of `experts`: `compute` turns its states [tokens, H] into outputs [tokens, H]."""
+        self.put(expert_id, compute(self.rows(expert_id)))
+
+    def put(self, expert_id: int, made: Tensor) -> None:
+        """Take in what an expert of `experts` has made of its states: [tokens, H], on the device of the layer."""
         start, end = self._spans[expert_id]
-        torch.mul(compute(self.rows(expert_id)), self._weights_S1[start:end], out=self._rows_SH[start:end])
+        torch.mul(made, self._weights_S1[start:end], out=self._rows_SH[start:end])
 
     def result(self) -> Tensor:
         """Return the layer's output [N, H], in the dtype of the states."""

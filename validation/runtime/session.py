@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hardware_profiles.errors import InputError
@@ -111,7 +112,6 @@ class Session(AbstractContextManager["Session"]):
         self._offloaded.visit = None
         self._resources.close()
 
-    @torch.no_grad()
     def _visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
         if layer == 0:
             self._executor.begin(None)
@@ -122,5 +122,5 @@ def _refuse_oracle() -> RecordedFuture:
     raise InputError("policy", "needs to know the routing to come; a live model cannot tell, a replayed trace can")
 
 
-def _refuse_popularity() -> "object":
+def _refuse_popularity() -> NDArray[np.int64]:
     raise InputError("policy", "pins popular experts, which a live model cannot tell beforehand; replay a trace")

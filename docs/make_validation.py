@@ -1,0 +1,146 @@
+"""Write docs/validation.md from the results in validation/results: python docs/make_validation.py"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from validation.compare.tables import milliseconds, percent, range_text, summary_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "validation" / "results"
+PAGE = ROOT / "docs" / "validation.md"
+
+_METHOD = """\
+# How far the simulator is from a real run
+
+<!-- written by docs/make_validation.py from validation/results/*.json -->
+
+`moesim validate` runs the configurations of a suite ([`validation/suites`](../validation/suites/README.md)) both ways. The
+torch runtime of `validation` carries out the decisions of the same policy objects on real hardware, with real copies and
+real kernels; the simulator does so in virtual time, with a profile that `moesim calibrate` has measured on that machine.
+Nothing of a configuration is fitted: the profile is measured from kernels and copies by themselves, before any of the
+configurations is run, and a throttled link has the bandwidth and latency that it is throttled to.
+
+- **Error** is (simulated - measured) / measured of TPOT, the mean time between two tokens of a request. Measured is the
+  median over the repeats.
+- **Spread** is the range of the repeats around their median. The repeats go round by round over all configurations of a
+  model, each round in a random order, so that a drift of the machine reaches all of them. An error **in the spread** is one
+  where the simulated TPOT lies between the least and the largest measured one.
+- **Counts equal** says that hits, late hits and misses of every repeat are exactly those simulated. Without a prefetcher
+  they depend on the routing alone; with one, on what has arrived by when, so that they may differ by a few.
+- **Profile of the other model**: the same replays, predicted with a profile that was measured on a model of other widths.
+"""
+_REPEAT = """\
+## To repeat it
+
+```sh
+make validate
+```
+
+calibrates both laboratory models on this machine, runs `validation/suites/cpu-quick.yaml` and writes a page with all plots
+to `results/validation/cpu-quick/report.html`. For one model, and another suite:
+
+```sh
+moesim validate validation/suites/cpu.yaml --profile lab-wide=a.yaml --profile lab-narrow=b.yaml
+```
+
+A call that was interrupted goes on where it stopped. The timeline of both runs, one above the other, of the configuration of
+each model with the largest error is in `timelines/`; https://ui.perfetto.dev opens it.
+
+## Limits
+
+- The weights of the laboratory models are random: their times are those of real kernels, their texts mean nothing. Forced
+  routing is that of a recorded trace; a model's own routing is nearly uniform where its weights are random.
+- On the CPU backend both sides of the link are the machine's memory. Copies and kernels share its bandwidth and its cores;
+  the link is throttled, so that copies are spread over their stated time.
+- A profile holds for the machine, the versions and the threads that it was measured with. `moesim validate` refuses one of
+  another device.
+- Spreads are those of a handful of repeats within one call; they say nothing of other days or other machines.
+- Prompts are short: the suites measure decoding. Arrivals, queues and mixed steps are not part of them.
+"""
+
+
+def validation_page(reports: Sequence[Mapping[str, object]]) -> str:
+    """Return the page's text."""
+    parts = [_METHOD]
+    if not reports:
+        parts.append(
+            "## Results\n\nNone have been committed yet: nothing is claimed. `moesim validate ... --results "
+            "validation/results/NAME.json` writes them.\n"
+        )
+    parts += [_section(report) for report in reports]
+    return "\n".join([*parts, _REPEAT])
+
+
+def read_results(folder: Path = RESULTS) -> list[dict[str, object]]:
+    """Return the committed reports, by the names of their files."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
+def _section(report: Mapping[str, object]) -> str:
+    machine, versions, commit = (_mapping(report[key]) for key in ("machine", "versions", "commit"))
+    gpus = "".join(f", {_mapping(gpu)['name']}" for gpu in _rows(machine["gpus"]))
+    memory = machine["memory_bytes"]
+    gibibytes = f", {memory / 2**30:.0f} GiB" if isinstance(memory, int) else ""
+    lines = [
+        f"## {report['suite']}, on {report['device_name']}",
+        "",
+        str(report["description"]).strip(),
+        "",
+        f"{machine['processor']}, {machine['cores']} cores{gibibytes}{gpus}; "
+        + ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
+        + f"; commit {str(commit['id'])[:12]}{' with changes' if commit['is_dirty'] else ''}; {report['date']}; "
+        f"{report['repeats']} repeats.",
+        "",
+        *_summary(_mapping(report["summary"])),
+        "",
+        "| configuration | measured | simulated | error | spread | hits, late hits, misses | counts equal |",
+        "|---|---|---|---|---|---|---|",
+        *[_row(row) for row in _rows(report["configurations"])],
+        "",
+    ]
+    if report["cross"] is not None:
+        lines += [
+            "### With a profile of the other model",
+            "",
+            *_summary(_mapping(_mapping(report["cross"])["summary"])),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _summary(summary: Mapping[str, object]) -> list[str]:
+    return [
+        "| group | configurations | median error | p90 | max | signed mean | in the spread | counts equal |",
+        "|---|---|---|---|---|---|---|---|",
+        *[f"| {' | '.join(row)} |" for row in summary_rows(summary)],
+    ]
+
+
+def _row(row: Mapping[str, object]) -> str:
+    measured, simulated, spread = (_mapping(row[key]) for key in ("measured", "simulated", "spread"))
+    counts = ", ".join(str(measured[key]) for key in ("hits", "late_hits", "misses"))
+    cells = [
+        f"`{row['id']}`",
+        milliseconds(measured["tpot_s"]),
+        milliseconds(simulated["tpot_s"]),
+        percent(row["tpot_error_frac"], signed=True),
+        range_text(spread),
+        counts,
+        "yes" if row["counts_equal"] else "no",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    assert isinstance(value, Mapping)
+    return value
+
+
+def _rows(value: object) -> Sequence[Mapping[str, object]]:
+    assert isinstance(value, Sequence)
+    return value
+
+
+if __name__ == "__main__":
+    PAGE.write_text(validation_page(read_results()), encoding="utf-8")

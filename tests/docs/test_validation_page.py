@@ -1,0 +1,37 @@
+"""docs/validation.md is what the committed results give."""
+
+import runpy
+from pathlib import Path
+
+from tests.validation.compare.fake import NAME, FakeBackend, fill, profiles
+from validation.compare.report import build_report
+from validation.compare.suite import read_suite
+from validation.compare.validate import TRACES, validate
+
+SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[2] / "docs" / "make_validation.py"))
+
+
+def test_the_page_is_that_of_the_results() -> None:
+    """To the last character."""
+    assert SCRIPT["PAGE"].read_text(encoding="utf-8") == SCRIPT["validation_page"](SCRIPT["read_results"]())
+
+
+def test_without_results_nothing_is_claimed() -> None:
+    """And the page says so."""
+    assert "None have been committed yet: nothing is claimed." in SCRIPT["validation_page"]([])
+
+
+def test_a_report_becomes_a_section(tmp_path: Path) -> None:
+    """With its machine, a row for each configuration, and the table of the other profile."""
+    suite = read_suite(fill(tmp_path), trace_folder=tmp_path / TRACES)
+    compared = validate(suite, profiles(tmp_path), FakeBackend(folder=tmp_path), tmp_path)
+    report = build_report(suite, compared, profiles(tmp_path), device="cpu", device_name=NAME)
+    page = SCRIPT["validation_page"]([report])
+    assert "nothing is claimed" not in page
+    assert f"## tiny, on {NAME}" in page
+    for configuration in suite.configurations:
+        assert f"| `{configuration.id}` |" in page
+    assert "### With a profile of the other model" in page
+    widths = [{line.count("|") for line in table.splitlines()} for table in page.split("\n\n") if table.startswith("|")]
+    assert all(len(width) == 1 for width in widths)
+    assert len(widths) == 3
