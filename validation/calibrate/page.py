@@ -32,7 +32,8 @@ def calibration_page(calibrated: Calibrated, facts: Facts, samples: Samples, tit
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n"
-        f"{_paragraph(_summary(facts, samples))}\n<h2>What went into the profile</h2>\n{_profile_table(calibrated)}\n"
+        f"{_paragraph(_summary(facts, samples))}\n{_paragraph(_check(calibrated))}\n"
+        f"<h2>What went into the profile</h2>\n{_profile_table(calibrated)}\n"
         + "\n".join(sections)
         + f"\n<h2>Machine and versions</h2>\n{_facts_table(facts, samples)}\n</body></html>\n"
     )
@@ -48,6 +49,13 @@ def _summary(facts: Facts, samples: Samples) -> str:
         f"{facts.model} in {facts.dtype}; {len(samples.taken)} measurements, {count} samples in {took_s:.0f} s, the first "
         f"begun {began[0]}, the last {began[-1]}. Points are medians, bars reach from quartile to quartile, lines are what "
         "the profile says. Everything was measured in turns over its points, in random order."
+    )
+
+
+def _check(calibrated: Calibrated) -> str:
+    return (
+        f"Check: within whole passes, experts of one token took {calibrated.expert_in_pass_frac:.1%} of what the profile "
+        "says. Far from 100 %, the machine was disturbed, or does other things in a run than in a measurement."
     )
 
 

@@ -55,10 +55,15 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """A profile and the fits that it rests on."""
+    """A profile and the fits that it rests on.
+
+    `expert_in_pass_frac` is what an expert of one token took within whole passes, as a share of what the profile says: a
+    check, to which nothing is fitted.
+    """
 
     profile: HardwareProfile
     fits: Sequence[Fitted]
+    expert_in_pass_frac: float
 
 
 def assemble(taken: Mapping[str, Taken], facts: Facts, subject: Subject, *, name: str) -> Calibrated:
@@ -99,7 +104,14 @@ class _Assembly:
             ),
             durations=durations,
         )
-        return Calibrated(profile=profile, fits=tuple(self._fits))
+        singles = [one for one in self._series("pass.decode") if one.at["tokens"] == 1]
+        in_pass_s = min(medians(singles, "expert"))
+        assert isinstance(durations.expert, DurationTable)
+        return Calibrated(
+            profile=profile,
+            fits=tuple(self._fits),
+            expert_in_pass_frac=in_pass_s / durations.expert.seconds[0],
+        )
 
     def _gpu(self) -> Gpu:
         facts, subject = self._facts, self._subject

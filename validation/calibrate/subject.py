@@ -9,9 +9,10 @@ from torch import Tensor
 
 from validation.runtime.device import Device
 from validation.runtime.offload import OffloadedModel
+from validation.runtime.slots import Slots
 
 TOKENS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-_SLOT_BYTES = 1 << 30  # on a device with memory of its own: more than its caches, less than any has
+_SLOT_BYTES = 1 << 30  # more than caches hold, less than any device has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,27 +44,25 @@ class Subject:
 
 
 class ResidentExperts:
-    """Experts where the device computes: all of them on the CPU, elsewhere as many as a gigabyte holds.
+    """Experts in slots of the device, as a run has them: as many as a gigabyte holds.
 
     A key that has no slot of its own shares one: the values are another expert's, the work is the same.
     """
 
     def __init__(self, subject: Subject) -> None:
-        offloaded, device = subject.offloaded, subject.device
-        self.num_keys = offloaded.host.num_banks * offloaded.num_experts
-        self._host = offloaded.host
-        self._slots: list[Mapping[str, Tensor]] = []
-        if device.torch_device.type == "cpu":
-            return
-        num_slots = max(1, min(self.num_keys, _SLOT_BYTES // subject.expert_bytes))
-        memory = device.device_tensor((num_slots, offloaded.layout.numel), offloaded.dtype)
-        for slot, flat in enumerate(memory):
-            flat.copy_(offloaded.host.flat(slot))
-            self._slots.append(offloaded.layout.views(flat))
+        offloaded = subject.offloaded
+        self.num_keys = max(
+            1, min(offloaded.host.num_banks * offloaded.num_experts, _SLOT_BYTES // subject.expert_bytes)
+        )
+        slots = Slots(subject.device, offloaded.host, num_slots=self.num_keys)
+        for key in range(self.num_keys):
+            slots.take(key, None)
+            slots.flat(key).copy_(offloaded.host.flat(key))
+        self._slots = slots
 
     def tensors(self, key: int) -> Mapping[str, Tensor]:
-        """Return an expert's tensors, on the device."""
-        return self._slots[key % len(self._slots)] if self._slots else self._host.tensors(key)
+        """Return the tensors of an expert, on the device."""
+        return self._slots.tensors(key % self.num_keys)
 
 
 def tokens_up_to(limit: int) -> list[int]:

@@ -139,6 +139,8 @@ def _tell(outcome: "Outcome", out: Path, page: Path | None) -> None:
     lines += [
         f"{fitted.path}: fitted within {fitted.fit.largest_relative_residual:.1%}" for fitted in outcome.calibrated.fits
     ]
+    in_pass = outcome.calibrated.expert_in_pass_frac
+    lines.append(f"check: experts of one token took {in_pass:.1%} of durations.expert within whole passes")
     lines.append(f"profile: {out}")
     if page is not None:
         lines.append(f"page: {page}")
