@@ -36,6 +36,7 @@ from validation.calibrate.target import DTYPES, open_model
 from validation.runtime.device import open_device
 
 _SWITCH_INTERVAL_S = 1e-4  # what the replay runs with as well
+_IN_TURN = 3
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the time for all that has passed."""
 
@@ -181,7 +182,7 @@ def _plan(
             progress(name, min(1.0, before + share * own_s / total_s))
 
         tell(0.0)
-        yield measurement, Effort(budget_s=share_s), tell
+        yield measurement, Effort(budget_s=share_s, in_turn=_IN_TURN, settle=1), tell
         time_left_s = max(0.2 * share_s, time_left_s - (time.perf_counter() - began_s))
         left -= measurement.weight
 

@@ -48,6 +48,14 @@ def test_points_take_turns_in_a_changing_order() -> None:
     assert logs[0] == logs[1]
 
 
+def test_a_turn_settles_before_it_counts() -> None:
+    """The first of each turn is not kept."""
+    values = [9.0, 1.0, 2.0, 9.0, 3.0, 4.0]
+    effort = Effort(budget_s=1e9, warmup=0, least_repeats=4, most_repeats=4, in_turn=2, settle=1)
+    (series,) = measure_points([point(0, [], values)], effort, seed=0)
+    assert series.samples == {"time": [1.0, 2.0, 3.0, 4.0]}
+
+
 def test_a_known_point_rests_and_an_unknown_one_goes_on() -> None:
     """A point without spread ends after the least repeats; one that spreads is repeated up to the most."""
     log: list[int] = []
