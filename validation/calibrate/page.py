@@ -76,7 +76,7 @@ def _figures(name: str, taken: Taken, fits: Sequence[Fitted]) -> "Iterator[Figur
         quantities = ["layer", "step"]
     yield _times(taken.series, along, quantities, fits)
     if fits:
-        yield _residuals(taken.series, along, fits)
+        yield _residuals(along, fits)
 
 
 def _times(series: Sequence[Series], along: str, quantities: Sequence[str], fits: Sequence[Fitted]) -> "Figure":
@@ -107,7 +107,7 @@ def _times(series: Sequence[Series], along: str, quantities: Sequence[str], fits
     for fitted in fits:
         if fitted.quantity not in colour:
             continue
-        drawn = sorted(zip(series, fitted.fit.predicted_s, strict=True), key=lambda item: item[0].at[along])
+        drawn = sorted(zip(fitted.series, fitted.fit.predicted_s, strict=True), key=lambda item: item[0].at[along])
         contexts = sorted({one.at.get("context", 0.0) for one in series})
         for context in contexts:
             line = [(one.at[along], value) for one, value in drawn if one.at.get("context", 0.0) == context]
@@ -123,7 +123,7 @@ def _times(series: Sequence[Series], along: str, quantities: Sequence[str], fits
     return figure
 
 
-def _residuals(series: Sequence[Series], along: str, fits: Sequence[Fitted]) -> "Figure":
+def _residuals(along: str, fits: Sequence[Fitted]) -> "Figure":
     from plotly.graph_objects import Scatter
 
     figure = _blank("fitted less measured (% of measured)", _AXES[along])
@@ -132,9 +132,9 @@ def _residuals(series: Sequence[Series], along: str, fits: Sequence[Fitted]) -> 
     for fitted, colour in zip(fits, _COLOURS, strict=False):
         figure.add_trace(
             Scatter(
-                x=[one.at[along] for one in series],
+                x=[one.at[along] for one in fitted.series],
                 y=[100 * residual for residual in fitted.fit.relative_residuals],
-                text=[_where(one) for one in series],
+                text=[_where(one) for one in fitted.series],
                 mode="markers",
                 marker={"color": colour, "size": 7},
                 name=fitted.path,

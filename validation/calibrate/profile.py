@@ -1,7 +1,7 @@
 """Make a hardware profile of the samples of a calibration: every figure measured, its source dated.
 
-    link.h2d            bandwidth from transfers one after the other; the latency is what an expert takes beyond its bytes
-                        at that bandwidth, from request to usable over an idle link
+    link.h2d            bandwidth from transfers one after the other, of an eighth of an expert and more; the latency is
+                        what an expert takes beyond its bytes at that bandwidth, from request to usable over an idle link
     durations.expert    medians on the device, alone
     durations.cpu_expert  medians on a CPU worker under the load of a run
     durations.layer, context   decode steps and prefills, as a time by tokens and a time by attended tokens
@@ -44,11 +44,12 @@ _LEAST_S = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """A fit and the measurement it was made of: what was timed, and the fit's predictions point by point."""
+    """A fit and the points of a measurement it was made of; `path` is where in the profile it went."""
 
     measurement: str
     quantity: str
     path: str
+    series: Sequence[Series]
     fit: Fit
 
 
@@ -116,7 +117,9 @@ class _Assembly:
             launch_s=launch_s,
         )
         self._fits.append(
-            Fitted(measurement="expert.alone", quantity="time", path="gpu (roofline of experts)", fit=fit)
+            Fitted(
+                measurement="expert.alone", quantity="time", path="gpu (roofline of experts)", series=series, fit=fit
+            )
         )
         peak = max(figure.value for name, figure in flops.items() if name == self._dtype_name() or len(flops) == 1)
         source = self._source(["expert.alone"], f"expert kernels, as a share; {_miss(fit)}")
@@ -144,11 +147,12 @@ class _Assembly:
         asked_s = next(
             median for at, median in zip(column(h2d, "bytes"), medians(h2d, "demand"), strict=True) if at == size
         )
-        latency_s = max(0.0, asked_s - size / fetched.parameters["rate"])
+        rate = max(fetched.parameters["rate"], size / asked_s)  # so that an expert takes what it took
+        latency_s = max(0.0, asked_s - size / rate)
         each = "transfers one after the other, time each = a + bytes / bandwidth"
         return Links(
             h2d=Link(
-                bandwidth=self._rate(fetched, "link.h2d", each),
+                bandwidth=self._rate(fetched, "link.h2d", each, least=rate),
                 latency=measured(
                     latency_s,
                     Dimension.SECONDS,
@@ -206,6 +210,7 @@ class _Assembly:
                 measurement="pass.decode",
                 quantity="layer",
                 path="durations.layer + durations.context",
+                series=decode,
                 fit=_first(additive.fit, num_decode),
             )
         )
@@ -237,7 +242,7 @@ class _Assembly:
     def _expert_table(self, name: str, path: str, what: str) -> DurationTable:
         series = self._series(name)
         table = fit_table(column(series, "tokens"), medians(series, "time"))
-        self._fits.append(Fitted(measurement=name, quantity="time", path=path, fit=table.fit))
+        self._fits.append(Fitted(measurement=name, quantity="time", path=path, series=series, fit=table.fit))
         return _table(table, self._source([name], f"{what}; {_miss(table.fit)}"), self._facts.expert_bytes)
 
     def _dense_table(
@@ -261,7 +266,9 @@ class _Assembly:
     def _step_table(self, decode: Sequence[Series], prefills: Sequence[Series]) -> DurationTable:
         """Return what a pass spends in no layer; a prefill has one row of logits, whatever its tokens."""
         table = fit_table(column(decode, "tokens"), [max(_LEAST_S, value) for value in medians(decode, "step")])
-        self._fits.append(Fitted(measurement="pass.decode", quantity="step", path="durations.step", fit=table.fit))
+        self._fits.append(
+            Fitted(measurement="pass.decode", quantity="step", path="durations.step", series=decode, fit=table.fit)
+        )
         amounts, seconds = list(table.amounts), list(table.seconds)
         if prefills:
             amounts.append(prefills[-1].at["tokens"])
@@ -271,15 +278,16 @@ class _Assembly:
         return _table(whole, source, self._facts.head_bytes)
 
     def _line(self, name: str) -> Fit:
-        series = self._series(name)
+        """Fit transfers of an eighth of an expert and more: small ones pay for other things."""
+        large = [one for one in self._series(name) if one.at["bytes"] >= self._facts.expert_bytes / 8]
+        series = large if len(large) >= 3 else self._series(name)
         fit = fit_line(column(series, "bytes"), medians(series, "each"))
-        self._fits.append(Fitted(measurement=name, quantity="each", path=name, fit=fit))
+        self._fits.append(Fitted(measurement=name, quantity="each", path=name, series=series, fit=fit))
         return fit
 
-    def _rate(self, fit: Fit, name: str, what: str) -> Figure:
-        return measured(
-            min(fit.parameters["rate"], 1e15), Dimension.BYTES_PER_S, self._source([name], f"{what}; {_miss(fit)}")
-        )
+    def _rate(self, fit: Fit, name: str, what: str, least: float = 0.0) -> Figure:
+        rate = min(max(fit.parameters["rate"], least), 1e15)
+        return measured(rate, Dimension.BYTES_PER_S, self._source([name], f"{what}; {_miss(fit)}"))
 
     def _memory_bandwidth(self, name: str, threads: int | None) -> Figure:
         """Return the faster of a copy (bytes read and written) and a read, by `threads`, or by as many as are best."""

@@ -124,8 +124,8 @@ def all_measurements(subject: Subject, throttle_bytes_per_s: float) -> list[Meas
         *measure_machine(subject),
         *measure_link(subject, throttle_bytes_per_s=throttle_bytes_per_s),
         *measure_experts(subject),
-        *measure_passes(subject),
         *measure_cpu_experts(subject),
+        *measure_passes(subject),
     ]
 
 

@@ -3,37 +3,38 @@
     |- prelude -|- layer 0 -----------------------------|- layer 1 ... -|- norm, head, sampling -|
                 |- attention, gate -|- visit -|- after -|
 
-A layer's own time is what is not its visit; the step's own time is what is in no layer. Within a visit, each expert is
-marked; the rest of the visit (sorting tokens by expert, adding up) is the visit's overhead.
+A layer's own time is what is not its visit; the step's own time is what is in no layer. A visit is the executor's own, with
+its policies and its bookkeeping: what it spends beside its experts (reading ids, sorting tokens, deciding, adding up) is
+the visit's overhead.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from torch import Tensor, nn
 
-from validation.calibrate.subject import ResidentExperts, Subject
+from validation.calibrate.measure.resident_visits import ResidentVisits
+from validation.calibrate.subject import Subject
 from validation.runtime.device import Mark
-from validation.runtime.kernel import compute_expert
-from validation.runtime.output import LayerOutput
 
 
 class PassTimer:
-    """Time forward passes of a model whose experts are all resident. A context manager: hooks are on within it."""
+    """Time forward passes whose experts are all resident. A context manager: hooks are on within it."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._experts = ResidentExperts(subject)
         self._layers = decoder_layers(subject.offloaded.model, subject.offloaded.layers[0].name)
         places = [_index_in(layer.name) for layer in subject.offloaded.layers]
         self._visit_of_layer = {place: visit for visit, place in enumerate(places)}
         self._starts: list[Mark] = []
         self._ends: list[Mark] = []
         self._visits: list[tuple[Mark, Mark]] = []
-        self._expert_marks: list[list[tuple[Mark, Mark]]] = []
-        self._hooks: list[Callable[[], None]] = []
+        self._first_expert: list[int] = []  # of each visit, among the executor's
+        self._executed: ResidentVisits | None = None
+        self._resources = ExitStack()
 
     def time(self, run: Callable[[], object]) -> Mapping[str, float]:
         """Run one forward pass and return seconds by part.
@@ -41,18 +42,25 @@ class PassTimer:
         `layer` and `visit_overhead` are means over MoE layers, `dense_layer` over the others, if there are any, `expert`
         over all experts of all layers; `step` is what is in no layer, `pass` the whole.
         """
-        device = self._subject.device
-        for marks in (self._starts, self._ends, self._visits, self._expert_marks):
+        device, executed = self._subject.device, self._executed
+        assert executed is not None, "not within the context"
+        for marks in (self._starts, self._ends, self._visits, self._first_expert, executed.experts):
             marks.clear()
         device.synchronize()
         began = device.mark()
+        executed.begin()
         run()
         ended = device.mark()
         device.synchronize()
         time_s = partial(_seconds_between, device.time_ns)
         layers = [time_s(start, end) for start, end in zip(self._starts, self._ends, strict=True)]
         visits = [time_s(start, end) for start, end in self._visits]
-        experts = [[time_s(start, end) for start, end in marks] for marks in self._expert_marks]
+        marks = executed.experts
+        stops = [*self._first_expert[1:], len(marks)]
+        experts = [
+            [time_s(start, end) for start, end in marks[first:stop]]
+            for first, stop in zip(self._first_expert, stops, strict=True)
+        ]
         moe = [layers[place] - visits[visit] for place, visit in self._visit_of_layer.items()]
         dense = [seconds for place, seconds in enumerate(layers) if place not in self._visit_of_layer]
         overhead = [visit - sum(each) for visit, each in zip(visits, experts, strict=True)]
@@ -68,18 +76,19 @@ class PassTimer:
         return parts | ({"dense_layer": sum(dense) / len(dense)} if dense else {})
 
     def __enter__(self) -> Self:
+        self._executed = self._resources.enter_context(ResidentVisits(self._subject))
         self._subject.offloaded.visit = self._visit
         for layer in self._layers:
-            self._hooks.append(layer.register_forward_pre_hook(self._layer_starts).remove)
-            self._hooks.append(layer.register_forward_hook(self._layer_ends).remove)
+            self._resources.callback(layer.register_forward_pre_hook(self._layer_starts).remove)
+            self._resources.callback(layer.register_forward_hook(self._layer_ends).remove)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._subject.offloaded.visit = None
-        while self._hooks:
-            self._hooks.pop()()
+        self._executed = None
+        self._resources.close()
 
     def _layer_starts(self, *_: object) -> None:
         self._starts.append(self._subject.device.mark())
@@ -88,19 +97,13 @@ class PassTimer:
         self._ends.append(self._subject.device.mark())
 
     def _visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
-        mark, offloaded = self._subject.device.mark, self._subject.offloaded
-        module = offloaded.expert_module(layer)
-        start = mark()
-        output = LayerOutput(hidden_NH, ids_NK, weights_NK)
-        marks = []
-        for expert in output.experts:
-            tensors = self._experts.tensors(offloaded.key(layer, expert))
-            before = mark()
-            output.add(expert, partial(compute_expert, module, tensors))
-            marks.append((before, mark()))
-        result = output.result()
-        self._visits.append((start, mark()))
-        self._expert_marks.append(marks)
+        executed = self._executed
+        assert executed is not None
+        ids_NK = executed.narrowed(ids_NK)
+        self._first_expert.append(len(executed.experts))
+        start = self._subject.device.mark()
+        result = executed.visit(layer, hidden_NH, ids_NK, weights_NK)
+        self._visits.append((start, self._subject.device.mark()))
         return result
 
 

@@ -1,0 +1,143 @@
+"""Visits of the executor in which every expert is a hit.
+
+Each layer has a few slots, and its gate's picks are narrowed to as many experts: the work of a visit is that of a run, and
+the memory of a few experts per layer is enough, for a model of any size.
+
+Legend: N tokens, K top-k, H hidden width.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simulator.dispatch import Dispatch
+from simulator.eviction import EVICTION
+from simulator.miss import MISS
+from simulator.oracle import RecordedFuture
+from simulator.placement import lay_out_cache
+from simulator.prefetch import PREFETCH
+from simulator.run_view import RunView
+from validation.calibrate.subject import Subject
+from validation.runtime.cpu_pool import CpuPool
+from validation.runtime.device import Mark
+from validation.runtime.executor import Executor
+from validation.runtime.link import CopyLink
+from validation.runtime.recording import Recording, SpanKind, Wait
+from validation.runtime.slots import SlotChannel, Slots
+
+_MOST_EXPERTS = 4
+
+
+class ResidentVisits:
+    """An executor with LRU eviction and no prefetch, over a cache that holds all that is asked for. A context manager.
+
+    `experts` holds, from pass to pass until it is cleared, when each expert began and ended.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        offloaded = subject.offloaded
+        self._num_experts = min(offloaded.num_experts, max(offloaded.top_k, _MOST_EXPERTS))
+        self._resources = ExitStack()
+        self._executor: Executor | None = None
+        self._spans = _ExpertSpans(subject)
+        self._narrowed: dict[tuple[int, int], Tensor] = {}
+
+    @property
+    def experts(self) -> list[tuple[Mark, Mark]]:
+        """Start and end of each expert, in order."""
+        return self._spans.experts
+
+    def begin(self) -> None:
+        """Begin a forward pass."""
+        assert self._executor is not None, "not within the context"
+        self._executor.begin(None)
+
+    def narrowed(self, ids_NK: Tensor) -> Tensor:
+        """Return ids of as many tokens and ranks, distinct in each row, of the experts that have slots."""
+        num_tokens, top_k = ids_NK.shape
+        known = self._narrowed.get((num_tokens, top_k))
+        if known is None:
+            ids = torch.arange(num_tokens)[:, None] + torch.arange(top_k)[None, :]
+            known = self._narrowed[num_tokens, top_k] = (ids % self._num_experts).to(ids_NK)
+        return known
+
+    def visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
+        """Run the experts of one layer, in the executor."""
+        assert self._executor is not None, "not within the context"
+        return self._executor.visit(layer, hidden_NH, ids_NK, weights_NK)
+
+    def __enter__(self) -> Self:
+        offloaded, device = self._subject.offloaded, self._subject.device
+        num_banks = offloaded.host.num_banks
+        view = RunView(num_layers=offloaded.num_layers, make_future=_no_future, max_lookahead=0)
+        cache = lay_out_cache(
+            make_eviction=lambda: EVICTION["lru"](view),
+            num_slots=self._num_experts * num_banks,
+            num_banks=num_banks,
+            num_experts=offloaded.num_experts,
+            top_k=offloaded.top_k,
+            scope="per_layer",
+            start="cold",
+            held=view.held_keys,
+            count_popularity=_no_popularity,
+        )
+        link = self._resources.enter_context(CopyLink(device))
+        cpu_pool = self._resources.enter_context(CpuPool(1, 1))
+        slots = Slots(device, offloaded.host, num_slots=self._num_experts * num_banks)
+        dispatch = Dispatch(
+            view=view,
+            cache=cache,
+            channel=SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link),
+            prefetch=PREFETCH["none"](view),
+            miss=MISS["fetch"](view),
+            timeline=None,
+            now_ns=device.now_ns,
+        )
+        self._executor = Executor(
+            offloaded,
+            device,
+            dispatch=dispatch,
+            view=view,
+            slots=slots,
+            link=link,
+            cpu_pool=cpu_pool,
+            recording=self._spans,
+            forced=False,
+            observed=False,
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._executor = None
+        self._resources.close()
+
+
+class _ExpertSpans(Recording):
+    """A recording that keeps the experts' marks as they are, and nothing else."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject.device, keep_spans=False)
+        self.experts: list[tuple[Mark, Mark]] = []
+
+    def span(self, kind: SpanKind, layer: int, key: int, start: Mark, end: Mark, waits: Sequence[Wait] = ()) -> None:
+        """Keep an expert's."""
+        del layer, key, waits
+        if kind == "expert":
+            self.experts.append((start, end))
+
+
+def _no_future() -> RecordedFuture:
+    raise AssertionError("no policy here looks ahead")
+
+
+def _no_popularity() -> NDArray[np.int64]:
+    raise AssertionError("no expert is held from the start")
