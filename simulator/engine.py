@@ -149,6 +149,7 @@ class Engine:
         while left:
             if grouped and self._stream_free_ns > env.now:
                 yield Timeout(env, self._stream_free_ns - env.now)
+            stalled = False
             while not arrived:
                 transfer, end_of_service = link.serving, link.end_of_service
                 assert transfer is not None
@@ -157,8 +158,11 @@ class Engine:
                 now_ns = env.now
                 if now_ns > self._stream_free_ns:
                     self._stall(layer, transfer, now_ns)
+                    stalled = True
                 if len(waiting) == left:  # nothing of this layer is on its way: what arrived may make room for it
                     dispatch.fetch_waiting(waiting)
+            if stalled:
+                self._lose(layer, costs.stall_overhead_ns)
             ready = [arrived.popleft()]
             if grouped:
                 ready.extend(arrived)
@@ -203,6 +207,14 @@ class Engine:
         if self._timeline is not None:
             self._timeline.stall(layer, transfer, self._stream_free_ns, stall_ns)
         self._stream_free_ns = now_ns
+
+    def _lose(self, layer: int, overhead_ns: int) -> None:
+        """Have the stream lose time after a wait."""
+        if overhead_ns:
+            self.counters.runtime_overhead_ns[layer] += overhead_ns
+            if self._timeline is not None:
+                self._timeline.overhead(layer, self._stream_free_ns, overhead_ns)
+            self._stream_free_ns += overhead_ns
 
     def _give_up_slots(self, computed: Iterable[int], waiting: deque[int]) -> Generator[simpy.Event, None, None]:
         """When experts have been computed, unpin them and fetch what waits for a slot."""

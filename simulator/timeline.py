@@ -91,6 +91,10 @@ class Timeline:
         """Note a layer's non-expert work."""
         self._slice(GPU_STREAM, "non-expert", start_ns, duration_ns, {"layer": layer})
 
+    def overhead(self, layer: int, start_ns: int, duration_ns: int) -> None:
+        """Note what the runtime loses after a wait."""
+        self._slice(GPU_STREAM, "after a wait", start_ns, duration_ns, {"layer": layer})
+
     def head(self, start_ns: int, duration_ns: int) -> None:
         """Note the step's own work after the last layer."""
         self._slice(GPU_STREAM, "head and sampling", start_ns, duration_ns, {})

@@ -35,6 +35,10 @@ class Costs(Protocol):
         """Whether one kernel computes all experts that are resident when the stream comes free."""
 
     @property
+    def stall_overhead_ns(self) -> int:
+        """What the stream loses after each wait for the link, before it computes what arrived."""
+
+    @property
     def num_cpu_workers(self) -> int:
         """How many experts the host's processor computes at once, 1 or more."""
 

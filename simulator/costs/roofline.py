@@ -101,6 +101,8 @@ class RooflineCosts:
         self._lead_overhead_ns, self._tail_overhead_ns = overhead_ns[:-1], overhead_ns[-1] + self._step_overhead_ns
         self._step_costs: dict[int, StepCosts] = {}
         self._stated_layer_ns: dict[tuple[int, int, int], int] = {}
+        per_stall = profile.runtime.per_stall
+        self.stall_overhead_ns = 0 if per_stall is None else ceil_ns(exact(per_stall.value) * NS_PER_S)
         self.kernels_are_grouped = profile.runtime.expert_kernels == "grouped"
         self.chunk_ends_ns = transfer_chunks_ns(profile, self._expert_bytes)
 

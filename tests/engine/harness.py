@@ -31,6 +31,7 @@ class StatedCosts:
         self.chunk_ends_ns: Sequence[int] = case.chunk_ends_ns
         self.kernels_are_grouped = case.grouped
         self.num_cpu_workers = case.cpu_workers
+        self.stall_overhead_ns = case.stall_overhead_ns
 
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel."""
@@ -164,5 +165,6 @@ def run_engine(
         "late": attribution_ns["exposed_late_prefetch"],
         "behind": attribution_ns["queued_behind_prefetch"],
         "cpu": attribution_ns["exposed_cpu_expert"],
+        "lost": attribution_ns["runtime_overhead"],
     }
     return out

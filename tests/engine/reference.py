@@ -34,6 +34,7 @@ class Case:
     cpu_base_ns: int = 0
     cpu_token_ns: int = 0
     activation_token_ns: int = 0
+    stall_overhead_ns: int = 0
 
     def goes_to_cpu(self, key: int) -> bool:
         """Tell whether a missing expert is left to the CPU."""
@@ -125,13 +126,14 @@ class Reference:
         self.demands: list[list[int]] = []  # [key, chunks done]
         self.prefetches: list[list[int]] = []
         self.is_prefetch: dict[int, bool] = {}
+        self.lost_ns = 0  # what the stream loses before its next kernel
         self.worker_free_ns = [0] * case.cpu_workers
         self.arrivals: list[int] = []  # keys in the order in which they have become resident since the gate
 
     def run(self) -> Outcome:
         """Run all steps."""
         case, out = self.case, self.out
-        causes = ("experts", "other", "demand", "late", "behind", "cpu")
+        causes = ("experts", "other", "demand", "late", "behind", "cpu", "lost")
         out.attribution_ns = dict.fromkeys(causes, 0)
         for tokens, emits in self.steps:
             self.prefetch()
@@ -176,7 +178,8 @@ class Reference:
             counts = [requests.count(key) for key in keys]
             duration_ns = self.case.group_ns(counts) if self.case.grouped else self.case.expert_ns(counts[0])
             self.out.attribution_ns["experts"] += duration_ns
-            self.advance(self.now_ns + duration_ns)
+            self.advance(self.now_ns + self.lost_ns + duration_ns)
+            self.lost_ns = 0
             self.pinned -= set(keys)
             while waiting and self.fetch(waiting[0]):
                 waiting.pop(0)
@@ -184,14 +187,19 @@ class Reference:
         for kernel in [hits] if self.case.grouped else [[key] for key in hits]:
             if kernel:
                 compute(kernel)
+        stalled = False
         while todo:
             ready = [key for key in self.arrivals if key in todo]
             if not ready:
-                self.wait_for_service()
+                stalled = self.wait_for_service() or stalled
                 if not any(key in self.in_flight or key in self.resident for key in todo):
                     while waiting and self.fetch(waiting[0]):
                         waiting.pop(0)
                 continue
+            if stalled:
+                self.out.attribution_ns["lost"] += self.case.stall_overhead_ns
+                self.lost_ns = self.case.stall_overhead_ns
+                stalled = False
             kernel = ready if self.case.grouped else ready[:1]
             compute(kernel)
             todo = [key for key in todo if key not in kernel]
@@ -327,11 +335,13 @@ class Reference:
                 self.pick()
         self.now_ns = until_ns
 
-    def wait_for_service(self) -> None:
-        """The GPU has nothing to compute: let the link end one chunk, and say what it was serving."""
+    def wait_for_service(self) -> bool:
+        """The GPU has nothing to compute: let the link end one chunk, and say what it was serving; tell if time passed."""
         self.pick()
         assert self.serving is not None
         key, _, end_ns = self.serving
         cause = "behind" if key not in self.pinned else "late" if self.is_prefetch[key] else "demand"
         self.out.attribution_ns[cause] += end_ns - self.now_ns
+        waited = end_ns > self.now_ns
         self.end_chunk()
+        return waited

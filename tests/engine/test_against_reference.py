@@ -58,6 +58,7 @@ def random_case(seed: int) -> Case:
         cpu_base_ns=random.randint(0, 12),
         cpu_token_ns=random.randint(0, 4),
         activation_token_ns=random.randint(0, 2),
+        stall_overhead_ns=random.choice([0, 0, 1, 5]),
     )
 
 
