@@ -224,7 +224,8 @@ class Runtime:
     """A serving runtime's own overhead: per layer (Python, launches, dequantisation) and per step.
 
     `per_stall` is what the first expert after a wait for the link loses beyond the transfer: noticing its end, waking up,
-    computing with cold caches; none where it is not given. `cpu_workers` is how many experts the host's processor computes at once; one where it is not given.
+    computing with cold caches; none where it is not given. `cpu_workers` is how many experts the host's processor computes
+    at once; one where it is not given.
     """
 
     per_layer: Seconds

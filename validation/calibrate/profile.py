@@ -1,7 +1,7 @@
 """Make a hardware profile of the samples of a calibration: every figure measured, its source dated.
 
-    link.h2d            bandwidth from transfers one after the other, of an eighth of an expert and more; the latency is
-                        what an expert takes beyond its bytes at that bandwidth, from request to usable over an idle link
+    link.h2d            latency and bandwidth from transfers one after the other, of an eighth of an expert and more
+    runtime.per_stall   what a miss costs beyond its transfer: passes of misses against passes of hits
     durations.expert    medians on the device, alone
     durations.cpu_expert  medians on a CPU worker under the load of a run
     durations.layer, context   decode steps and prefills, as a time by tokens and a time by attended tokens
@@ -32,6 +32,7 @@ from hardware_profiles.profile import (
 from hardware_profiles.quantity import Dimension
 from validation.calibrate.facts import Facts
 from validation.calibrate.fits import Fit, TableFit, fit_additive, fit_line, fit_roofline, fit_table
+from validation.calibrate.measure import stalls
 from validation.calibrate.measure.machine import dtype_of
 from validation.calibrate.measure.passes import attended_tokens
 from validation.calibrate.measurement import column, medians, spreads
@@ -82,13 +83,14 @@ class _Assembly:
     def calibrated(self, name: str) -> Calibrated:
         facts = self._facts
         per_layer, durations = self._durations()
+        links = self._links()
         profile = HardwareProfile(
             name=name,
             description=(
                 f"{facts.device_name}, measured by moesim calibrate on {self._date()} for {facts.model} in {facts.dtype}."
             ),
             gpu=self._gpu(),
-            link=self._links(),
+            link=links,
             cpu=self._cpu(),
             host=Host(
                 memory=self._read(facts.host_bytes, "as the operating system counts it"),
@@ -96,6 +98,7 @@ class _Assembly:
             ),
             runtime=Runtime(
                 per_layer=per_layer,
+                per_stall=self._per_stall(links),
                 per_step=measured(0.0, Dimension.SECONDS, self._source(["pass.decode"], "contained in durations.step")),
                 expert_kernels="per_expert",
                 cpu_workers=measured(
@@ -154,23 +157,14 @@ class _Assembly:
 
     def _links(self) -> Links:
         fetched, sent = self._line("link.h2d"), self._line("link.d2h")
-        size = float(self._facts.expert_bytes)
-        h2d = self._series("link.h2d")
-        asked_s = next(
-            median for at, median in zip(column(h2d, "bytes"), medians(h2d, "demand"), strict=True) if at == size
-        )
-        rate = max(fetched.parameters["rate"], size / asked_s)  # so that an expert takes what it took
-        latency_s = max(0.0, asked_s - size / rate)
         each = "transfers one after the other, time each = a + bytes / bandwidth"
         return Links(
             h2d=Link(
-                bandwidth=self._rate(fetched, "link.h2d", each, least=rate),
+                bandwidth=self._rate(fetched, "link.h2d", each),
                 latency=measured(
-                    latency_s,
+                    fetched.parameters["latency_s"],
                     Dimension.SECONDS,
-                    self._source(
-                        ["link.h2d"], "an expert over an idle link, from request to usable, less its bytes / bandwidth"
-                    ),
+                    self._source(["link.h2d"], f"{each}; {_miss(fetched)}"),
                 ),
             ),
             d2h=Link(
@@ -197,6 +191,23 @@ class _Assembly:
                 Dimension.BYTES_PER_S,
                 self._source(["cpu_expert.together"], f"{workers} workers, each an expert of one token"),
             ),
+        )
+
+    def _per_stall(self, links: Links) -> Figure:
+        """Return what a stall costs beyond the transfer; see `validation.calibrate.measure.stalls`."""
+        hits, missing = self._series(stalls.NAME)
+        (hit_s, miss_s), (expert_s,) = medians([hits, missing], "pass"), medians([hits], "expert")
+        (misses,), (transfer_s,) = medians([missing], "misses"), medians([missing], "transfer")
+        if transfer_s == 0:
+            assert links.h2d.bandwidth is not None
+            assert links.h2d.latency is not None
+            transfer_s = links.h2d.latency.value + self._facts.expert_bytes / links.h2d.bandwidth.value
+        experts_per_layer = self._subject.offloaded.top_k
+        per_layer_s = (miss_s - hit_s) / self._subject.offloaded.num_layers
+        return measured(
+            max(0.0, per_layer_s - misses * transfer_s + (experts_per_layer - 1) * expert_s),
+            Dimension.SECONDS,
+            self._source([stalls.NAME], "passes of misses, less passes of hits, less the transfers"),
         )
 
     def _durations(self) -> tuple[Figure, Durations]:
@@ -297,8 +308,8 @@ class _Assembly:
         self._fits.append(Fitted(measurement=name, quantity="each", path=name, series=series, fit=fit))
         return fit
 
-    def _rate(self, fit: Fit, name: str, what: str, least: float = 0.0) -> Figure:
-        rate = min(max(fit.parameters["rate"], least), 1e15)
+    def _rate(self, fit: Fit, name: str, what: str) -> Figure:
+        rate = min(fit.parameters["rate"], 1e15)
         return measured(rate, Dimension.BYTES_PER_S, self._source([name], f"{what}; {_miss(fit)}"))
 
     def _memory_bandwidth(self, name: str, threads: int | None) -> Figure:

@@ -26,6 +26,7 @@ from validation.calibrate.measure.experts import measure_experts
 from validation.calibrate.measure.link import measure_link
 from validation.calibrate.measure.machine import measure_machine, num_cores
 from validation.calibrate.measure.passes import measure_passes
+from validation.calibrate.measure.stalls import measure_stalls
 from validation.calibrate.measurement import Measurement
 from validation.calibrate.page import calibration_page
 from validation.calibrate.profile import Calibrated, assemble
@@ -127,6 +128,10 @@ def all_measurements(subject: Subject, throttle_bytes_per_s: float) -> list[Meas
         *measure_experts(subject),
         *measure_cpu_experts(subject),
         *measure_passes(subject),
+        *measure_stalls(
+            subject,
+            throttle_bytes_per_s=throttle_bytes_per_s if subject.device.torch_device.type == "cpu" else None,
+        ),
     ]
 
 

@@ -16,15 +16,15 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from validation.calibrate.measure.resident_visits import ResidentVisits
+from validation.calibrate.measure.narrow_visits import NarrowVisits
 from validation.calibrate.subject import Subject
 from validation.runtime.device import Mark
 
 
 class PassTimer:
-    """Time forward passes whose experts are all resident. A context manager: hooks are on within it."""
+    """Time forward passes whose experts are all resident, or as `visits` has them. A context manager, with hooks within."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, visits: NarrowVisits | None = None) -> None:
         self._subject = subject
         self._layers = decoder_layers(subject.offloaded.model, subject.offloaded.layers[0].name)
         places = [_index_in(layer.name) for layer in subject.offloaded.layers]
@@ -33,7 +33,8 @@ class PassTimer:
         self._ends: list[Mark] = []
         self._visits: list[tuple[Mark, Mark]] = []
         self._first_expert: list[int] = []  # of each visit, among the executor's
-        self._executed: ResidentVisits | None = None
+        self._visits_to_run = visits or NarrowVisits(subject)
+        self._executed: NarrowVisits | None = None
         self._resources = ExitStack()
 
     def time(self, run: Callable[[], object]) -> Mapping[str, float]:
@@ -76,7 +77,7 @@ class PassTimer:
         return parts | ({"dense_layer": sum(dense) / len(dense)} if dense else {})
 
     def __enter__(self) -> Self:
-        self._executed = self._resources.enter_context(ResidentVisits(self._subject))
+        self._executed = self._resources.enter_context(self._visits_to_run)
         self._subject.offloaded.visit = self._visit
         for layer in self._layers:
             self._resources.callback(layer.register_forward_pre_hook(self._layer_starts).remove)

@@ -67,7 +67,7 @@ def _passes(subject: Subject, batch: int, max_context: int, *, is_prefill: bool)
         def prefill(at: At) -> Mapping[str, float]:
             tokens = int(at["tokens"])
             request = Request(index=0, sequence=0, prompt_tokens=tokens, total_tokens=tokens)
-            step = _step([request], range(1, tokens + 1), is_prefill=True, joins=True, ends=True)
+            step = step_of([request], range(1, tokens + 1), is_prefill=True, joins=True, ends=True)
             runner.reset()
             runner.prepare(step)
             return timer.time(lambda: runner.run(step))
@@ -78,8 +78,8 @@ def _passes(subject: Subject, batch: int, max_context: int, *, is_prefill: bool)
             requests = [
                 Request(index=index, sequence=index, prompt_tokens=0, total_tokens=2) for index in range(tokens)
             ]
-            first = _step(requests, [context - 1] * tokens, joins=True)
-            second = _step(requests, [context] * tokens, ends=True)
+            first = step_of(requests, [context - 1] * tokens, joins=True)
+            second = step_of(requests, [context] * tokens, ends=True)
             runner.reset()
             runner.run(first)
             runner.prepare(second)
@@ -88,7 +88,7 @@ def _passes(subject: Subject, batch: int, max_context: int, *, is_prefill: bool)
         yield prefill if is_prefill else decode
 
 
-def _step(
+def step_of(
     requests: list[Request],
     contexts: "range | list[int]",
     *,

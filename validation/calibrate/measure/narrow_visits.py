@@ -1,7 +1,8 @@
-"""Visits of the executor in which every expert is a hit.
+"""Visits of the executor to a few experts of each layer.
 
 Each layer has a few slots, and its gate's picks are narrowed to as many experts: the work of a visit is that of a run, and
-the memory of a few experts per layer is enough, for a model of any size.
+the memory of a few experts per layer is enough, for a model of any size. Every expert is a hit, unless `first_expert` is
+moved on between passes.
 
 Legend: N tokens, K top-k, H hidden width.
 """
@@ -30,24 +31,30 @@ from validation.runtime.executor import Executor
 from validation.runtime.link import CopyLink
 from validation.runtime.recording import Recording, SpanKind, Wait
 from validation.runtime.slots import SlotChannel, Slots
+from validation.runtime.throttle import Throttle
 
 _MOST_EXPERTS = 4
 
 
-class ResidentVisits:
-    """An executor with LRU eviction and no prefetch, over a cache that holds all that is asked for. A context manager.
+class NarrowVisits:
+    """An executor with LRU eviction and no prefetch, over a cache of `num_slots` per layer. A context manager.
+
+    By default a few, and all that is asked for has one. Picks begin at `first_expert`.
 
     `experts` holds, from pass to pass until it is cleared, when each expert began and ended.
     """
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, *, num_slots: int | None = None, throttle: Throttle | None = None) -> None:
         self._subject = subject
         offloaded = subject.offloaded
-        self._num_experts = min(offloaded.num_experts, max(offloaded.top_k, _MOST_EXPERTS))
+        self._num_slots = num_slots or min(offloaded.num_experts, max(offloaded.top_k, _MOST_EXPERTS))
+        self._throttle = throttle
+        self.first_expert = 0
+        self.dispatch: Dispatch | None = None
         self._resources = ExitStack()
         self._executor: Executor | None = None
         self._spans = _ExpertSpans(subject)
-        self._narrowed: dict[tuple[int, int], Tensor] = {}
+        self._narrowed: dict[tuple[int, int, int], Tensor] = {}
 
     @property
     def experts(self) -> list[tuple[Mark, Mark]]:
@@ -62,10 +69,11 @@ class ResidentVisits:
     def narrowed(self, ids_NK: Tensor) -> Tensor:
         """Return ids of as many tokens and ranks, distinct in each row, of the experts that have slots."""
         num_tokens, top_k = ids_NK.shape
-        known = self._narrowed.get((num_tokens, top_k))
+        key = (num_tokens, top_k, self.first_expert)
+        known = self._narrowed.get(key)
         if known is None:
-            ids = torch.arange(num_tokens)[:, None] + torch.arange(top_k)[None, :]
-            known = self._narrowed[num_tokens, top_k] = (ids % self._num_experts).to(ids_NK)
+            ids = (torch.arange(num_tokens)[:, None] + torch.arange(top_k)[None, :]) % self._num_slots
+            known = self._narrowed[key] = ((ids + self.first_expert) % self._subject.offloaded.num_experts).to(ids_NK)
         return known
 
     def visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
@@ -79,7 +87,7 @@ class ResidentVisits:
         view = RunView(num_layers=offloaded.num_layers, make_future=_no_future, max_lookahead=0)
         cache = lay_out_cache(
             make_eviction=lambda: EVICTION["lru"](view),
-            num_slots=self._num_experts * num_banks,
+            num_slots=self._num_slots * num_banks,
             num_banks=num_banks,
             num_experts=offloaded.num_experts,
             top_k=offloaded.top_k,
@@ -88,10 +96,10 @@ class ResidentVisits:
             held=view.held_keys,
             count_popularity=_no_popularity,
         )
-        link = self._resources.enter_context(CopyLink(device))
+        link = self._resources.enter_context(CopyLink(device, throttle=self._throttle))
         cpu_pool = self._resources.enter_context(CpuPool(1, 1))
-        slots = Slots(device, offloaded.host, num_slots=self._num_experts * num_banks)
-        dispatch = Dispatch(
+        slots = Slots(device, offloaded.host, num_slots=self._num_slots * num_banks)
+        self.dispatch = dispatch = Dispatch(
             view=view,
             cache=cache,
             channel=SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link),

@@ -1,0 +1,81 @@
+"""What a stall costs beyond the transfer: passes in which every expert is a hit, against passes in which each is a miss.
+
+In a pass of misses, each layer's K experts arrive one after the other, T apart, and T is long against an expert's time; the
+stream waits, computes one while the next is on its way, and the last after the last:
+
+    pass of hits      L (layer + K expert) + step
+    pass of misses    L (layer + K T + expert + per_stall) + step
+
+so that per_stall = (misses - hits) / L - K T + (K - 1) expert: the decisions and hand-overs of a miss, noticing the end of
+the transfer, waking up, and an expert and a layer that begin with cold caches.
+
+Limits: batch 1; on the CPU device the link is throttled, as it is in the runs that this is for; on CUDA it is the link
+itself, and T is what it takes back to back.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from simulator.workload.request import Request
+from validation.calibrate.measure.narrow_visits import NarrowVisits
+from validation.calibrate.measure.pass_timer import PassTimer
+from validation.calibrate.measure.passes import step_of
+from validation.calibrate.measurement import At, Measure, Measurement
+from validation.calibrate.subject import Subject
+from validation.replay.forward import StepRunner
+from validation.runtime.throttle import Throttle
+
+NAME = "pass.stalls"
+CONTEXT = 16
+
+
+def measure_stalls(subject: Subject, *, throttle_bytes_per_s: float | None) -> list[Measurement]:
+    """Return the measurement, over a link at `throttle_bytes_per_s`, or the device's own.
+
+    Of a sample, `misses` is a count per layer, `transfer` the stated time T of one, 0 where it is the device's own.
+    """
+    return [
+        Measurement(
+            name=NAME,
+            title="Decode steps of one sequence, by the misses of each layer",
+            grid=[{"misses": 0}, {"misses": subject.offloaded.top_k}],
+            set_up=lambda: _passes(subject, throttle_bytes_per_s),
+            weight=3,
+        )
+    ]
+
+
+@contextmanager
+def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Measure]:
+    offloaded, top_k = subject.offloaded, subject.offloaded.top_k
+    throttle = None if throttle_bytes_per_s is None else Throttle(bandwidth_bytes_per_s=throttle_bytes_per_s)
+    runner = StepRunner(
+        offloaded.model, subject.device.torch_device, batch=1, max_context=CONTEXT + 1, seed=subject.seed
+    )
+    visits = NarrowVisits(subject, num_slots=top_k, throttle=throttle)
+    with PassTimer(subject, visits) as timer:
+
+        def measure(at: At) -> Mapping[str, float]:
+            request = Request(index=0, sequence=0, prompt_tokens=0, total_tokens=2)
+            first = step_of([request], [CONTEXT - 1], joins=True)
+            second = step_of([request], [CONTEXT], ends=True)
+            runner.reset()
+            runner.run(first)
+            runner.prepare(second)
+            before = _misses(visits)
+            if at["misses"]:
+                visits.first_expert = (visits.first_expert + top_k) % offloaded.num_experts
+            times = timer.time(lambda: runner.run(second))
+            return {
+                "pass": times["pass"],
+                "expert": times["expert"],
+                "misses": (_misses(visits) - before) / offloaded.num_layers,
+                "transfer": 0.0 if throttle_bytes_per_s is None else subject.expert_bytes / throttle_bytes_per_s,
+            }
+
+        yield measure
+
+
+def _misses(visits: NarrowVisits) -> int:
+    assert visits.dispatch is not None
+    return sum(visits.dispatch.counters.misses)
