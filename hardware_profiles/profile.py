@@ -67,6 +67,7 @@ Bytes = Annotated[Figure, BeforeValidator(_figure_of(Dimension.BYTES, positive=T
 BytesPerSecond = Annotated[Figure, BeforeValidator(_figure_of(Dimension.BYTES_PER_S, positive=True))]
 Flops = Annotated[Figure, BeforeValidator(_figure_of(Dimension.FLOPS, positive=True))]
 Seconds = Annotated[Figure, BeforeValidator(_figure_of(Dimension.SECONDS, positive=False))]
+PositiveSeconds = Annotated[Figure, BeforeValidator(_figure_of(Dimension.SECONDS, positive=True))]
 Fraction = Annotated[Figure, BeforeValidator(_figure_of(Dimension.FRACTION, positive=True))]
 Count = Annotated[Figure, BeforeValidator(_figure_of(Dimension.COUNT, positive=True))]
 WholeCount = Annotated[Figure, BeforeValidator(_figure_of(Dimension.COUNT, positive=True, whole=True))]
@@ -201,12 +202,17 @@ class Links:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cpu:
-    """The host's processor: peak FLOP/s by dtype and the bandwidth that its expert kernel reaches."""
+    """The host's processor: peak FLOP/s by dtype and the bandwidth that its expert kernel reaches.
+
+    `speed_probe` is the time of a fixed piece of scalar work when this profile was measured: validation tells by it which
+    steps ran on a machine as fast as then. No simulation uses it.
+    """
 
     name: str
     cores: Count
     flops: dict[str, Flops]
     expert_bandwidth: BytesPerSecond
+    speed_probe: PositiveSeconds | None = None
 
 
 @strict

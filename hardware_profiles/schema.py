@@ -16,6 +16,7 @@ from hardware_profiles.profile import (
     Flops,
     Fraction,
     HardwareProfile,
+    PositiveSeconds,
     Seconds,
     WholeCount,
 )
@@ -30,6 +31,7 @@ _DIMENSION = {
     Count: Dimension.COUNT,
     Flops: Dimension.FLOPS,
     Fraction: Dimension.FRACTION,
+    PositiveSeconds: Dimension.SECONDS,
     Seconds: Dimension.SECONDS,
     WholeCount: Dimension.COUNT,
 }

@@ -9,7 +9,7 @@ import pytest
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.link_presets import link_presets, resolve_link
-from hardware_profiles.load import assumed_figures, describe, digest, load_profile
+from hardware_profiles.load import assumed_figures, describe, digest, load_profile, resolved_figures
 from hardware_profiles.profile import Constant, DurationTable, Figure
 
 _SET = {"kind": "assumed", "source": "set for this run"}
@@ -148,6 +148,8 @@ def test_durations_may_say_which_weights_they_are_for() -> None:
         ({"durations.context": "1 us"}, "durations.context: is added to durations.layer, which is not given"),
         ({"runtime.cpu_workers": "2.5 workers"}, "runtime.cpu_workers: '2.5 workers' is not a whole number"),
         ({"runtime.cpu_workers": "0 workers"}, "runtime.cpu_workers: '0 workers' is zero"),
+        ({"cpu.speed_probe": "0 us"}, "cpu.speed_probe: '0 us' is zero"),
+        ({"cpu.speed_probe": "172"}, "cpu.speed_probe: "),
     ],
 )
 def test_what_durations_and_workers_cannot_be(overrides: dict[str, object], complaint: str) -> None:
@@ -169,6 +171,16 @@ def test_times_by_context_and_workers() -> None:
     assert profile.runtime.cpu_workers.value == 8
     taken = load_profile("t4", {"durations.context": None, "runtime.cpu_workers": "none"})
     assert taken == load_profile("t4")
+
+
+def test_the_probe_of_a_processor() -> None:
+    """It may be given, in seconds, and taken away; no machine that ships has one."""
+    probed = load_profile("t4", {"cpu.speed_probe": "172 us"})
+    assert probed.cpu.speed_probe is not None
+    assert probed.cpu.speed_probe.value == 172e-6
+    assert "cpu.speed_probe" in dict(resolved_figures(probed))
+    assert load_profile("t4", {"cpu.speed_probe": None}) == load_profile("t4")
+    assert load_profile("t4").cpu.speed_probe is None
 
 
 def test_paths_that_name_nothing() -> None:

@@ -87,7 +87,14 @@ profiles = st.builds(
         launch=times,
     ),
     link=st.builds(Links, h2d=links, d2h=links, host_memory=st.sampled_from(["pinned", "pageable"])),
-    cpu=st.builds(Cpu, name=texts, cores=counts, flops=flops, expert_bandwidth=rates),
+    cpu=st.builds(
+        Cpu,
+        name=texts,
+        cores=counts,
+        flops=flops,
+        expert_bandwidth=rates,
+        speed_probe=st.none() | figures(Dimension.SECONDS, 1e-9, 1),
+    ),
     host=st.builds(Host, memory=some_bytes, bandwidth=rates),
     runtime=st.builds(
         Runtime,
@@ -152,6 +159,7 @@ def test_a_file_reads_well() -> None:
         '    source: "a test"\n'
     )
     assert "cpu_workers" not in text
+    assert "speed_probe" not in text
     assert "durations" not in profile_yaml(load_profile("t4"))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from validation.calibrate.robust import Series, Spread, spread_of
+from validation.calibrate.robust import Series, Spread, counting, spread_of, which_count
 
 At = Mapping[str, float]
 """Where a point lies, such as `{"tokens": 4}`."""
@@ -34,10 +34,21 @@ def column(series: Sequence[Series], key: str) -> list[float]:
 
 
 def spreads(series: Sequence[Series], quantity: str) -> list[Spread]:
-    """Return the spread of one timed quantity at each point."""
-    return [spread_of(one.samples[quantity]) for one in series]
+    """Return the spread of one timed quantity at each point, of the samples that count."""
+    return [spread_of(counting(one)[quantity]) for one in series]
 
 
 def medians(series: Sequence[Series], quantity: str) -> list[float]:
     """Return the median of one timed quantity at each point, in seconds."""
     return [spread.median_s for spread in spreads(series, quantity)]
+
+
+def counted_frac(series: Sequence[Series]) -> float:
+    """Return the share of the samples of one or more points that were taken at the reference speed."""
+    counts = [counts for one in series for counts in which_count(one)]
+    return sum(counts) / len(counts)
+
+
+def num_without(series: Sequence[Series]) -> int:
+    """Count the points of which no sample was taken at the reference speed, so that all of theirs are used."""
+    return sum(not any(which_count(one)) for one in series)

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from hardware_profiles.figures import describe, resolved_figures
 from hardware_profiles.quantity import format_seconds
 from validation.calibrate.facts import Facts
+from validation.calibrate.measurement import spreads
 from validation.calibrate.profile import Calibrated, Fitted
-from validation.calibrate.robust import Series, spread_of
+from validation.calibrate.reference import speed_in_words
+from validation.calibrate.robust import Series
 from validation.calibrate.samples import Samples, Taken
+from validation.calibrate.speed_plot import speed_plot
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -63,6 +66,11 @@ def _sections(calibrated: Calibrated, samples: Samples, titles: Mapping[str, str
     from plotly.io import to_html
 
     needs_script = True
+    if samples.reference is not None and calibrated.counted_frac is not None:
+        yield "<h2>Speed of the machine</h2>"
+        yield _paragraph(_speed(samples.reference.prevailing_ns, calibrated.counted_frac))
+        yield to_html(speed_plot(samples, samples.reference), full_html=False, div_id="figure-speed")
+        needs_script = False
     for name, taken in samples.taken.items():
         yield f"<h2>{html.escape(titles.get(name, name))}</h2>"
         fits = [fitted for fitted in calibrated.fits if fitted.measurement == name]
@@ -72,6 +80,14 @@ def _sections(calibrated: Calibrated, samples: Samples, titles: Mapping[str, str
         for fitted in fits:
             yield _paragraph(_told(fitted))
         yield _samples_table(taken)
+
+
+def _speed(reference_ns: float, counted_frac: float) -> str:
+    return (
+        f"Machine speed: {speed_in_words(reference_ns, counted_frac)}. A probe is a fixed piece of scalar work, timed "
+        "before and after each sample; the slower of both is shown. Samples taken at the speed that prevailed at the "
+        "beginning count."
+    )
 
 
 def _figures(name: str, taken: Taken, fits: Sequence[Fitted]) -> "Iterator[Figure]":
@@ -95,16 +111,16 @@ def _times(series: Sequence[Series], along: str, quantities: Sequence[str], fits
     figure.update_yaxes(type="log")
     colour = dict(zip(quantities, _COLOURS, strict=False))
     for quantity in quantities:
-        spreads = [spread_of(one.samples[quantity]) for one in series]
+        known = spreads(series, quantity)
         figure.add_trace(
             Scatter(
                 x=[one.at[along] for one in series],
-                y=[spread.median_s * 1e6 for spread in spreads],
+                y=[spread.median_s * 1e6 for spread in known],
                 error_y={
                     "type": "data",
                     "symmetric": False,
-                    "array": [(spread.upper_quartile_s - spread.median_s) * 1e6 for spread in spreads],
-                    "arrayminus": [(spread.median_s - spread.lower_quartile_s) * 1e6 for spread in spreads],
+                    "array": [(spread.upper_quartile_s - spread.median_s) * 1e6 for spread in known],
+                    "arrayminus": [(spread.median_s - spread.lower_quartile_s) * 1e6 for spread in known],
                 },
                 text=[_where(one) for one in series],
                 mode="markers",
@@ -162,10 +178,19 @@ def _samples_table(taken: Taken) -> str:
     rows = []
     for one in taken.series:
         for quantity, values in one.samples.items():
-            spread = spread_of(values)
+            (spread,) = spreads([one], quantity)
             quartiles = f"{format_seconds(spread.lower_quartile_s)} to {format_seconds(spread.upper_quartile_s)}"
             error = f"{spread.relative_error:.1%}"
-            rows.append([_where(one), quantity, format_seconds(spread.median_s), quartiles, error, str(spread.count)])
+            rows.append(
+                [
+                    _where(one),
+                    quantity,
+                    format_seconds(spread.median_s),
+                    quartiles,
+                    error,
+                    _counted(spread.count, len(values)),
+                ]
+            )
     head = ["point", "timed", "median", "quartiles", "error of the median", "samples"]
     return f"<details><summary>All points</summary>{_table(head, rows)}</details>"
 
@@ -189,6 +214,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _where(one: Series) -> str:
     return ", ".join(f"{key} {value:g}" for key, value in one.at.items())
+
+
+def _counted(count: int, taken: int) -> str:
+    return str(count) if count == taken else f"{count} of {taken}"
 
 
 def _paragraph(text: str) -> str:

@@ -9,11 +9,12 @@
     runtime.per_layer   what a visit spends beside its experts, for one token; what more tokens add to that is in `layer`
     gpu, cpu, host      plain copies, reads and products of matrices; the efficiencies are those of expert kernels, fitted
                         with the roofline, which nothing uses as long as the durations stand in the profile
+    cpu.speed_probe     the speed of the machine at which samples counted, where it was probed
 
 Limits: tables do not descend, so a kernel that is slower on 3 tokens than on 4 is evened out; `Fitted` says by how much.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardware_profiles import figures
@@ -35,9 +36,10 @@ from validation.calibrate.fits import Fit, TableFit, fit_additive, fit_line, fit
 from validation.calibrate.measure import stalls
 from validation.calibrate.measure.machine import dtype_of
 from validation.calibrate.measure.passes import attended_tokens
-from validation.calibrate.measurement import column, medians, spreads
+from validation.calibrate.measurement import column, counted_frac, medians, num_without, spreads
+from validation.calibrate.reference import speed_in_words
 from validation.calibrate.robust import Series
-from validation.calibrate.samples import Taken
+from validation.calibrate.samples import Samples
 from validation.calibrate.subject import Subject
 
 _LEAST_S = 1e-9
@@ -59,22 +61,25 @@ class Calibrated:
     """A profile and the fits that it rests on.
 
     `expert_in_pass_frac` is what an expert of one token took within whole passes, as a share of what the profile says: a
-    check, to which nothing is fitted.
+    check, to which nothing is fitted. `counted_frac` is the share of all samples that were taken at the reference speed;
+    None where the machine was not probed.
     """
 
     profile: HardwareProfile
     fits: Sequence[Fitted]
     expert_in_pass_frac: float
+    counted_frac: float | None
 
 
-def assemble(taken: Mapping[str, Taken], facts: Facts, subject: Subject, *, name: str) -> Calibrated:
+def assemble(samples: Samples, facts: Facts, subject: Subject, *, name: str) -> Calibrated:
     """Make the profile of all that was measured."""
-    return _Assembly(taken, facts, subject).calibrated(name)
+    return _Assembly(samples, facts, subject).calibrated(name)
 
 
 class _Assembly:
-    def __init__(self, taken: Mapping[str, Taken], facts: Facts, subject: Subject) -> None:
-        self._taken = taken
+    def __init__(self, samples: Samples, facts: Facts, subject: Subject) -> None:
+        self._taken = samples.taken
+        self._reference = samples.reference
         self._facts = facts
         self._subject = subject
         self._fits: list[Fitted] = []
@@ -114,6 +119,7 @@ class _Assembly:
             profile=profile,
             fits=tuple(self._fits),
             expert_in_pass_frac=in_pass_s / durations.expert.seconds[0],
+            counted_frac=self._counted_frac() if self._reference is not None else None,
         )
 
     def _gpu(self) -> Gpu:
@@ -191,6 +197,7 @@ class _Assembly:
                 Dimension.BYTES_PER_S,
                 self._source(["cpu_expert.together"], f"{workers} workers, each an expert of one token"),
             ),
+            speed_probe=self._speed_probe(),
         )
 
     def _per_stall(self, links: Links) -> Figure:
@@ -209,6 +216,21 @@ class _Assembly:
             Dimension.SECONDS,
             self._source([stalls.NAME], "passes of misses, less passes of hits, less the transfers"),
         )
+
+    def _speed_probe(self) -> Figure | None:
+        """Return the speed at which samples counted; None where the machine was not probed."""
+        if self._reference is None:
+            return None
+        return measured(
+            self._reference.prevailing_ns / 1e9,
+            Dimension.SECONDS,
+            f"moesim calibrate, {self._reference.began[:10]}: a fixed piece of scalar work, the time that prevailed among "
+            f"{len(self._reference.probes_ns)} probes before the measurements; {self._counted_frac():.0%} of all samples "
+            f"were taken at it and counted; {self._facts.processor}",
+        )
+
+    def _counted_frac(self) -> float:
+        return counted_frac([one for taken in self._taken.values() for one in taken.series])
 
     def _durations(self) -> tuple[Figure, Durations]:
         """Return `runtime.per_layer` and the tables."""
@@ -353,16 +375,25 @@ class _Assembly:
     def _source(self, names: Sequence[str], what: str) -> str:
         """Say what was measured, how often, with what spread, where and with what."""
         facts = self._facts
-        all_spreads = [spread for name in names for one in self._series(name) for spread in spreads([one], _main(one))]
+        series = [one for name in names for one in self._series(name)]
+        all_spreads = [spread for one in series for spread in spreads([one], _main(one))]
         counts = sorted(spread.count for spread in all_spreads)
         wide = max((s.upper_quartile_s - s.lower_quartile_s) / s.median_s for s in all_spreads if s.median_s > 0)
         repeats = f"{counts[0]} to {counts[-1]}" if counts[0] != counts[-1] else str(counts[0])
         began = max(self._taken[name].began for name in names)[:10]
         return (
             f"moesim calibrate, {began}: {what}. Medians of {repeats} samples at {len(counts)} points, quartiles within "
-            f"{wide:.0%} of the median; {facts.model} in {facts.dtype} on {facts.device_name}, "
+            f"{wide:.0%} of the median{self._at_speed(series)}; {facts.model} in {facts.dtype} on {facts.device_name}, "
             f"torch {facts.versions['torch']}"
         )
+
+    def _at_speed(self, series: Sequence[Series]) -> str:
+        """Say at which speed of the machine samples counted, and what was done where there were none."""
+        if self._reference is None:
+            return ""
+        said = f", at a {speed_in_words(self._reference.prevailing_ns, counted_frac(series))}"
+        without = num_without(series)
+        return f"{said}; none at {without} of {len(series)} points, where all are used instead" if without else said
 
 
 def measured(value: float, dimension: Dimension, source: str) -> Figure:

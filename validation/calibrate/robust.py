@@ -4,11 +4,12 @@
     round after round: every point that is not known yet, in a new random order, has a turn
     a turn: once or more to settle, which is not kept, then some samples
     a point is known when the standard error of its median falls below a share of the median
+    with a speed to keep to: a probe before and after each sample, which counts if both were as fast
 
 Turns, and not one point after the other, so that a machine that slows down (clocks, neighbours) does so under all points
 alike. Settling, because short work right after long work is slower than in a row of its own kind, as a run has it: an
-expert of one token by 15 % after one of 256, on the machine this was written on. Every other sample is kept: medians and
-quartiles are taken from them later.
+expert of one token by 15 % after one of 256, on the machine this was written on. Every other sample is kept, and
+`counting` picks those that count: medians and quartiles are taken from them later.
 
 Source: the standard error of a median of n samples is sqrt(pi / 2) * sigma / sqrt(n) for a normal law; sigma is taken as
 the larger of 1.4826 times the median absolute deviation and the distance of the quartiles / 1.349, which outliers do not
@@ -25,6 +26,12 @@ from math import pi, sqrt
 
 import numpy as np
 
+from validation.calibrate.reference import Speed
+from validation.runtime.speed import is_as_fast
+
+LEAST_COUNTING = 3
+OVERTIME = 3
+"""How many times the budget points may take that would have too few samples otherwise."""
 SIGMA_PER_MAD = 1.4826
 QUARTILES_PER_SIGMA = 1.349
 
@@ -58,10 +65,17 @@ class Effort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """All samples of one point, in seconds, in the order in which they were taken, by what was timed."""
+    """All samples of one point, in seconds, in the order in which they were taken, by what was timed.
+
+    With a speed to keep to, each sample has the slower of the probes around it, in ns, and `reference_ns` is the speed.
+    `ended_s` is when each sample ended, since the measurement began.
+    """
 
     at: Mapping[str, float]
     samples: Mapping[str, Sequence[float]]
+    ended_s: Sequence[float] = ()
+    probes_ns: Sequence[float] = ()
+    reference_ns: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,39 +95,53 @@ def measure_points(
     effort: Effort,
     *,
     seed: int,
+    speed: Speed | None = None,
     progress: Callable[[float], None] = lambda _share: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Series]:
     """Measure `points` and return one series for each, in their order.
 
     `progress` is called after each round with the share of the budget, or of the points, that is done. A point is
-    repeated `least_repeats` times even where the budget does not suffice, as far as three times the budget goes.
+    repeated `least_repeats` times even where the budget does not suffice, as far as three times the budget goes. Without
+    `speed` all samples count; with it, those taken at it, and the same holds for a point of which fewer than three do.
     """
     draw = random.Random(seed)
-    samples: list[dict[str, list[float]]] = [{} for _ in points]
+    began = clock()
+    takings = [_Taking(point, speed, lambda: clock() - began) for point in points]
     for point in draw.sample(list(points), len(points)):
         for _ in range(effort.warmup):
             point.measure()
     started = clock()
-    open_points = list(range(len(points)))
-    repeats = 0
-    while open_points:
-        draw.shuffle(open_points)
-        for index in open_points:
-            for _ in range(effort.settle):
-                points[index].measure()
-            for _ in range(effort.in_turn):
-                for name, seconds in points[index].measure().items():
-                    samples[index].setdefault(name, []).append(seconds)
-        repeats += effort.in_turn
+    open_takings = list(takings)
+    while open_takings:
+        draw.shuffle(open_takings)
+        for taking in open_takings:
+            taking.turn(effort)
         spent_s = clock() - started
-        progress(min(1.0, max(spent_s / effort.budget_s, 1 - len(open_points) / len(points))))
-        is_short = repeats < effort.least_repeats
-        if spent_s >= effort.budget_s * (3 if is_short else 1) or repeats >= effort.most_repeats:
+        progress(min(1.0, max(spent_s / effort.budget_s, 1 - len(open_takings) / len(points))))
+        if spent_s >= OVERTIME * effort.budget_s:
             break
-        if not is_short:
-            open_points = [index for index in open_points if not _is_known(samples[index], effort)]
-    return [Series(at=dict(point.at), samples=taken) for point, taken in zip(points, samples, strict=True)]
+        is_over = spent_s >= effort.budget_s
+        open_takings = [taking for taking in open_takings if taking.goes_on(effort, is_over=is_over)]
+    return [taking.series() for taking in takings]
+
+
+def which_count(one: Series) -> list[bool]:
+    """Tell of each sample whether it was taken at the reference speed; where none was asked for, all were."""
+    if one.reference_ns is None:
+        return [True] * max(len(values) for values in one.samples.values())
+    return [is_as_fast(probe_ns, one.reference_ns) for probe_ns in one.probes_ns]
+
+
+def counting(one: Series) -> Mapping[str, Sequence[float]]:
+    """Return the samples that count, by what was timed: where none was taken at the reference speed, all of them."""
+    which = which_count(one)
+    if all(which) or not any(which):
+        return one.samples
+    return {
+        name: [seconds for seconds, counts in zip(values, which, strict=True) if counts]
+        for name, values in one.samples.items()
+    }
 
 
 def spread_of(samples: Sequence[float]) -> Spread:
@@ -133,5 +161,52 @@ def spread_of(samples: Sequence[float]) -> Spread:
     )
 
 
-def _is_known(samples: Mapping[str, Sequence[float]], effort: Effort) -> bool:
-    return spread_of(next(iter(samples.values()))).relative_error <= effort.relative_error
+class _Taking:
+    """The samples of one point while they are taken."""
+
+    def __init__(self, point: Point, speed: Speed | None, elapsed_s: Callable[[], float]) -> None:
+        self._point = point
+        self._speed = speed
+        self._elapsed_s = elapsed_s
+        self._samples: dict[str, list[float]] = {}
+        self._ended_s: list[float] = []
+        self._probes_ns: list[float] = []
+        self._counting: list[float] = []
+
+    def turn(self, effort: Effort) -> None:
+        """Settle, then take samples."""
+        for _ in range(effort.settle):
+            self._point.measure()
+        before_ns = self._speed.probe_ns() if self._speed is not None else 0.0
+        for _ in range(effort.in_turn):
+            taken = self._point.measure()
+            self._ended_s.append(self._elapsed_s())
+            for name, seconds in taken.items():
+                self._samples.setdefault(name, []).append(seconds)
+            if self._speed is not None:
+                after_ns = self._speed.probe_ns()
+                self._probes_ns.append(max(before_ns, after_ns))
+                before_ns = after_ns
+            if self._speed is None or is_as_fast(self._probes_ns[-1], self._speed.reference_ns):
+                self._counting.append(next(iter(taken.values())))
+
+    def goes_on(self, effort: Effort, *, is_over: bool) -> bool:
+        """Tell whether the point has another turn, when the budget is spent (`is_over`) or before."""
+        if len(self._counting) >= effort.most_repeats:
+            return False
+        if is_over:
+            is_short = len(self._ended_s) < effort.least_repeats
+            return is_short or len(self._counting) < min(LEAST_COUNTING, effort.least_repeats)
+        if len(self._counting) < effort.least_repeats:
+            return True
+        return spread_of(self._counting).relative_error > effort.relative_error
+
+    def series(self) -> Series:
+        """Return what was taken."""
+        return Series(
+            at=dict(self._point.at),
+            samples=self._samples,
+            ended_s=self._ended_s,
+            probes_ns=self._probes_ns,
+            reference_ns=self._speed.reference_ns if self._speed is not None else None,
+        )

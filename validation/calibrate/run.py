@@ -1,8 +1,10 @@
 """Calibrate: measure a machine for a model, keep the samples, write the profile and the page.
 
-    open the device -> build the model -> measure what is not in the samples yet -> fit -> profile -> page
+    open the device -> build the model -> probe the machine's speed, if it is the CPU that computes
+    -> measure what is not in the samples yet -> fit -> profile -> page
 
-The samples are written after each measurement, so that one that is killed goes on where it was.
+The samples are written after each measurement, so that one that is killed goes on where it was, with the speed to which
+it kept before.
 """
 
 import gc
@@ -30,6 +32,7 @@ from validation.calibrate.measure.stalls import measure_stalls
 from validation.calibrate.measurement import Measurement
 from validation.calibrate.page import calibration_page
 from validation.calibrate.profile import Calibrated, assemble
+from validation.calibrate.reference import Speed, take_reference
 from validation.calibrate.robust import Effort, Point, measure_points
 from validation.calibrate.samples import Samples, Taken, read_samples, samples_path, write_samples, write_text
 from validation.calibrate.subject import Subject
@@ -108,11 +111,15 @@ def calibrate(
     measurements = all_measurements(subject, options.throttle_bytes_per_s)
     missing = [one for one in measurements if not _is_taken(one, samples)]
     with _quiet(options.threads if is_cpu else None):
+        if is_cpu and not samples.taken:
+            progress("probing the machine's speed", 0.0)
+            samples.reference = take_reference()
+        speed = None if samples.reference is None else Speed(reference_ns=samples.reference.prevailing_ns)
         for measurement, effort, tell in _plan(missing, measurements, options.budget_s, progress):
-            samples.taken[measurement.name] = _take(measurement, effort, options.seed, tell)
+            samples.taken[measurement.name] = _take(measurement, effort, options.seed, speed, tell)
             write_samples(samples, kept)
     progress("fitting", 1.0)
-    calibrated = assemble(samples.taken, facts, subject, name=out.stem)
+    calibrated = assemble(samples, facts, subject, name=out.stem)
     text = profile_yaml(calibrated.profile, source=out)
     if page is not None:
         write_text(page, calibration_page(calibrated, facts, samples, {one.name: one.title for one in measurements}))
@@ -192,11 +199,13 @@ def _plan(
         left -= measurement.weight
 
 
-def _take(measurement: Measurement, effort: Effort, seed: int, tell: Callable[[float], None]) -> Taken:
+def _take(
+    measurement: Measurement, effort: Effort, seed: int, speed: Speed | None, tell: Callable[[float], None]
+) -> Taken:
     began, began_s = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     with measurement.set_up() as measure:
         points = [Point(at=at, measure=partial(measure, at)) for at in measurement.grid]
-        series = measure_points(points, effort, seed=seed, progress=tell)
+        series = measure_points(points, effort, seed=seed, speed=speed, progress=tell)
     gc.collect()
     return Taken(series=series, began=began, took_s=time.perf_counter() - began_s)
 

@@ -9,13 +9,14 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hardware_profiles.errors import InputError
+from validation.calibrate.reference import Reference
 from validation.calibrate.robust import Series
 
-FORMAT = 1
+FORMAT = 2
 Identity = Mapping[str, str]
 """What the samples belong to, by name (`cpu`, `torch`, `model`, ...), in words."""
 
@@ -31,9 +32,13 @@ class Taken:
 
 @dataclass(slots=True, kw_only=True)
 class Samples:
-    """All measurements of a calibration so far, by name, in the order in which they ended."""
+    """All measurements of a calibration so far, by name, in the order in which they ended.
+
+    `reference` is the speed at which their samples count; None where the machine is not probed.
+    """
 
     identity: Identity
+    reference: Reference | None = None
     taken: dict[str, Taken] = field(default_factory=dict)
 
 
@@ -47,11 +52,12 @@ def write_samples(samples: Samples, path: Path) -> None:
     values = {
         "format": FORMAT,
         "identity": dict(samples.identity),
+        "reference": None if samples.reference is None else asdict(samples.reference),
         "measurements": {
             name: {
                 "began": taken.began,
                 "took_s": taken.took_s,
-                "points": [{"at": dict(one.at), "samples_s": _lists(one.samples)} for one in taken.series],
+                "points": [_point(one) for one in taken.series],
             }
             for name, taken in samples.taken.items()
         },
@@ -75,7 +81,8 @@ def read_samples(path: Path, identity: Identity) -> Samples:
         found, measurements = values["identity"], values["measurements"]
         if values["format"] != FORMAT:
             raise InputError(path, f"has format {values['format']!r}, not {FORMAT}; start anew with --fresh")
-        taken = {name: _taken(entry) for name, entry in measurements.items()}
+        reference = _reference(values["reference"])
+        taken = {name: _taken(entry, reference) for name, entry in measurements.items()}
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -91,7 +98,7 @@ def read_samples(path: Path, identity: Identity) -> Samples:
             f"holds samples that do not belong to this calibration: {'; '.join(differing)}; "
             "start anew with --fresh, or write to another --out",
         )
-    return Samples(identity=identity, taken=taken)
+    return Samples(identity=identity, reference=reference, taken=taken)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -111,18 +118,43 @@ def write_text(path: Path, text: str) -> None:
         raise InputError(path, f"cannot be written: {error.strerror}; name another place with --out") from None
 
 
-def _taken(entry: Mapping[str, object]) -> Taken:
+def _reference(entry: Mapping[str, object] | None) -> Reference | None:
+    if entry is None:
+        return None
+    probes_ns, prevailing_ns = entry["probes_ns"], float(str(entry["prevailing_ns"]))
+    if not isinstance(probes_ns, list) or not prevailing_ns > 0:
+        raise ValueError("no reference")
+    return Reference(prevailing_ns=prevailing_ns, probes_ns=_floats(probes_ns), began=str(entry["began"]))
+
+
+def _taken(entry: Mapping[str, object], reference: Reference | None) -> Taken:
     points = entry["points"]
     assert isinstance(points, list)
     series = [
         Series(
             at={str(key): float(value) for key, value in point["at"].items()},
-            samples={str(key): tuple(float(value) for value in values) for key, values in point["samples_s"].items()},
+            samples={str(key): _floats(values) for key, values in point["samples_s"].items()},
+            ended_s=_floats(point["ended_s"]),
+            probes_ns=_floats(point["probes_ns"]),
+            reference_ns=reference.prevailing_ns if reference is not None else None,
         )
         for point in points
     ]
+    for one in series:
+        columns = [*one.samples.values(), one.ended_s, *([one.probes_ns] if reference is not None else [])]
+        if not one.samples or len({len(values) for values in columns}) != 1:
+            raise ValueError("not one time of its end and one probe for each sample")
     return Taken(series=series, began=str(entry["began"]), took_s=float(str(entry["took_s"])))
 
 
-def _lists(samples: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    return {name: list(values) for name, values in samples.items()}
+def _point(one: Series) -> dict[str, object]:
+    return {
+        "at": dict(one.at),
+        "samples_s": {name: list(values) for name, values in one.samples.items()},
+        "ended_s": [round(seconds, 4) for seconds in one.ended_s],
+        "probes_ns": list(one.probes_ns),
+    }
+
+
+def _floats(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

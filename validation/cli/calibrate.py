@@ -23,6 +23,7 @@ _WHAT = Group.create_ordered("What to measure")
 _EFFORT = Group.create_ordered("How far and how long")
 _OUTPUT = Group.create_ordered("What comes out")
 _NEEDED = ("torch", "transformers", "scipy")
+_FEW = 0.5
 _SHOWN = ("link.h2d.bandwidth", "link.h2d.latency", "runtime.per_layer")
 
 
@@ -123,6 +124,8 @@ def _quantity(option: str, text: str, dimension: Dimension) -> float:
 
 
 def _tell(outcome: "Outcome", out: Path, page: Path | None) -> None:
+    from validation.calibrate.reference import speed_in_words
+
     console = Console()
     facts, taken = outcome.facts, outcome.samples.taken
     lines = [f"{facts.device_name}, {facts.model} in {facts.dtype}"]
@@ -141,6 +144,14 @@ def _tell(outcome: "Outcome", out: Path, page: Path | None) -> None:
     ]
     in_pass = outcome.calibrated.expert_in_pass_frac
     lines.append(f"check: experts of one token took {in_pass:.1%} of durations.expert within whole passes")
+    reference, counted_frac = outcome.samples.reference, outcome.calibrated.counted_frac
+    if reference is not None and counted_frac is not None:
+        lines.append(f"machine speed: {speed_in_words(reference.prevailing_ns, counted_frac)}")
+        if counted_frac < _FEW:
+            sys.stderr.write(
+                f"moesim: warning: only {counted_frac:.0%} of the samples were taken at the speed at which the calibration "
+                "began; calibrate again with --fresh when the machine is quieter\n"
+            )
     lines.append(f"profile: {out}")
     if page is not None:
         lines.append(f"page: {page}")

@@ -1,12 +1,14 @@
-"""Repeated measurement: turns, stopping, and what is kept."""
+"""Repeated measurement: turns, stopping, what is kept, and what counts on a machine of two speeds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 
 import numpy as np
 import pytest
 
-from validation.calibrate.robust import Effort, Point, measure_points, spread_of
+from validation.calibrate.measurement import counted_frac, medians, num_without
+from validation.calibrate.reference import Speed, speed_in_words, take_reference
+from validation.calibrate.robust import Effort, Point, Series, counting, measure_points, spread_of, which_count
 
 
 class Clock:
@@ -113,3 +115,117 @@ def test_the_error_is_that_of_medians() -> None:
     scatter = float(np.std(np.median(draws, axis=1))) / 10
     claimed = float(np.median([spread_of(list(row)).relative_error for row in draws]))
     assert claimed == pytest.approx(scatter, rel=0.15)
+
+
+FAST_NS, SLOW_NS = 100_000.0, 200_000.0
+
+
+class Machine:
+    """A machine that is twice as slow at times: all work on it takes its clock further."""
+
+    def __init__(self, is_slow: Callable[[float], bool]) -> None:
+        self.clock = Clock()
+        self.num_probes = 0
+        self._is_slow = is_slow
+
+    def work(self, seconds: float) -> float:
+        """Do what takes `seconds` on the fast machine; return what it took."""
+        took_s = seconds * (2 if self._is_slow(self.clock.now_s) else 1)
+        self.clock.now_s += took_s
+        return took_s
+
+    def probe_ns(self) -> float:
+        """Return the time of the probe."""
+        self.num_probes += 1
+        return self.work(FAST_NS / 1e9) * 1e9
+
+    def speed(self) -> Speed:
+        """Return the fast one."""
+        return Speed(reference_ns=FAST_NS, probe_ns=self.probe_ns)
+
+    def points(self, *seconds: float) -> list[Point]:
+        """Return points of work that takes `seconds`, and a second quantity of half of it."""
+
+        def point(index: int, expected_s: float) -> Point:
+            def measure() -> Mapping[str, float]:
+                took_s = self.work(expected_s)
+                return {"time": took_s, "half": took_s / 2}
+
+            return Point(at={"point": index}, measure=measure)
+
+        return [point(index, expected_s) for index, expected_s in enumerate(seconds)]
+
+
+def taken_on(machine: Machine, effort: Effort, *seconds: float) -> list[Series]:
+    """Measure points on a machine, by its own clock and probe."""
+    return measure_points(machine.points(*seconds), effort, seed=0, speed=machine.speed(), clock=machine.clock)
+
+
+def test_medians_are_those_of_the_reference_speed() -> None:
+    """Though the machine is slow for two thirds of the time, and the plain medians are those of the slow one."""
+    machine = Machine(lambda now_s: now_s % 3 < 2)
+    series = taken_on(machine, Effort(budget_s=60, warmup=0, least_repeats=20), 0.03, 0.05)
+    assert medians(series, "time") == pytest.approx([0.03, 0.05])
+    assert medians(series, "half") == pytest.approx([0.015, 0.025])
+    assert 0.2 < counted_frac(series) < 0.5
+    assert [float(np.median(one.samples["time"])) for one in series] == pytest.approx([0.06, 0.1])
+    assert num_without(series) == 0
+    assert all(len(counting(one)["time"]) >= 20 for one in series)
+
+
+def test_a_sample_across_a_change_does_not_count() -> None:
+    """The slower of the probes before and after it is its own."""
+    machine = Machine(lambda now_s: 1 < now_s < 2)
+    (series,) = taken_on(machine, Effort(budget_s=1e9, warmup=0, least_repeats=3, in_turn=6), 0.4)
+    assert series.samples["time"][:6] == pytest.approx([0.4, 0.4, 0.4, 0.8, 0.4, 0.4])
+    assert which_count(series)[:6] == [True, True, False, False, True, True]
+    assert series.probes_ns[:6] == pytest.approx([FAST_NS, FAST_NS, SLOW_NS, SLOW_NS, FAST_NS, FAST_NS])
+    assert list(series.ended_s) == sorted(series.ended_s)
+    assert len(series.ended_s) == len(series.probes_ns) == len(series.samples["half"])
+
+
+def test_too_few_that_count_go_on_beyond_the_budget() -> None:
+    """Until there are three, and no longer; the points that have them rest."""
+    machine = Machine(lambda now_s: now_s < 15)
+    (series,) = taken_on(machine, Effort(budget_s=10, warmup=0, least_repeats=5), 1.0)
+    assert len(counting(series)["time"]) == 3
+    assert medians([series], "time") == pytest.approx([1.0])
+    assert 15 < machine.clock.now_s < 20
+
+
+def test_none_that_count_leave_all_samples() -> None:
+    """After three times the budget: the medians are of all samples, and that can be told."""
+    machine = Machine(lambda _now_s: True)
+    series = taken_on(machine, Effort(budget_s=10, warmup=0), 1.0, 1.5)
+    assert 30 <= machine.clock.now_s < 36
+    assert medians(series, "time") == pytest.approx([2.0, 3.0])
+    assert (counted_frac(series), num_without(series)) == (0, 2)
+    assert [counting(one) for one in series] == [one.samples for one in series]
+
+
+def test_without_a_speed_nothing_is_probed_and_all_samples_count() -> None:
+    """As on CUDA: a slow stretch is among the samples."""
+    machine = Machine(lambda now_s: now_s > 2)
+    (series,) = measure_points(
+        machine.points(1.0),
+        Effort(budget_s=1e9, warmup=0, least_repeats=4, most_repeats=4),
+        seed=0,
+        clock=machine.clock,
+    )
+    assert machine.num_probes == 0
+    assert series.samples["time"] == [1, 1, 1, 2]
+    assert (list(series.probes_ns), series.reference_ns) == ([], None)
+    assert which_count(series) == [True] * 4
+    assert counting(series) == series.samples
+
+
+def test_the_reference_is_what_prevails_at_the_beginning() -> None:
+    """Of 200 probes over two seconds, the median of the speed that most of them show."""
+    machine = Machine(lambda now_s: now_s % 1 > 0.7)
+    reference = take_reference(
+        machine.probe_ns, lambda seconds: setattr(machine.clock, "now_s", machine.clock.now_s + seconds)
+    )
+    assert reference.prevailing_ns == pytest.approx(FAST_NS)
+    assert len(reference.probes_ns) == machine.num_probes == 200
+    assert 2 <= machine.clock.now_s < 2.1
+    assert speed_in_words(reference.prevailing_ns, 0.834) == "probe 100 us, 83% of samples counted"

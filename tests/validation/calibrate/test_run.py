@@ -1,6 +1,7 @@
 """A calibration of a tiny model, from the measurements to the profile that the simulator takes."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +18,14 @@ from hardware_profiles.profile import DurationTable, HardwareProfile
 from tests.hand_made import make_trace, random_routing
 from validation.calibrate import run
 from validation.calibrate.measurement import Measurement
+from validation.calibrate.page import calibration_page
+from validation.calibrate.profile import assemble
 from validation.calibrate.run import CalibrationOptions, Outcome, calibrate
-from validation.calibrate.samples import samples_path
+from validation.calibrate.samples import Samples, samples_path
+from validation.calibrate.subject import Subject
+from validation.calibrate.target import open_model
+from validation.cli import calibrate as command
+from validation.runtime.device import open_device
 
 LAYERS, DENSE = 3, 1
 
@@ -181,6 +188,74 @@ def test_what_has_been_measured_is_not_measured_again(done: Done, tmp_path: Path
     assert json.loads(samples_path(out).read_text(encoding="utf-8"))["measurements"].items() >= kept.items()
     same = outcome.calibrated.profile.durations
     assert same == done.outcome.calibrated.profile.durations
+
+
+def test_the_profile_says_how_fast_the_machine_was(done: Done) -> None:
+    """As a figure, and in each source; the page shows the probes."""
+    reference = done.outcome.samples.reference
+    assert reference is not None
+    known = profile_of(done).cpu.speed_probe
+    assert known is not None
+    assert known.value == pytest.approx(reference.prevailing_ns / 1e9, rel=1e-3)
+    timed = [known.source for path, known in resolved_figures(profile_of(done)) if path.startswith("durations.")]
+    assert all("of samples counted" in source for source in timed)
+    page = done.page.read_text(encoding="utf-8")
+    assert "Speed of the machine" in page
+    assert 'id="figure-speed"' in page
+
+
+@pytest.mark.parametrize(("counted_frac", "warns"), [(0.83, False), (0.49, True)])
+def test_the_command_says_how_fast_the_machine_was(
+    done: Done, capsys: pytest.CaptureFixture[str], counted_frac: float, warns: bool
+) -> None:
+    """And warns where most samples did not count."""
+    outcome = replace(done.outcome, calibrated=replace(done.outcome.calibrated, counted_frac=counted_frac))
+    command._tell(outcome, done.out, None)
+    told = capsys.readouterr()
+    assert re.search(rf"^machine speed: probe \S+ us, {counted_frac:.0%} of samples counted$", told.out, re.MULTILINE)
+    assert told.err.startswith("moesim: warning: only 49% of the samples") if warns else told.err == ""
+
+
+def resumed(done: Done, out: Path, reference_ns: float) -> Outcome:
+    """Go on with samples that lack the last measurement and have another reference."""
+    values = json.loads(samples_path(done.out).read_text(encoding="utf-8"))
+    values["reference"]["prevailing_ns"] = reference_ns
+    del values["measurements"]["device.launch"]
+    samples_path(out).write_text(json.dumps(values), encoding="utf-8")
+    return calibrate(done.options, out, page=out.with_suffix(".html"))
+
+
+def test_a_resumed_calibration_keeps_its_reference(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And takes none anew; where nothing was taken at it, all samples are used and the sources say so."""
+    monkeypatch.setattr(run, "take_reference", lambda: pytest.fail("a reference was taken anew"))
+    outcome = resumed(done, tmp_path / "again.yaml", 1e9)
+    assert outcome.num_measured == 1
+    (series,) = outcome.samples.taken["device.launch"].series
+    assert (series.reference_ns, len(series.probes_ns)) == (1e9, len(series.ended_s))
+    assert len(series.probes_ns) >= 5
+    assert outcome.calibrated.counted_frac == 0
+    profile = load_profile(str(tmp_path / "again.yaml"))
+    assert profile.cpu.speed_probe is not None
+    assert profile.cpu.speed_probe.value == 1
+    assert "none at 1 of 1 points, where all are used instead" in profile.gpu.launch.source
+
+
+def test_a_device_that_is_not_probed(done: Done) -> None:
+    """As CUDA: no figure, no share, sources as they were."""
+    samples = done.outcome.samples
+    taken = {
+        name: replace(one, series=[replace(series, probes_ns=(), reference_ns=None) for series in one.series])
+        for name, one in samples.taken.items()
+    }
+    bare = Samples(identity=samples.identity, taken=taken)
+    device = open_device("cpu")
+    _, offloaded = open_model(done.options.model, device, torch.float32, 0)
+    subject = Subject(offloaded=offloaded, device=device, threads=1, cpu_workers=1, max_tokens=32, max_batch=2)
+    calibrated = assemble(bare, done.outcome.facts, subject, name="bare")
+    assert calibrated.counted_frac is None
+    assert calibrated.profile.cpu.speed_probe is None
+    assert [path for path, known in resolved_figures(calibrated.profile) if "probe" in known.source] == []
+    assert "Speed of the machine" not in calibration_page(calibrated, done.outcome.facts, bare, {})
 
 
 def test_other_points_are_measured_anew(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

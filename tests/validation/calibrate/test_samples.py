@@ -6,17 +6,27 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles.errors import InputError
-from validation.calibrate.robust import Series
+from validation.calibrate.reference import Reference
+from validation.calibrate.robust import Series, which_count
 from validation.calibrate.samples import Samples, Taken, read_samples, samples_path, write_samples, write_text
 
+REFERENCE = Reference(prevailing_ns=1.1e5, probes_ns=(1e5, 1.1e5, 1.2e5), began="2030-01-01T00:00:00+00:00")
 IDENTITY = {"device": "a processor", "model": "tiny", "torch": "2.13.0"}
 
 
 def some() -> Samples:
     """Return samples of one measurement."""
-    series = [Series(at={"tokens": 2.0}, samples={"time": [1e-3, 2.5e-3], "other": [1.0, 2.0]})]
+    series = [
+        Series(
+            at={"tokens": 2.0},
+            samples={"time": [1e-3, 2.5e-3], "other": [1.0, 2.0]},
+            ended_s=(0.5, 0.75),
+            probes_ns=(1e5, 2e5),
+            reference_ns=1.1e5,
+        )
+    ]
     taken = {"expert.alone": Taken(series=series, began="2030-01-01T00:00:00+00:00", took_s=1.5)}
-    return Samples(identity=IDENTITY, taken=taken)
+    return Samples(identity=IDENTITY, reference=REFERENCE, taken=taken)
 
 
 def test_samples_come_back(tmp_path: Path) -> None:
@@ -28,8 +38,33 @@ def test_samples_come_back(tmp_path: Path) -> None:
     (one,) = back.taken["expert.alone"].series
     assert one.at == {"tokens": 2.0}
     assert {name: list(values) for name, values in one.samples.items()} == {"time": [1e-3, 2.5e-3], "other": [1.0, 2.0]}
+    assert (one.ended_s, one.probes_ns, one.reference_ns) == ((0.5, 0.75), (1e5, 2e5), 1.1e5)
+    assert back.reference == REFERENCE
     assert (back.taken["expert.alone"].began, back.taken["expert.alone"].took_s) == ("2030-01-01T00:00:00+00:00", 1.5)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.samples.json"]
+
+
+def test_samples_without_probes_come_back(tmp_path: Path) -> None:
+    """Those of a device that is not probed: no reference, and all count."""
+    path = tmp_path / "mine.samples.json"
+    series = [Series(at={"tokens": 2.0}, samples={"time": [1e-3, 2e-3]}, ended_s=(0.5, 0.75))]
+    taken = {"expert.alone": Taken(series=series, began="2030-01-01T00:00:00+00:00", took_s=1.5)}
+    write_samples(Samples(identity=IDENTITY, taken=taken), path)
+    back = read_samples(path, IDENTITY)
+    assert back.reference is None
+    assert which_count(back.taken["expert.alone"].series[0]) == [True, True]
+
+
+@pytest.mark.parametrize("column", ["probes_ns", "ended_s"])
+def test_a_probe_that_is_missing_is_told(tmp_path: Path, column: str) -> None:
+    """Each sample has its own."""
+    path = tmp_path / "mine.samples.json"
+    write_samples(some(), path)
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["measurements"]["expert.alone"]["points"][0][column].pop()
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputError, match="does not hold the samples"):
+        read_samples(path, IDENTITY)
 
 
 def test_no_file_is_no_samples(tmp_path: Path) -> None:
@@ -64,8 +99,8 @@ def test_what_holds_no_samples_is_refused(tmp_path: Path, text: str) -> None:
 def test_samples_of_another_format_are_refused(tmp_path: Path) -> None:
     """A later version's."""
     path = tmp_path / "mine.samples.json"
-    path.write_text(json.dumps({"format": 2, "identity": IDENTITY, "measurements": {}}), encoding="utf-8")
-    with pytest.raises(InputError, match="has format 2, not 1"):
+    path.write_text(json.dumps({"format": 3, "identity": IDENTITY, "measurements": {}}), encoding="utf-8")
+    with pytest.raises(InputError, match="has format 3, not 2"):
         read_samples(path, IDENTITY)
 
 
