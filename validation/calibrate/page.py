@@ -68,7 +68,7 @@ def _sections(calibrated: Calibrated, samples: Samples, titles: Mapping[str, str
     needs_script = True
     if samples.reference is not None and calibrated.counted_frac is not None:
         yield "<h2>Speed of the machine</h2>"
-        yield _paragraph(_speed(samples.reference.prevailing_ns, calibrated.counted_frac))
+        yield _paragraph(_speed(samples.reference.speed_ns, calibrated.counted_frac))
         yield to_html(speed_plot(samples, samples.reference), full_html=False, div_id="figure-speed")
         needs_script = False
     for name, taken in samples.taken.items():
@@ -85,7 +85,7 @@ def _sections(calibrated: Calibrated, samples: Samples, titles: Mapping[str, str
 def _speed(reference_ns: float, counted_frac: float) -> str:
     return (
         f"Machine speed: {speed_in_words(reference_ns, counted_frac)}. A probe is a fixed piece of scalar work, timed "
-        "before and after each sample; the slower of both is shown. Samples taken at the speed that prevailed at the "
+        "before and after each sample; the slower of both is shown. Samples taken at the speed chosen at the "
         "beginning count."
     )
 

@@ -222,9 +222,9 @@ class _Assembly:
         if self._reference is None:
             return None
         return measured(
-            self._reference.prevailing_ns / 1e9,
+            self._reference.speed_ns / 1e9,
             Dimension.SECONDS,
-            f"moesim calibrate, {self._reference.began[:10]}: a fixed piece of scalar work, the time that prevailed among "
+            f"moesim calibrate, {self._reference.began[:10]}: a fixed piece of scalar work, undisturbed or as it prevailed, among "
             f"{len(self._reference.probes_ns)} probes before the measurements; {self._counted_frac():.0%} of all samples "
             f"were taken at it and counted; {self._facts.processor}",
         )
@@ -391,7 +391,7 @@ class _Assembly:
         """Say at which speed of the machine samples counted, and what was done where there were none."""
         if self._reference is None:
             return ""
-        said = f", at a {speed_in_words(self._reference.prevailing_ns, counted_frac(series))}"
+        said = f", at a {speed_in_words(self._reference.speed_ns, counted_frac(series))}"
         without = num_without(series)
         return f"{said}; none at {without} of {len(series)} points, where all are used instead" if without else said
 

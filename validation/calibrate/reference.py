@@ -1,28 +1,29 @@
-"""The speed at which samples count: that which prevailed when the calibration began.
+"""The speed at which samples count: the machine undisturbed, if it was so often enough when the calibration began.
 
-    probe every 10 ms for 2 s -> the prevailing time -> kept with the samples, and used again on resuming
+    probe, and move memory as a run does, for some seconds -> the time to measure at -> kept with the samples, and used again on resuming
     a probe before and after each sample -> it counts if both were as fast
 
 Limits: where the machine's speed changed for good after the beginning, few samples count; `--fresh` takes a new reference.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from hardware_profiles.quantity import format_seconds
-from validation.runtime.speed import prevailing_ns, probe_ns
+import numpy as np
 
-_PROBES = 200
-PAUSE_S = 0.01
+from hardware_profiles.quantity import format_seconds
+from validation.runtime.speed import probe_ns, reference_ns
+
+_PROBES = 400
+_MOVED_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """The prevailing time of the probe, in ns; the probes behind it, and when they began (UTC, ISO 8601)."""
+    """The time of the probe to measure at, in ns; the probes behind it, and when they began (UTC, ISO 8601)."""
 
-    prevailing_ns: float
+    speed_ns: float
     probes_ns: Sequence[float]
     began: str
 
@@ -36,15 +37,22 @@ class Speed:
 
 
 def take_reference(
-    probe: Callable[[], float] = probe_ns, pause: Callable[[float], None] = time.sleep, count: int = _PROBES
+    probe: Callable[[], float] = probe_ns, between: Callable[[], None] | None = None, count: int = _PROBES
 ) -> Reference:
-    """Probe `count` times, 10 ms apart."""
+    """Probe `count` times, with memory moved in between, so that caches are as cold as among measurements."""
     began = datetime.now(UTC).isoformat(timespec="seconds")
+    between = between or _move_memory()
     probes_ns = []
     for _ in range(count):
         probes_ns.append(probe())
-        pause(PAUSE_S)
-    return Reference(prevailing_ns=prevailing_ns(probes_ns), probes_ns=tuple(probes_ns), began=began)
+        between()
+    return Reference(speed_ns=reference_ns(probes_ns), probes_ns=tuple(probes_ns), began=began)
+
+
+def _move_memory() -> Callable[[], None]:
+    source = np.ones(_MOVED_BYTES, dtype=np.uint8)
+    target = np.zeros_like(source)
+    return lambda: np.copyto(target, source)
 
 
 def speed_in_words(reference_ns: float, counted_frac: float) -> str:

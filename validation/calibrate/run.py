@@ -114,7 +114,7 @@ def calibrate(
         if is_cpu and not samples.taken:
             progress("probing the machine's speed", 0.0)
             samples.reference = take_reference()
-        speed = None if samples.reference is None else Speed(reference_ns=samples.reference.prevailing_ns)
+        speed = None if samples.reference is None else Speed(reference_ns=samples.reference.speed_ns)
         for measurement, effort, tell in _plan(missing, measurements, options.budget_s, progress):
             samples.taken[measurement.name] = _take(measurement, effort, options.seed, speed, tell)
             write_samples(samples, kept)

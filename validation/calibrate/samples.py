@@ -121,10 +121,10 @@ def write_text(path: Path, text: str) -> None:
 def _reference(entry: Mapping[str, object] | None) -> Reference | None:
     if entry is None:
         return None
-    probes_ns, prevailing_ns = entry["probes_ns"], float(str(entry["prevailing_ns"]))
-    if not isinstance(probes_ns, list) or not prevailing_ns > 0:
+    probes_ns, speed_ns = entry["probes_ns"], float(str(entry["speed_ns"]))
+    if not isinstance(probes_ns, list) or not speed_ns > 0:
         raise ValueError("no reference")
-    return Reference(prevailing_ns=prevailing_ns, probes_ns=_floats(probes_ns), began=str(entry["began"]))
+    return Reference(speed_ns=speed_ns, probes_ns=_floats(probes_ns), began=str(entry["began"]))
 
 
 def _taken(entry: Mapping[str, object], reference: Reference | None) -> Taken:
@@ -136,7 +136,7 @@ def _taken(entry: Mapping[str, object], reference: Reference | None) -> Taken:
             samples={str(key): _floats(values) for key, values in point["samples_s"].items()},
             ended_s=_floats(point["ended_s"]),
             probes_ns=_floats(point["probes_ns"]),
-            reference_ns=reference.prevailing_ns if reference is not None else None,
+            reference_ns=reference.speed_ns if reference is not None else None,
         )
         for point in points
     ]

@@ -6,7 +6,7 @@ Limits: of more than some thousand probes only every so manieth is drawn.
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from validation.calibrate.reference import PAUSE_S, Reference
+from validation.calibrate.reference import Reference
 from validation.calibrate.robust import which_count
 from validation.calibrate.samples import Samples
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _MOST_POINTS = 4000
+_APART_S = 0.005  # of the probes at the beginning, whose times are not kept: about
 _COLOURS = {"at the beginning": "#009e73", "counted": "#0072b2", "did not count": "#d55e00"}
 
 
@@ -38,7 +39,7 @@ def speed_plot(samples: Samples, reference: Reference) -> "Figure":
                 name=kind,
             )
         )
-    figure.add_hline(y=reference.prevailing_ns / 1e3, line_width=1)
+    figure.add_hline(y=reference.speed_ns / 1e3, line_width=1)
     return figure
 
 
@@ -46,7 +47,7 @@ def _probes(samples: Samples, reference: Reference) -> list[tuple[datetime, floa
     """Return all probes in the order of time: when, ns, and what became of the sample."""
     began = datetime.fromisoformat(reference.began)
     found = [
-        (began + timedelta(seconds=index * PAUSE_S), probe_ns, "at the beginning")
+        (began + timedelta(seconds=index * _APART_S), probe_ns, "at the beginning")
         for index, probe_ns in enumerate(reference.probes_ns)
     ]
     for taken in samples.taken.values():

@@ -146,7 +146,7 @@ def _tell(outcome: "Outcome", out: Path, page: Path | None) -> None:
     lines.append(f"check: experts of one token took {in_pass:.1%} of durations.expert within whole passes")
     reference, counted_frac = outcome.samples.reference, outcome.calibrated.counted_frac
     if reference is not None and counted_frac is not None:
-        lines.append(f"machine speed: {speed_in_words(reference.prevailing_ns, counted_frac)}")
+        lines.append(f"machine speed: {speed_in_words(reference.speed_ns, counted_frac)}")
         if counted_frac < _FEW:
             sys.stderr.write(
                 f"moesim: warning: only {counted_frac:.0%} of the samples were taken at the speed at which the calibration "

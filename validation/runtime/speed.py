@@ -2,7 +2,7 @@
 
 On a shared machine a core may be twice as slow for seconds or minutes, because others use its sibling thread, its clock or
 its memory. The probe tells such times apart, independently of what is being measured: calibration keeps the samples that
-were taken at its own prevailing speed, and a replay says of each step whether the machine was as fast as then.
+were taken at one speed, and a replay says of each step whether the machine was as fast as then.
 
 Limits: one core at one moment. What slows memory alone, or comes and goes between two probes, is not seen.
 """
@@ -12,8 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-TOLERANCE = 0.15
+TOLERANCE = 0.3
 """How far a probe may lie from the reference, as a share of it, for the machine to count as equally fast."""
+
+_LEAST_FRAC = 0.2
+_FASTEST = 0.05
 
 _ITERATIONS = 4000
 _TRIES = 2
@@ -31,18 +34,22 @@ def probe_ns() -> int:
     return best
 
 
-def prevailing_ns(probes_ns: Sequence[float]) -> float:
-    """Return the speed that prevailed: the median of the probes within the tolerance of the median of all.
+def reference_ns(probes_ns: Sequence[float]) -> float:
+    """Return the speed to measure at: undisturbed, if that is seen often enough, else the one that prevails.
 
-    Raises ValueError if there are none.
+    The former is the median of the probes within the tolerance of the fastest twentieth, if they are a fifth of all; the
+    latter the median of those within the tolerance of the median of all. Raises ValueError if there are none.
     """
     if not len(probes_ns):
         raise ValueError("no probes")
     probes = np.asarray(probes_ns, dtype=np.float64)
-    near = probes[np.abs(probes / np.median(probes) - 1) <= TOLERANCE]
-    return float(np.median(near))
+    for centre in np.quantile(probes, [_FASTEST, 0.5]):
+        near = probes[np.abs(probes / centre - 1) <= TOLERANCE]
+        if len(near) >= _LEAST_FRAC * len(probes):
+            return float(np.median(near))
+    return float(np.median(probes))
 
 
-def is_as_fast(probe: float, reference_ns: float) -> bool:
+def is_as_fast(probe: float, reference: float) -> bool:
     """Tell whether a probe shows the speed of the reference."""
-    return abs(probe / reference_ns - 1) <= TOLERANCE
+    return abs(probe / reference - 1) <= TOLERANCE

@@ -196,7 +196,7 @@ def test_the_profile_says_how_fast_the_machine_was(done: Done) -> None:
     assert reference is not None
     known = profile_of(done).cpu.speed_probe
     assert known is not None
-    assert known.value == pytest.approx(reference.prevailing_ns / 1e9, rel=1e-3)
+    assert known.value == pytest.approx(reference.speed_ns / 1e9, rel=1e-3)
     timed = [known.source for path, known in resolved_figures(profile_of(done)) if path.startswith("durations.")]
     assert all("of samples counted" in source for source in timed)
     page = done.page.read_text(encoding="utf-8")
@@ -219,7 +219,7 @@ def test_the_command_says_how_fast_the_machine_was(
 def resumed(done: Done, out: Path, reference_ns: float) -> Outcome:
     """Go on with samples that lack the last measurement and have another reference."""
     values = json.loads(samples_path(done.out).read_text(encoding="utf-8"))
-    values["reference"]["prevailing_ns"] = reference_ns
+    values["reference"]["speed_ns"] = reference_ns
     del values["measurements"]["device.launch"]
     samples_path(out).write_text(json.dumps(values), encoding="utf-8")
     return calibrate(done.options, out, page=out.with_suffix(".html"))

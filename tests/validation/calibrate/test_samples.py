@@ -10,7 +10,7 @@ from validation.calibrate.reference import Reference
 from validation.calibrate.robust import Series, which_count
 from validation.calibrate.samples import Samples, Taken, read_samples, samples_path, write_samples, write_text
 
-REFERENCE = Reference(prevailing_ns=1.1e5, probes_ns=(1e5, 1.1e5, 1.2e5), began="2030-01-01T00:00:00+00:00")
+REFERENCE = Reference(speed_ns=1.1e5, probes_ns=(1e5, 1.1e5, 1.2e5), began="2030-01-01T00:00:00+00:00")
 IDENTITY = {"device": "a processor", "model": "tiny", "torch": "2.13.0"}
 
 
