@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from validation.compare.tables import milliseconds, percent, range_text, summary_rows
+from validation.compare.tables import SUMMARY_HEADINGS, milliseconds, percent, range_text, summary_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "validation" / "results"
@@ -21,11 +21,21 @@ real kernels; the simulator does so in virtual time, with a profile that `moesim
 Nothing of a configuration is fitted: the profile is measured from kernels and copies by themselves, before any of the
 configurations is run, and a throttled link has the bandwidth and latency that it is throttled to.
 
-- **Error** is (simulated - measured) / measured of TPOT, the mean time between two tokens of a request. Measured is the
-  median over the repeats.
+A machine that others use as well has more than one speed: for seconds or minutes a core may be twice as slow. A fixed piece
+of work, timed in the pauses between two steps, tells such times apart. There are therefore two errors, and both are always
+given:
+
+- **Error of steps at the calibrated speed**: of the time per output token over those steps during which the machine was as
+  fast as when its profile was measured; the same steps are added up on both sides. It says how well the simulator knows the
+  machine that was calibrated, and is the figure to judge the simulator by. **Their share** says how many of the steps these
+  were. A configuration with fewer than 24 of them is replayed again, up to twice as often as the others.
+- **Error of all steps**: of TPOT, the mean time between two tokens of a request, with whatever the machine did meanwhile.
+- An error is (simulated - measured) / measured; measured is the median over the repeats. Where no repeat has eight steps at
+  the calibrated speed, those of all repeats are taken together; where there are none at all, there is a dash.
+- Where a profile does not tell its speed, and on CUDA, where none is probed, every step counts as at the calibrated speed.
 - **Spread** is the range of the repeats around their median. The repeats go round by round over all configurations of a
   model, each round in a random order, so that a drift of the machine reaches all of them. An error **in the spread** is one
-  where the simulated TPOT lies between the least and the largest measured one.
+  where the simulation lies between the least and the largest measurement.
 - **Counts equal** says that hits, late hits and misses of every repeat are exactly those simulated. Without a prefetcher
   they depend on the routing alone; with one, on what has arrived by when, so that they may differ by a few.
 - **Profile of the other model**: the same replays, predicted with a profile that was measured on a model of other widths.
@@ -55,6 +65,8 @@ each model with the largest error is in `timelines/`; https://ui.perfetto.dev op
   the link is throttled, so that copies are spread over their stated time.
 - A profile holds for the machine, the versions and the threads that it was measured with. `moesim validate` refuses one of
   another device.
+- The probe is one core's speed at one moment, between steps: what slows memory alone, or comes and goes within a step, is
+  not seen, and a step may be taken for slow because copies ran during the probe.
 - Spreads are those of a handful of repeats within one call; they say nothing of other days or other machines.
 - Prompts are short: the suites measure decoding. Arrivals, queues and mixed steps are not part of them.
 """
@@ -90,12 +102,13 @@ def _section(report: Mapping[str, object]) -> str:
         f"{machine['processor']}, {machine['cores']} cores{gibibytes}{gpus}; "
         + ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
         + f"; commit {str(commit['id'])[:12]}{' with changes' if commit['is_dirty'] else ''}; {report['date']}; "
-        f"{report['repeats']} repeats.",
+        f"{report['repeats']} repeats or more.",
         "",
         *_summary(_mapping(report["summary"])),
         "",
-        "| configuration | measured | simulated | error | spread | hits, late hits, misses | counts equal |",
-        "|---|---|---|---|---|---|---|",
+        "| configuration | TPOT measured | TPOT simulated | error, steps at the calibrated speed | their spread "
+        "| their share | error, all steps | spread, all steps | hits, late hits, misses | counts equal |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *[_row(row) for row in _rows(report["configurations"])],
         "",
     ]
@@ -111,8 +124,10 @@ def _section(report: Mapping[str, object]) -> str:
 
 def _summary(summary: Mapping[str, object]) -> list[str]:
     return [
-        "| group | configurations | median error | p90 | max | signed mean | in the spread | counts equal |",
-        "|---|---|---|---|---|---|---|---|",
+        "Errors of the steps at the calibrated speed, and then of all steps:",
+        "",
+        f"| group | {' | '.join(SUMMARY_HEADINGS)} |",
+        "|---" * (1 + len(SUMMARY_HEADINGS)) + "|",
         *[f"| {' | '.join(row)} |" for row in summary_rows(summary)],
     ]
 
@@ -125,6 +140,9 @@ def _row(row: Mapping[str, object]) -> str:
         milliseconds(measured["tpot_s"]),
         milliseconds(simulated["tpot_s"]),
         percent(row["tpot_error_frac"], signed=True),
+        range_text(_mapping(row["steady"])),
+        percent(row["steady_frac"]),
+        percent(row["tpot_error_all_frac"], signed=True),
         range_text(spread),
         counts,
         "yes" if row["counts_equal"] else "no",

@@ -48,8 +48,12 @@ def simulate(
     source: str = "scenario",
     timeline_path: Path | None = None,
     progress: Progress | None = None,
+    on_step: Callable[[Step, int], None] | None = None,
 ) -> RunResult:
-    """Simulate a scenario. Raises InputError and TraceError for what is wrong with it, before anything is run."""
+    """Simulate a scenario. Raises InputError and TraceError for what is wrong with it, before anything is run.
+
+    `on_step`, if given, is called with each step and the time in ns when its tokens are out, warm-up included.
+    """
     inputs = resolve_inputs(scenario, source)
     trace, model, loop = inputs.trace, inputs.model, inputs.loop
     ready = prepare(scenario, inputs, source)
@@ -60,6 +64,8 @@ def simulate(
         collector.step_ended(step, now_ns)
         if progress is not None:
             progress(engine.counters.output_tokens, total_tokens)
+        if on_step is not None:
+            on_step(step, now_ns)
 
     def run(timeline: Timeline | None) -> Engine:
         return Engine(

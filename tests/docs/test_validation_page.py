@@ -32,6 +32,7 @@ def test_a_report_becomes_a_section(tmp_path: Path) -> None:
     for configuration in suite.configurations:
         assert f"| `{configuration.id}` |" in page
     assert "### With a profile of the other model" in page
+    assert "| error, steps at the calibrated speed | their spread | their share | error, all steps |" in page
     widths = [{line.count("|") for line in table.splitlines()} for table in page.split("\n\n") if table.startswith("|")]
     assert all(len(width) == 1 for width in widths)
     assert len(widths) == 3

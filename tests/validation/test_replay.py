@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
@@ -18,11 +19,14 @@ import transformers
 from hardware_profiles.errors import InputError
 from simulator.run import simulate
 from simulator.scenario import Scenario, build_scenario
+from simulator.workload.step import Step
 from tests.hand_made import make_trace, random_routing
 from validation.models.random import random_model
+from validation.replay.forward import StepRunner
 from validation.replay.replay import Machine, Replayed, replay
 from validation.runtime.device import CpuDevice
 from validation.runtime.offload import OffloadedModel
+from validation.runtime.recording import Recording
 from validation.runtime.throttle import Throttle
 
 LAYERS, EXPERTS, TOP_K = 3, 8, 2
@@ -155,6 +159,65 @@ def test_timeline_has_what_happened(config: Path, offloaded: OffloadedModel, mac
     flows = Counter(event["ph"] for event in events)
     assert flows["s"] == summary["misses"]
     assert flows["f"] == summary["misses"]
+
+
+def test_what_happens_between_steps_takes_no_time(
+    config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe and a preparation of 30 ms each leave steps, makespan, attribution and timeline as they are without."""
+    scenario = random_scenario(3, config, tmp_path, miss="fetch", eviction="lru", warmup_steps=1)
+    path, pause_s, probes_ns = tmp_path / "timeline.json.gz", 0.03, iter(range(100, 1000))
+
+    def probe() -> int:
+        time.sleep(pause_s)
+        return next(probes_ns)
+
+    class Slow(StepRunner):
+        def prepare(self, step: Step) -> None:
+            time.sleep(pause_s)
+            super().prepare(step)
+
+    monkeypatch.setattr("validation.replay.replay.probe_ns", probe)
+    monkeypatch.setattr("validation.replay.replay.StepRunner", Slow)
+    replayed = replay(scenario, offloaded, machine, forced=True, throttle=FAST, timeline_path=path)
+    steps, summary = replayed.steps, replayed.summary
+    assert len(steps) == 1 + summary["steps"] > 5  # type: ignore[operator]
+    paused_ns = 2 * pause_s * 1e9 * len(steps)
+    total_ns = sum(step.duration_ns for step in steps)
+    assert 0 < total_ns < paused_ns / 2
+    checked(replayed)
+    assert summary["makespan_ns"] <= total_ns < paused_ns / 2  # type: ignore[operator]
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        ends = [event["ts"] + event.get("dur", 0) for event in json.load(file)["traceEvents"] if "ts" in event]
+    assert max(ends) * 1e3 < paused_ns / 2
+    assert [step.probe_ns for step in steps] == [101 + number for number in range(len(steps))], "the slower of two"
+
+
+def test_steps_tell_their_tokens(config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path) -> None:
+    """As many as the simulated ones, step by step, and the real probe takes some time."""
+    scenario = random_scenario(4, config, tmp_path)
+    emits: list[int] = []
+    simulate(scenario, on_step=lambda step, _now_ns: emits.append(len(step.emits)))
+    steps = replay(scenario, offloaded, machine, forced=True, throttle=FAST).steps
+    assert [step.num_emits for step in steps] == emits
+    assert all(step.probe_ns for step in steps)
+
+
+def test_a_pause_ends_when_it_began() -> None:
+    """Times of the run go on after a pause, and stand still within it, for one that asks later."""
+    recording = Recording(CpuDevice(), keep_spans=False)
+    recording.start()
+    before_ns = recording.now_ns()
+    with recording.paused():
+        within_ns = time.perf_counter_ns()
+        time.sleep(0.05)
+    ended_ns = time.perf_counter_ns()
+    with recording.paused():
+        time.sleep(0.05)
+    after_ns = recording.now_ns()
+    assert before_ns <= recording.run_ns(within_ns) <= recording.run_ns(ended_ns) <= after_ns
+    assert recording.run_ns(within_ns) == recording.run_ns(within_ns + 10_000_000)
+    assert after_ns - before_ns < 50_000_000
 
 
 def test_a_trace_of_another_shape_is_refused(machine: Machine, config: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The speed at which samples count: the machine undisturbed, if it was so often enough when the calibration began.
 
-    probe, and move memory as a run does, for some seconds -> the time to measure at -> kept with the samples, and used again on resuming
+    probe, and move memory as a run does, for some seconds -> the time to measure at
+    -> kept with the samples, and used again on resuming
     a probe before and after each sample -> it counts if both were as fast
 
 Limits: where the machine's speed changed for good after the beginning, few samples count; `--fresh` takes a new reference.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from simulator.metrics.counters import ATTRIBUTION
 from validation.compare.report import BANDS
+from validation.compare.tables import percent, range_text
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -12,11 +13,16 @@ if TYPE_CHECKING:
 # Source: Okabe and Ito, "Color Universal Design", 2008, without black and yellow.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#999999")
 _CLEAR = "rgba(0,0,0,0)"
+_LIGHT = 0.35
 _HEIGHT_PER_BAR = 18
 
 
 def report_figures(report: Mapping[str, object]) -> "list[Figure]":
-    """Return simulated against measured TPOT, the distribution of errors, and where the time goes."""
+    """Return simulated against measured TPOT, the distribution of errors, and where the time goes.
+
+    Light marks are those of all steps, the others those of the steps at the calibrated speed. TPOT is that of all steps; at
+    the calibrated speed the measured one is what the error says: simulated / (1 + error).
+    """
     rows = report["configurations"]
     assert isinstance(rows, Sequence)
     return [_scatter(rows), _distribution(rows), _attribution(rows)] if rows else []
@@ -28,7 +34,12 @@ def _scatter(rows: Sequence[Mapping[str, object]]) -> "Figure":
     figure = _blank("TPOT, simulated against measured", "measured (ms)", "simulated (ms)")
     measured = [_inner(row, "measured", "tpot_s") * 1e3 for row in rows]
     simulated = [_inner(row, "simulated", "tpot_s") * 1e3 for row in rows]
-    low, high = 0.9 * min(*measured, *simulated), 1.1 * max(*measured, *simulated)
+    at_speed = [
+        None if row["tpot_error_frac"] is None else value / (1 + _number(row["tpot_error_frac"]))
+        for row, value in zip(rows, simulated, strict=True)
+    ]
+    shown = [*measured, *simulated, *(value for value in at_speed if value is not None)]
+    low, high = 0.9 * min(shown), 1.1 * max(shown)
     for band in reversed(BANDS):
         edges = [low * (1 - band), high * (1 - band), high * (1 + band), low * (1 + band)]
         figure.add_trace(
@@ -45,27 +56,32 @@ def _scatter(rows: Sequence[Mapping[str, object]]) -> "Figure":
     diagonal = {"dash": "dot", "color": "#999"}
     figure.add_trace(Scatter(x=[low, high], y=[low, high], mode="lines", line=diagonal, name="equal"))
     for index, model in enumerate(dict.fromkeys(str(row["model"]) for row in rows)):
+        colour = _COLOURS[index % len(_COLOURS)]
         of_model = [place for place, row in enumerate(rows) if row["model"] == model]
-        x = [measured[place] for place in of_model]
-        least = [-_inner(rows[place], "spread", "min_frac") for place in of_model]
-        most = [_inner(rows[place], "spread", "max_frac") for place in of_model]
-        figure.add_trace(
-            Scatter(
-                x=x,
-                y=[simulated[place] for place in of_model],
-                mode="markers",
-                marker={"color": _COLOURS[index % len(_COLOURS)], "size": 8},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [value * frac for value, frac in zip(x, most, strict=True)],
-                    "arrayminus": [value * frac for value, frac in zip(x, least, strict=True)],
-                },
-                text=[_hover(rows[place]) for place in of_model],
-                hovertemplate="%{text}<extra></extra>",
-                name=model,
+        for x_of, spread, name, opacity in (
+            (measured, "spread", f"{model}, all steps", _LIGHT),
+            (at_speed, "steady", f"{model}, at the calibrated speed", 1.0),
+        ):
+            places = [place for place in of_model if x_of[place] is not None]
+            x = [_number(x_of[place]) for place in places]
+            figure.add_trace(
+                Scatter(
+                    x=x,
+                    y=[simulated[place] for place in places],
+                    mode="markers",
+                    marker={"color": colour, "size": 8},
+                    opacity=opacity,
+                    error_x={
+                        "type": "data",
+                        "symmetric": False,
+                        "array": [v * _edge(rows[p], spread, "max_frac") for v, p in zip(x, places, strict=True)],
+                        "arrayminus": [-v * _edge(rows[p], spread, "min_frac") for v, p in zip(x, places, strict=True)],
+                    },
+                    text=[_hover(rows[place]) for place in places],
+                    hovertemplate="%{text}<extra></extra>",
+                    name=name,
+                )
             )
-        )
     figure.update_xaxes(type="log")
     figure.update_yaxes(type="log")
     return figure
@@ -74,21 +90,35 @@ def _scatter(rows: Sequence[Mapping[str, object]]) -> "Figure":
 def _distribution(rows: Sequence[Mapping[str, object]]) -> "Figure":
     from plotly.graph_objects import Histogram, Scatter
 
-    errors = [100 * _number(row["tpot_error_frac"]) for row in rows]
-    sizes = sorted(abs(error) for error in errors)
+    at_speed, of_all = (
+        [100 * _number(row[key]) for row in rows if row[key] is not None]
+        for key in ("tpot_error_frac", "tpot_error_all_frac")
+    )
     figure = _blank("Errors of TPOT", "error (%)", "share of configurations at most that far off")
     figure.add_trace(
-        Histogram(x=errors, name="signed error (count, right)", yaxis="y2", marker={"color": _COLOURS[4]}, opacity=0.5)
-    )
-    figure.add_trace(
-        Scatter(
-            x=[0, *sizes],
-            y=[number / len(sizes) for number in range(len(sizes) + 1)],
-            mode="lines",
-            line={"shape": "hv", "color": _COLOURS[0], "width": 2.5},
-            name="size of the error",
+        Histogram(
+            x=at_speed,
+            name="signed error at the calibrated speed (count, right)",
+            yaxis="y2",
+            marker={"color": _COLOURS[4]},
+            opacity=0.5,
         )
     )
+    for errors, name, opacity in (
+        (of_all, "size of the error, all steps", _LIGHT),
+        (at_speed, "size of the error, steps at the calibrated speed", 1.0),
+    ):
+        sizes = sorted(abs(error) for error in errors)
+        figure.add_trace(
+            Scatter(
+                x=[0, *sizes],
+                y=[number / max(1, len(sizes)) for number in range(len(sizes) + 1)],
+                mode="lines",
+                line={"shape": "hv", "color": _COLOURS[0], "width": 2.5},
+                opacity=opacity,
+                name=name,
+            )
+        )
     figure.update_layout(
         yaxis={"range": [0, 1.02]},
         yaxis2={
@@ -126,10 +156,22 @@ def _attribution(rows: Sequence[Mapping[str, object]]) -> "Figure":
 
 
 def _hover(row: Mapping[str, object]) -> str:
-    error = _number(row["tpot_error_frac"])
-    return f"{row['id']}<br>error {error:+.1%}, repeats {_inner(row, 'spread', 'min_frac'):+.1%} to " + (
-        f"{_inner(row, 'spread', 'max_frac'):+.1%}"
-    )
+    lines = [str(row["id"])]
+    for name, error, spread in (
+        ("at the calibrated speed", "tpot_error_frac", "steady"),
+        ("all steps", "tpot_error_all_frac", "spread"),
+    ):
+        inner = row[spread]
+        assert isinstance(inner, Mapping)
+        lines.append(f"{name}: error {percent(row[error], signed=True)}, repeats {range_text(inner)}")
+    return "<br>".join([*lines, f"{percent(row['steady_frac'])} of the steps were at the calibrated speed"])
+
+
+def _edge(row: Mapping[str, object], group: str, key: str) -> float:
+    """Return an edge of a spread; of one that is not known, its middle."""
+    values = row[group]
+    assert isinstance(values, Mapping)
+    return 0.0 if values[key] is None else _number(values[key])
 
 
 def _cause(row: Mapping[str, object], side: str, cause: str) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from validation.compare.figures import report_figures
-from validation.compare.tables import HEADINGS, configuration_cells, percent, summary_rows
+from validation.compare.tables import HEADINGS, SUMMARY_HEADINGS, configuration_cells, percent, summary_rows
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -77,17 +77,33 @@ def _headline(report: Mapping[str, object]) -> str:
     errors = _mapping(_mapping(report["summary"])["all"])
     machine, versions, commit = (_mapping(report[key]) for key in ("machine", "versions", "commit"))
     facts = {
-        "Error of TPOT": f"median {percent(errors['tpot_error_median_frac'])}, "
-        f"p90 {percent(errors['tpot_error_p90_frac'])}, largest {percent(errors['tpot_error_max_frac'])}, "
-        f"over {errors['configurations']} configurations",
-        "Within the measured spread": f"{errors['within_spread']} of {errors['configurations']}",
+        "Error, steps at the calibrated speed": f"{_quantiles(errors, '')}, over {errors['configurations_steady']} of "
+        f"{errors['configurations']} configurations; {percent(errors['steady_frac'])} of the steps ran at the speed at "
+        f"which the profile was measured{_without_reference(report)}",
+        "Error of TPOT, all steps": f"{_quantiles(errors, 'all_')}, over {errors['configurations']} configurations, "
+        "however fast the machine was at the time",
+        "Within the measured spread": f"{errors['within_spread']} of {errors['configurations']}; with all steps, "
+        f"{errors['all_within_spread']}",
         "Hits, late hits and misses equal": f"{errors['counts_equal']} of {errors['configurations']}",
-        "Replays": f"{report['repeats']} of each configuration, in random order round by round",
+        "Replays": f"{report['repeats']} of each configuration, in random order round by round, and up to as many again "
+        "of those with few steps at the calibrated speed",
         "Machine": f"{machine['processor']}, {machine['cores']} cores; {report['device']}: {report['device_name']}",
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None),
         "Commit": f"{commit['id']}{' with changes' if commit['is_dirty'] else ''}, {report['date']}",
     }
     return "<dl>" + "".join(f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in facts.items()) + "</dl>"
+
+
+def _quantiles(errors: Mapping[str, object], which: str) -> str:
+    median, p90, largest = (percent(errors[f"tpot_error_{which}{name}_frac"]) for name in ("median", "p90", "max"))
+    return f"median {median}, p90 {p90}, largest {largest}"
+
+
+def _without_reference(report: Mapping[str, object]) -> str:
+    """Say that a speed is unknown where a profile does not tell it: then every step counts."""
+    if all(profile["speed_probe_s"] is not None for profile in _rows(report["profiles"])):
+        return ""
+    return " (a profile that does not tell its speed takes every step)"
 
 
 def _drawn(figure: "Figure", index: int) -> str:
@@ -104,9 +120,8 @@ def _drawn(figure: "Figure", index: int) -> str:
 
 
 def _summary_table(summary: Mapping[str, object]) -> str:
-    headings = ("group", "configurations", "median", "p90", "max", "signed mean", "within spread", "counts equal")
     cells = [[(value, value) for value in row] for row in summary_rows(summary)]
-    return _table(headings, cells)
+    return _table(("group", *SUMMARY_HEADINGS), cells)
 
 
 def _configuration_table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -114,12 +129,22 @@ def _configuration_table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _cross_table(rows: Sequence[Mapping[str, object]]) -> str:
-    headings = ("configuration", "profile of", "error of TPOT", "error of ITL p50", "within spread")
+    headings = (
+        "configuration",
+        "profile of",
+        "error, steps at the calibrated speed",
+        "their share",
+        "error, all steps",
+        "error of ITL p50",
+        "within spread",
+    )
     cells = [
         [
             (str(row["id"]), str(row["id"])),
             (str(row["profile_of"]), str(row["profile_of"])),
             (row["tpot_error_frac"], percent(row["tpot_error_frac"], signed=True)),
+            (row["steady_frac"], percent(row["steady_frac"])),
+            (row["tpot_error_all_frac"], percent(row["tpot_error_all_frac"], signed=True)),
             (row["itl_p50_error_frac"], percent(row["itl_p50_error_frac"], signed=True)),
             (str(row["within_spread"]), "yes" if row["within_spread"] else "no"),
         ]

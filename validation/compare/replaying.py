@@ -11,17 +11,22 @@ from typing import Protocol
 from hardware_profiles.errors import InputError
 from traces.format import open_trace, write_text_atomically
 from validation.compare.suite import Configuration, SuiteModel, plain
+from validation.replay.measured_step import MeasuredStep
 
 
 class Replayed(Protocol):
     """One configuration, run once: the metrics of `simulator.metrics.summary.summarise`, from what was measured.
 
-    `recording_frac` is the time spent on recording what happened, as a share of the run; `num_other_picks` the tokens, over
-    all layers, for which the model's own gates picked other experts than the trace has.
+    `steps` are all of its steps, warm-up included. `recording_frac` is the time spent on recording what happened, as a share
+    of the run; `num_other_picks` the tokens, over all layers, for which the model's own gates picked other experts than the
+    trace has.
     """
 
     @property
     def summary(self) -> Mapping[str, object]: ...
+
+    @property
+    def steps(self) -> Sequence[MeasuredStep]: ...
 
     @property
     def recording_frac(self) -> float: ...
@@ -50,11 +55,15 @@ class Backend(Protocol):
         """Build a model, once for all its configurations, and replay on it."""
 
 
+_STEP_FIELDS = ("duration_ns", "num_emits", "probe_ns")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """A replay as it lies on disk."""
 
     summary: Mapping[str, object]
+    steps: Sequence[MeasuredStep]
     recording_frac: float
     num_other_picks: int
 
@@ -82,6 +91,7 @@ class ReplayFolder:
             "recording_frac": replayed.recording_frac,
             "num_other_picks": replayed.num_other_picks,
             "summary": dict(replayed.summary),
+            "steps": {name: [getattr(step, name) for step in replayed.steps] for name in _STEP_FIELDS},
         }
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +109,11 @@ class ReplayFolder:
             values = json.loads(path.read_text(encoding="utf-8"))
             fingerprint, summary = values["fingerprint"], values["summary"]
             frac, other_picks = float(values["recording_frac"]), int(values["num_other_picks"])
+            columns = [values["steps"][name] for name in _STEP_FIELDS]
+            steps = [
+                MeasuredStep(duration_ns=duration_ns, num_emits=num_emits, probe_ns=probe_ns)
+                for duration_ns, num_emits, probe_ns in zip(*columns, strict=True)
+            ]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(path, f"is not a replay that moesim wrote ({error}); delete it") from None
         if fingerprint != self._fingerprint(configuration):
@@ -107,7 +122,7 @@ class ReplayFolder:
                 f"is a replay on another device, of another trace, or of what {configuration.id} was before the suite "
                 "changed; name another folder, or delete it",
             )
-        return Stored(summary=summary, recording_frac=frac, num_other_picks=other_picks)
+        return Stored(summary=summary, steps=steps, recording_frac=frac, num_other_picks=other_picks)
 
     def _path(self, configuration: Configuration, round_: int) -> Path:
         return self._folder / configuration.id / f"{round_}.json"

@@ -6,6 +6,7 @@ throttle's stated bandwidth and latency are the link's.
 Limits: contention between a throttled copy and the kernels is what it was when the profile was measured.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hardware_profiles.quantity import format_bytes
 from simulator.model.footprint import expert_bytes
 from simulator.run import RunResult, simulate
 from simulator.scenario import PolicyChoice, Scenario, build_scenario
+from simulator.workload.step import Step
 from validation.compare.suite import Configuration, SuiteModel
 
 FORMATS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -24,11 +26,23 @@ _SAME_BYTES = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibratedProfile:
-    """A profile as calibration wrote it. `measured_on` names the suite's model that it was measured on, if that is known."""
+    """A profile as calibration wrote it. `measured_on` names the suite's model that it was measured on, if that is known.
+
+    `speed_probe_ns` is what `validation.runtime.speed.probe_ns` gave when it was measured, if the profile says so.
+    """
 
     path: Path
     profile: HardwareProfile
     measured_on: str | None
+    speed_probe_ns: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedStep:
+    """A step, from the end of the one before it to its own, and the output tokens that came out with it."""
+
+    duration_ns: int
+    num_emits: int
 
 
 def read_profile(path: Path, *, measured_on: str | None, device_name: str) -> CalibratedProfile:
@@ -40,7 +54,9 @@ def read_profile(path: Path, *, measured_on: str | None, device_name: str) -> Ca
             f"gpu.name: was measured on {profile.gpu.name!r}, but the device is {device_name!r}; calibrate this one "
             "(moesim calibrate)",
         )
-    return CalibratedProfile(path=path, profile=profile, measured_on=measured_on)
+    probe = getattr(profile.cpu, "speed_probe", None)
+    probe_ns = None if probe is None else 1e9 * float(probe.value)
+    return CalibratedProfile(path=path, profile=profile, measured_on=measured_on, speed_probe_ns=probe_ns)
 
 
 def scenario_of(configuration: Configuration, profile: CalibratedProfile) -> Scenario:
@@ -78,11 +94,14 @@ def scenario_of(configuration: Configuration, profile: CalibratedProfile) -> Sce
 
 
 def simulate_configuration(
-    configuration: Configuration, profile: CalibratedProfile, timeline_path: Path | None = None
+    configuration: Configuration,
+    profile: CalibratedProfile,
+    timeline_path: Path | None = None,
+    on_step: Callable[[Step, int], None] | None = None,
 ) -> RunResult:
     """Simulate a configuration. Raises InputError and TraceError for what is wrong with it."""
     source = f"configuration {configuration.id}"
-    result = simulate(scenario_of(configuration, profile), source=source, timeline_path=timeline_path)
+    result = simulate(scenario_of(configuration, profile), source=source, timeline_path=timeline_path, on_step=on_step)
     tpot = result.summary["tpot_s"]
     assert isinstance(tpot, dict)
     if tpot["mean"] is None:
@@ -91,6 +110,19 @@ def simulate_configuration(
             "leaves no time between two tokens of a request to measure; raise max_tokens, or lower warmup_steps",
         )
     return result
+
+
+def simulate_steps(configuration: Configuration, profile: CalibratedProfile) -> tuple[RunResult, list[SimulatedStep]]:
+    """Simulate a configuration and return its steps as well, warm-up included. Raises as `simulate_configuration`."""
+    steps: list[SimulatedStep] = []
+    last_ns = 0
+
+    def on_step(step: Step, now_ns: int) -> None:
+        nonlocal last_ns
+        steps.append(SimulatedStep(duration_ns=now_ns - last_ns, num_emits=len(step.emits)))
+        last_ns = now_ns
+
+    return simulate_configuration(configuration, profile, on_step=on_step), steps
 
 
 def warnings_of_profile(profile: CalibratedProfile, result: RunResult) -> list[str]:

@@ -4,21 +4,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hardware_profiles.errors import InputError
-from validation.compare.simulate import CalibratedProfile, simulate_configuration, warnings_of_profile
+from validation.compare.simulate import CalibratedProfile, SimulatedStep, simulate_steps, warnings_of_profile
 from validation.compare.suite import Configuration, Suite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Simulated:
-    """The summary of a simulated configuration with the profile of its model, and what there is to warn of.
+class Simulation:
+    """A run with one profile: its summary, and all its steps, warm-up included."""
 
-    `crossed` are the summaries with profiles that were measured on another model, by that model's name.
+    profile: CalibratedProfile
+    summary: Mapping[str, object]
+    steps: Sequence[SimulatedStep]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """A configuration simulated with the profile of its model, and what there is to warn of.
+
+    `crossed` are the simulations with profiles that were measured on another model, by that model's name.
     """
 
     configuration: Configuration
-    profile: CalibratedProfile
-    summary: Mapping[str, object]
-    crossed: Mapping[str, Mapping[str, object]]
+    own: Simulation
+    crossed: Mapping[str, Simulation]
     warnings: Sequence[str]
 
 
@@ -41,16 +49,20 @@ def simulate_suite(suite: Suite, profiles: Sequence[CalibratedProfile]) -> list[
 
 def _simulate(configuration: Configuration, profiles: Sequence[CalibratedProfile]) -> Simulated:
     profile = profile_of(configuration.model_name, profiles)
-    result = simulate_configuration(configuration, profile)
+    result, steps = simulate_steps(configuration, profile)
     crossed = {
-        other.measured_on: simulate_configuration(configuration, other).summary
+        other.measured_on: _simulation(configuration, other)
         for other in profiles
         if other.measured_on is not None and other.measured_on != configuration.model_name
     }
     return Simulated(
         configuration=configuration,
-        profile=profile,
-        summary=result.summary,
+        own=Simulation(profile=profile, summary=result.summary, steps=steps),
         crossed=crossed,
         warnings=warnings_of_profile(profile, result),
     )
+
+
+def _simulation(configuration: Configuration, profile: CalibratedProfile) -> Simulation:
+    result, steps = simulate_steps(configuration, profile)
+    return Simulation(profile=profile, summary=result.summary, steps=steps)

@@ -1,6 +1,6 @@
 """A report's numbers as rows of text, for the terminal, the page and the documentation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 Cell = tuple[object, str]
 """A value to sort by, and how it is shown."""
@@ -9,8 +9,11 @@ HEADINGS = (
     "configuration",
     "TPOT measured",
     "TPOT simulated",
-    "error",
-    "spread",
+    "error, steps at the calibrated speed",
+    "their spread",
+    "their share",
+    "error, all steps",
+    "spread, all steps",
     "ITL p50",
     "ITL p90",
     "ITL p99",
@@ -21,6 +24,22 @@ HEADINGS = (
     "prefetch GB",
     "counts equal",
 )
+SUMMARY_HEADINGS = (
+    "configurations",
+    "steps at the calibrated speed",
+    "median",
+    "p90",
+    "max",
+    "signed mean",
+    "within spread",
+    "all steps: median",
+    "p90",
+    "max",
+    "signed mean",
+    "within spread",
+    "counts equal",
+)
+"""What `summary_rows` gives after the group's name: errors of the steps at the calibrated speed, then of all."""
 _GROUPS = {
     "by_model": "model",
     "by_eviction": "eviction",
@@ -33,11 +52,13 @@ _GROUPS = {
 def configuration_cells(row: Mapping[str, object]) -> list[Cell]:
     """Return the cells under `HEADINGS` of one configuration; pairs are measured / simulated."""
     measured, simulated, spread = (_mapping(row[key]) for key in ("measured", "simulated", "spread"))
-    name, error = str(row["id"]), row["tpot_error_frac"]
+    steady = _mapping(row["steady"])
+    name = str(row["id"])
     cells: list[Cell] = [(name, name)]
     cells += [(side["tpot_s"], milliseconds(side["tpot_s"])) for side in (measured, simulated)]
-    cells.append((error, percent(error, signed=True)))
-    cells.append((spread["max_frac"], range_text(spread)))
+    cells += _error_cells(row["tpot_error_frac"], steady)
+    cells.append((row["steady_frac"], percent(row["steady_frac"])))
+    cells += _error_cells(row["tpot_error_all_frac"], spread)
     for key in ("itl_p50_s", "itl_p90_s", "itl_p99_s"):
         cells.append((measured[key], f"{milliseconds(measured[key])} / {milliseconds(simulated[key])}"))
     for key in ("hits", "late_hits", "misses"):
@@ -49,7 +70,7 @@ def configuration_cells(row: Mapping[str, object]) -> list[Cell]:
 
 
 def summary_rows(summary: Mapping[str, object]) -> list[list[str]]:
-    """Return the errors over all and of each group: name, number, median, p90, max, signed mean, in spread, counts."""
+    """Return the errors over all and of each group: its name, and what is under `SUMMARY_HEADINGS`."""
     groups = {"all": _mapping(summary["all"])}
     for key, word in _GROUPS.items():
         members = _mapping(summary[key])
@@ -58,16 +79,19 @@ def summary_rows(summary: Mapping[str, object]) -> list[list[str]]:
     return [[name, *_errors(errors)] for name, errors in groups.items() if errors["configurations"]]
 
 
-def _errors(errors: Mapping[str, object]) -> Sequence[str]:
-    return (
-        str(errors["configurations"]),
-        percent(errors["tpot_error_median_frac"]),
-        percent(errors["tpot_error_p90_frac"]),
-        percent(errors["tpot_error_max_frac"]),
-        percent(errors["tpot_error_signed_mean_frac"], signed=True),
-        str(errors["within_spread"]),
-        str(errors["counts_equal"]),
-    )
+def _error_cells(error: object, spread: Mapping[str, object]) -> list[Cell]:
+    return [(error, percent(error, signed=True)), (spread["max_frac"], range_text(spread))]
+
+
+def _errors(errors: Mapping[str, object]) -> list[str]:
+    cells = [str(errors["configurations"]), percent(errors["steady_frac"])]
+    for which in ("", "all_"):
+        cells += [percent(errors[f"tpot_error_{which}{name}_frac"]) for name in ("median", "p90", "max")]
+        cells += [
+            percent(errors[f"tpot_error_{which}signed_mean_frac"], signed=True),
+            str(errors[f"{which}within_spread"]),
+        ]
+    return [*cells, str(errors["counts_equal"])]
 
 
 def percent(value: object, *, signed: bool = False) -> str:
@@ -78,7 +102,9 @@ def percent(value: object, *, signed: bool = False) -> str:
 
 
 def range_text(spread: Mapping[str, object]) -> str:
-    """Write the range of the repeats around their median."""
+    """Write the range of the repeats around their median; a dash for none."""
+    if spread["min_frac"] is None:
+        return "-"
     return f"{percent(spread['min_frac'], signed=True)} to {percent(spread['max_frac'], signed=True)}"
 
 

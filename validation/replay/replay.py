@@ -1,10 +1,18 @@
-"""Replay a scenario on real hardware: the same trace, policies and cache, carried out by the torch runtime."""
+"""Replay a scenario on real hardware: the same trace, policies and cache, carried out by the torch runtime.
+
+Between two steps the run is paused for what a server would not do: the next step is prepared, the one before it noted, and
+on the CPU the machine's speed probed. None of that counts in any time.
+
+Limits: what the link copies during a pause, some tenths of a millisecond with a prefetcher, costs the run no time; a copy
+that runs at that time may slow the probe. On CUDA, what preparing leaves on the stream counts as part of the step.
+"""
 
 import gc
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -19,6 +27,7 @@ from simulator.scenario import Scenario
 from simulator.timeline import Timeline
 from simulator.workload.step import Step
 from validation.replay.forward import StepRunner
+from validation.replay.measured_step import MeasuredStep
 from validation.runtime.cpu_pool import CpuPool
 from validation.runtime.device import Device
 from validation.runtime.executor import Executor
@@ -26,6 +35,7 @@ from validation.runtime.link import CopyLink
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.recording import Recording
 from validation.runtime.slots import SlotChannel, Slots
+from validation.runtime.speed import probe_ns
 from validation.runtime.throttle import Throttle
 
 Progress = Callable[[int, int], None]
@@ -48,13 +58,13 @@ class Machine:
 class Replayed:
     """What was measured.
 
-    `summary` has the keys of a simulated run's metrics, `layers` the counts per routing round. `num_other_picks` counts
-    the tokens whose own gates picked other experts than the trace says, over all layers. `recording_frac` is the share of
-    the run that its own recording took.
+    `summary` has the keys of a simulated run's metrics, `layers` the counts per routing round, `steps` all steps, warm-up
+    included. `num_other_picks` counts the tokens whose own gates picked other experts than the trace says, over all layers.
+    `recording_frac` is what resolving the recording took, outside the run's time, as a share of it.
     """
 
     summary: Mapping[str, object]
-    step_ns: tuple[int, ...]
+    steps: Sequence[MeasuredStep]
     num_other_picks: int
     recording_frac: float
 
@@ -108,7 +118,7 @@ def replay(
             prefetch=ready.prefetch,
             miss=ready.miss,
             timeline=recording if timeline_path is not None else None,
-            now_ns=lambda: device.now_ns() - recording.start_ns,
+            now_ns=recording.now_ns,
         )
         executor = Executor(
             offloaded,
@@ -123,7 +133,9 @@ def replay(
             observed=timeline_path is not None,
         )
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=executor.snapshot)
-        step_ns = _run_steps(scenario, inputs, ready, offloaded, device, executor, recording, collector, progress)
+        measured_steps = _run_steps(
+            scenario, inputs, ready, offloaded, device, executor, recording, collector, progress
+        )
         counters = executor.snapshot()
         services = list(link.services)
     collector.close()
@@ -143,7 +155,7 @@ def replay(
     )
     return Replayed(
         summary=summary,
-        step_ns=tuple(step_ns),
+        steps=measured_steps,
         num_other_picks=executor.num_other_picks,
         recording_frac=recording.spent_ns / counters.now_ns,
     )
@@ -159,8 +171,8 @@ def _run_steps(
     recording: Recording,
     collector: Collector,
     progress: Progress | None,
-) -> list[int]:
-    """Run all steps; return when each ended."""
+) -> list[MeasuredStep]:
+    """Run all steps; return what was measured of each."""
     loop = inputs.loop
     steps: list[Step] = list(loop.steps(lookahead_layers=ready.view.lookahead_layers if _is_recorded(inputs) else 0))
     lengths = inputs.trace.sequence_start[1:] - inputs.trace.sequence_start[:-1] + inputs.trace.context_start
@@ -171,23 +183,39 @@ def _run_steps(
         max_context=int(lengths[list(loop.sequences)].max()),
         seed=scenario.seed,
     )
-    ends_ns: list[int] = []
+    ends_ns, probes_ns = [0], []
+    probe = probe_ns if device.torch_device.type == "cpu" else _no_probe
     offloaded.visit = executor.visit
     try:
         with torch.inference_mode():
             recording.start()
             for number, step in enumerate(steps):
-                runner.prepare(step)  # what a server would not do: it is overhead of the step before
+                with executor.paused():
+                    runner.prepare(step)
+                    probes_ns.append(probe())
                 executor.begin(step)
                 runner.run(step)
                 executor.end(step)
-                ends_ns.append(device.now_ns() - recording.start_ns)
+                ends_ns.append(recording.now_ns())
                 collector.step_ended(step, ends_ns[-1])
                 if progress is not None:
                     progress(number + 1, len(steps))
+            with executor.paused():
+                probes_ns.append(probe())
     finally:
         offloaded.visit = None
-    return ends_ns
+    return [
+        MeasuredStep(duration_ns=end_ns - start_ns, num_emits=len(step.emits), probe_ns=_slower(*probes))
+        for step, (start_ns, end_ns), probes in zip(steps, pairwise(ends_ns), pairwise(probes_ns), strict=True)
+    ]
+
+
+def _no_probe() -> None:
+    return None
+
+
+def _slower(before_ns: int | None, after_ns: int | None) -> int | None:
+    return None if before_ns is None or after_ns is None else max(before_ns, after_ns)
 
 
 def _is_recorded(inputs: Inputs) -> bool:

@@ -8,7 +8,8 @@ Legend: N tokens of a forward pass, K top-k, H hidden width.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from torch import Tensor
@@ -68,6 +69,7 @@ class Executor:
         self._step: Step | None = None
         self._free_since = device.mark()  # when the compute stream last came free
         self._waits: list[Wait] = []
+        self._link_busy_in_pauses_ns = 0
         self.num_other_picks = 0
         self.cpu_experts: list[tuple[int, int, int, int, int]] = []  # (layer, key, worker, start_ns, end_ns)
 
@@ -92,14 +94,24 @@ class Executor:
         else:
             counters.decode_steps += 1
         if self._recording.num_unresolved() > _MOST_UNRESOLVED_SPANS:
-            self._recording.resolve(counters)
+            with self.paused():
+                self._recording.resolve(counters)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let no time of the run pass within the context, which lies between two steps and is not entered within itself."""
+        busy_ns = self._link.busy_ns()
+        with self._recording.paused():
+            yield
+        self._link_busy_in_pauses_ns += self._link.busy_ns() - busy_ns
 
     def snapshot(self) -> Counters:
-        """Return the counts up to now."""
+        """Return the counts up to now; not within a pause."""
         counters = self._dispatch.counters
-        self._recording.resolve(counters)
-        counters.now_ns = self._device.now_ns() - self._recording.start_ns
-        counters.link_busy_ns = self._link.busy_ns()
+        with self.paused():
+            self._recording.resolve(counters)
+        counters.now_ns = self._recording.now_ns()
+        counters.link_busy_ns = self._link.busy_ns() - self._link_busy_in_pauses_ns
         counters.cpu_busy_ns = sum(end_ns - start_ns for *_, start_ns, end_ns in self.cpu_experts)
         return counters.copy()
 

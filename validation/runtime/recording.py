@@ -4,11 +4,18 @@ Marks of the compute stream are kept unresolved while the run goes on: on CUDA, 
 lie end to end on the stream; what lies between two is a stall, if the executor waited there for the link or the CPU, or
 else the runtime's own overhead.
 
-Limits: a stall that the device spends on work queued before the wait is counted from the end of that work.
+Times of the run begin with it and stand still while it is paused; all that is counted or played is in them. A device's own
+times become such by `run_ns`.
+
+Limits: a stall that the device spends on work queued before the wait is counted from the end of that work. What the link
+copies during a pause costs the run no time.
 """
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal
 
 from simulator.metrics.counters import Counters
@@ -45,7 +52,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSpan:
-    """A span in time. `stalls` divide the gap before it, as far as the executor waited in it; the rest is overhead."""
+    """A span in times of the run.
+
+    `stalls` divide the gap before it, as far as the executor waited in it; the rest is overhead.
+    """
 
     kind: SpanKind
     layer: int
@@ -57,7 +67,7 @@ class ResolvedSpan:
 
 
 class Recording:
-    """Spans and decisions of one run; times are the device's, `start_ns` is when the run began.
+    """Spans and decisions of one run, which began at `start_ns` of the device's clock.
 
     `observe` the decisions only if a timeline is wanted: `simulator.dispatch.Observer`.
     """
@@ -68,6 +78,7 @@ class Recording:
         self._spans: list[Span] = []
         self._notes: list[tuple[int, Callable[[Timeline], None]]] = []
         self._last_end_ns = 0
+        self._pauses: list[tuple[int, int, int]] = []  # (began_ns, ended_ns) on the device's clock, ns of all up to it
         self.resolved: list[ResolvedSpan] = []
         self.start_ns = 0
         self.spent_ns = 0
@@ -75,7 +86,30 @@ class Recording:
     def start(self) -> None:
         """Begin the run."""
         self._device.synchronize()
-        self.start_ns = self._last_end_ns = self._device.now_ns()
+        self.start_ns = self._device.now_ns()
+
+    def now_ns(self) -> int:
+        """Return the time of the run; not within a pause."""
+        return self.run_ns(self._device.now_ns())
+
+    def run_ns(self, at_ns: int) -> int:
+        """Return the time of the run at a time of the device's clock: that since the start, less the pauses."""
+        index = bisect_right(self._pauses, at_ns, key=itemgetter(0))
+        if not index:
+            return at_ns - self.start_ns
+        _, ended_ns, paused_ns = self._pauses[index - 1]
+        return max(at_ns, ended_ns) - self.start_ns - paused_ns
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let no time of the run pass within the context, which is not entered within itself."""
+        began_ns = self._device.now_ns()
+        try:
+            yield
+        finally:
+            ended_ns = self._device.now_ns()
+            so_far_ns = self._pauses[-1][2] if self._pauses else 0
+            self._pauses.append((began_ns, ended_ns, so_far_ns + ended_ns - began_ns))
 
     def span(self, kind: SpanKind, layer: int, key: int, start: Mark, end: Mark, waits: Sequence[Wait] = ()) -> None:
         """Note a stretch of work."""
@@ -90,8 +124,12 @@ class Recording:
         began_ns = self._device.now_ns()
         self._device.synchronize()
         for span in self._spans:
-            start_ns, end_ns = self._device.time_ns(span.start), self._device.time_ns(span.end)
-            stalls = _divide(self._last_end_ns, start_ns, span.waits)
+            start_ns, end_ns = (self.run_ns(self._device.time_ns(mark)) for mark in (span.start, span.end))
+            waits = [
+                Wait(one.cause, one.transfer, self.run_ns(one.since_ns), self.run_ns(one.until_ns))
+                for one in span.waits
+            ]
+            stalls = _divide(self._last_end_ns, start_ns, waits)
             overhead_ns = max(0, start_ns - self._last_end_ns) - sum(one.until_ns - one.since_ns for one in stalls)
             resolved = ResolvedSpan(span.kind, span.layer, span.key, start_ns, end_ns, overhead_ns, stalls)
             self._last_end_ns = max(self._last_end_ns, end_ns)
@@ -104,7 +142,7 @@ class Recording:
 
     def step_started(self, step: Step) -> None:
         """Note the start of a step."""
-        now_ns = self._now_ns()
+        now_ns = self.now_ns()
         self._notes.append((now_ns, lambda timeline: timeline.step_started(step, now_ns)))
 
     def gate(self, layer: int, keys: Sequence[int], hits: Sequence[int], missed: Sequence[int], now_ns: int) -> None:
@@ -122,7 +160,7 @@ class Recording:
 
     def evicted(self, key: int) -> None:
         """Note an eviction."""
-        self._notes.append((self._now_ns(), lambda timeline: timeline.evicted(key)))
+        self._notes.append((self.now_ns(), lambda timeline: timeline.evicted(key)))
 
     def play(
         self,
@@ -136,20 +174,17 @@ class Recording:
         `services` are the link's (transfer, start_ns, end_ns), `cpu_experts` (layer, key, worker, start_ns, end_ns),
         both on the device's clock.
         """
-        zero = self.start_ns
         notes = list(self._notes)
-        for transfer, start_ns, end_ns in services:
-            notes.append((start_ns - zero, _bind(Timeline.transfer, transfer, start_ns - zero, end_ns - zero)))
-        for layer, key, worker, start_ns, end_ns in cpu_experts:
-            noted = _bind(Timeline.cpu_expert, layer, key, worker, start_ns - zero, end_ns - start_ns)
-            notes.append((start_ns - zero, noted))
+        for transfer, began_ns, ended_ns in services:
+            start_ns, end_ns = self.run_ns(began_ns), self.run_ns(ended_ns)
+            notes.append((start_ns, _bind(Timeline.transfer, transfer, start_ns, end_ns)))
+        for layer, key, worker, began_ns, ended_ns in cpu_experts:
+            start_ns, end_ns = self.run_ns(began_ns), self.run_ns(ended_ns)
+            notes.append((start_ns, _bind(Timeline.cpu_expert, layer, key, worker, start_ns, end_ns - start_ns)))
         for span in self.resolved:
-            notes.extend((at_ns - zero, note) for at_ns, note in _slices(span, zero))
+            notes.extend(_slices(span))
         for _, note in sorted(notes, key=lambda note: note[0]):
             note(timeline)
-
-    def _now_ns(self) -> int:
-        return self._device.now_ns() - self.start_ns
 
 
 def _count(counters: Counters, span: ResolvedSpan) -> None:
@@ -192,22 +227,22 @@ def _divide(from_ns: int, to_ns: int, waits: Sequence[Wait]) -> list[Wait]:
     return stalls
 
 
-def _slices(span: ResolvedSpan, zero: int) -> list[tuple[int, Callable[[Timeline], None]]]:
+def _slices(span: ResolvedSpan) -> list[tuple[int, Callable[[Timeline], None]]]:
     """Return a span, and the stall before it, as what a timeline is told."""
-    start_ns, duration_ns = span.start_ns - zero, span.end_ns - span.start_ns
+    start_ns, duration_ns = span.start_ns, span.end_ns - span.start_ns
     slices: list[tuple[int, Callable[[Timeline], None]]] = []
     for stall in span.stalls:
-        at_ns, lasts_ns = stall.since_ns - zero, stall.until_ns - stall.since_ns
+        at_ns, lasts_ns = stall.since_ns, stall.until_ns - stall.since_ns
         if stall.transfer is None:
-            slices.append((stall.since_ns, _bind(Timeline.cpu_stall, span.layer, at_ns, lasts_ns)))
+            slices.append((at_ns, _bind(Timeline.cpu_stall, span.layer, at_ns, lasts_ns)))
         else:
-            slices.append((stall.since_ns, _bind(Timeline.stall, span.layer, stall.transfer, at_ns, lasts_ns)))
+            slices.append((at_ns, _bind(Timeline.stall, span.layer, stall.transfer, at_ns, lasts_ns)))
     if span.kind == "lead":
-        slices.append((span.start_ns, _bind(Timeline.non_expert, span.layer, start_ns, duration_ns)))
+        slices.append((start_ns, _bind(Timeline.non_expert, span.layer, start_ns, duration_ns)))
     elif span.kind == "expert":
-        slices.append((span.start_ns, _bind(Timeline.experts, span.layer, [span.key], start_ns, duration_ns)))
+        slices.append((start_ns, _bind(Timeline.experts, span.layer, [span.key], start_ns, duration_ns)))
     elif span.kind == "tail":
-        slices.append((span.start_ns, _bind(Timeline.head, start_ns, duration_ns)))
+        slices.append((start_ns, _bind(Timeline.head, start_ns, duration_ns)))
     return slices
 
 

@@ -1,9 +1,9 @@
 """A device that is none: it replays by simulating on a machine that differs a little, with noise of its own."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,18 @@ from simulator.model.load import load_model
 from tests.traces import make
 from traces.format import Sequences, TraceMetadata, write_trace
 from validation.compare.replaying import Replay
-from validation.compare.simulate import CalibratedProfile, model_location, read_profile, simulate_configuration
+from validation.compare.simulate import (
+    CalibratedProfile,
+    model_location,
+    read_profile,
+    simulate_configuration,
+    simulate_steps,
+)
 from validation.compare.suite import Configuration, SuiteModel
+from validation.replay.measured_step import MeasuredStep
 
 NAME = "a processor"
+PROBE_NS = 100_000
 SHAPE = """{
   "_name_or_path": "tiny", "model_type": "qwen3_moe", "hidden_size": 64, "num_hidden_layers": 4, "vocab_size": 256,
   "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "intermediate_size": 64,
@@ -57,11 +65,17 @@ def profiles(folder: Path) -> list[CalibratedProfile]:
     return [read_profile(folder / f"{name}.yaml", measured_on=name, device_name=NAME) for name in ("forced", "own")]
 
 
+def probed_profiles(folder: Path) -> list[CalibratedProfile]:
+    """Return the profiles that `fill` has written, with the probe of a fast machine."""
+    return [replace(profile, speed_probe_ns=PROBE_NS) for profile in profiles(folder)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeReplayed:
     """As a replay returns it."""
 
     summary: Mapping[str, object]
+    steps: Sequence[MeasuredStep]
     recording_frac: float = 0.01
     num_other_picks: int = 0
 
@@ -70,12 +84,14 @@ class FakeReplayed:
 class FakeBackend:
     """Replays `slower` times slower than simulated, give or take `noise`. `log` says what was called, in order.
 
-    Stops with KeyboardInterrupt before replay number `stop_at`.
+    A share `slow_frac` of the steps, drawn at random, is twice as slow again, and so are their probes; without it no probes
+    are taken. Stops with KeyboardInterrupt before replay number `stop_at`.
     """
 
     folder: Path
     slower: float = 1.1
     noise: float = 0.02
+    slow_frac: float | None = None
     stop_at: int | None = None
     device: str = "cpu"
     device_name: str = NAME
@@ -114,8 +130,22 @@ class FakeBackend:
                 raise KeyboardInterrupt
             self.num_replays += 1
             self.log.append(f"{configuration.id}{' with timeline' if timeline else ''}")
-            result = simulate_configuration(configuration, profile, timeline)
-            return FakeReplayed(summary=scaled(result.summary, self.slower + randomness.uniform(-1, 1) * self.noise))
+            if timeline is not None:
+                simulate_configuration(configuration, profile, timeline)
+            result, simulated = simulate_steps(configuration, profile)
+            factor = self.slower + randomness.uniform(-1, 1) * self.noise
+            steps = []
+            for step in simulated:
+                slowdown = 2 if self.slow_frac is not None and randomness.random() < self.slow_frac else 1
+                steps.append(
+                    MeasuredStep(
+                        duration_ns=round(step.duration_ns * factor * slowdown),
+                        num_emits=step.num_emits,
+                        probe_ns=None if self.slow_frac is None else PROBE_NS * slowdown,
+                    )
+                )
+            overall = sum(step.duration_ns for step in steps) / sum(step.duration_ns for step in simulated)
+            return FakeReplayed(summary=scaled(result.summary, overall), steps=steps)
 
         yield replay
         self.log.append(f"close {name}")

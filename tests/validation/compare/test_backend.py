@@ -39,10 +39,12 @@ def test_counts_of_demand_fetching_are_those_simulated(tmp_path: Path, monkeypat
     compared = validate(suite, profiles, backend, tmp_path)
     assert len(compared) == 9
     for item in compared:
-        simulated, (replay,) = item.simulated.summary, item.replays
+        simulated, (replay,) = item.simulated.own.summary, item.replays
         for name in ("accesses", "tokens", "steps"):
             assert replay.summary[name] == simulated[name], (item.simulated.configuration.id, name)
         if item.simulated.configuration.prefetch.name == "none":
             for name in ("hits", "late_hits", "misses", "h2d_demand_bytes"):
                 assert replay.summary[name] == simulated[name], (item.simulated.configuration.id, name)
         assert replay.num_other_picks == 0
+        assert all(step.probe_ns for step in replay.steps)
+        assert item.steady().num_steps == len(replay.steps)

@@ -1,0 +1,156 @@
+"""The error of steps at the profile's speed, beside that of all: on a device with two speeds, and by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.validation.compare.fake import NAME, FakeBackend, fill, probed_profiles, profiles
+from validation.compare.page import report_page
+from validation.compare.replaying import Stored
+from validation.compare.report import build_report
+from validation.compare.simulate import CalibratedProfile, SimulatedStep
+from validation.compare.steady import compare_steady, has_too_few
+from validation.compare.suite import read_suite
+from validation.compare.validate import REPLAYS, TRACES, validate
+from validation.replay.measured_step import MeasuredStep
+
+FAST, SLOW = 100, 200
+
+
+def stored(*steps: tuple[int, int | None]) -> Stored:
+    """Return a replay of steps of one token each, (duration_ns, probe_ns)."""
+    measured = [MeasuredStep(duration_ns=duration_ns, num_emits=1, probe_ns=probe) for duration_ns, probe in steps]
+    return Stored(summary={}, steps=measured, recording_frac=0.0, num_other_picks=0)
+
+
+def simulated(*durations_ns: int) -> list[SimulatedStep]:
+    """Return simulated steps of one token each."""
+    return [SimulatedStep(duration_ns=duration_ns, num_emits=1) for duration_ns in durations_ns]
+
+
+def test_steps_are_paired_with_their_own() -> None:
+    """The slow half, of longer steps, is left out on both sides; the warm-up as well."""
+    durations = [1000] + [10] * 8 + [40] * 8
+    replay = stored((9999, FAST), *[(20, FAST + 14)] * 8, *[(160, SLOW)] * 8)
+    steady = compare_steady(simulated(*durations), [replay], warmup_steps=1, reference_ns=FAST)
+    assert (steady.num_steps, steady.num_steady, steady.is_pooled) == (16, 8, False)
+    assert steady.error_frac == pytest.approx(10 / 20 - 1)
+    assert (steady.measured_s_per_token, steady.simulated_s_per_token) == pytest.approx((20e-9, 10e-9))
+    everything = compare_steady(simulated(*durations), [replay], warmup_steps=1, reference_ns=None)
+    assert everything.steady_frac == 1
+    assert everything.error_frac == pytest.approx((10 + 40) / (20 + 160) - 1)
+
+
+def test_a_replay_with_few_steady_steps_does_not_count_by_itself() -> None:
+    """The median is over the others; where there are none, all that is steady counts as one; without any, nothing does."""
+    few = stored(*[(50, FAST)] * 7, *[(99, SLOW)] * 3)
+    good = [stored(*[(duration_ns, FAST)] * 9, (99, SLOW)) for duration_ns in (10, 20, 40)]
+    expected = simulated(*[20] * 10)
+    by_replay = compare_steady(expected, [few, *good], warmup_steps=0, reference_ns=FAST)
+    assert by_replay.error_frac == 0
+    assert by_replay.replay_errors_frac == [None, 1.0, 0.0, -0.5]
+    assert (by_replay.min_frac, by_replay.max_frac, by_replay.within_spread) == (-0.5, 1.0, True)
+    pooled = compare_steady(expected, [few, few], warmup_steps=0, reference_ns=FAST)
+    assert (pooled.is_pooled, pooled.num_steady) == (True, 14)
+    assert pooled.error_frac == pytest.approx(20 / 50 - 1)
+    assert (pooled.min_frac, pooled.within_spread) == (None, False)
+    none = compare_steady(expected, [stored(*[(50, SLOW)] * 10)], warmup_steps=0, reference_ns=FAST)
+    assert (none.error_frac, none.steady_frac, none.is_pooled) == (None, 0, False)
+
+
+def test_too_few_is_less_than_24_of_more() -> None:
+    """A short run of which all steps are steady has as many as there can be."""
+
+    def with_steps(num_steady: int, num_slow: int) -> bool:
+        replay = stored(*[(1, FAST)] * num_steady, *[(1, SLOW)] * num_slow)
+        expected = simulated(*[1] * (num_steady + num_slow))
+        return has_too_few(compare_steady(expected, [replay], warmup_steps=0, reference_ns=FAST))
+
+    assert [with_steps(23, 1), with_steps(24, 50), with_steps(10, 0)] == [True, False, False]
+
+
+def test_other_steps_are_an_error() -> None:
+    """A replay of another number of steps cannot be paired."""
+    with pytest.raises(AssertionError, match="other steps"):
+        compare_steady(simulated(1, 1), [stored((1, None))], warmup_steps=0, reference_ns=None)
+
+
+def report_of(place: Path, backend: FakeBackend, calibrated: list[CalibratedProfile]) -> dict[str, Any]:
+    """Return the report of a run into `place / "out"`."""
+    suite = read_suite(place / "suite.yaml", trace_folder=place / "out" / TRACES)
+    compared = validate(suite, calibrated, backend, place / "out")
+    report = build_report(suite, compared, calibrated, device="cpu", device_name=NAME)
+    read_back: dict[str, Any] = json.loads(json.dumps(report, allow_nan=False))
+    return read_back
+
+
+def test_slow_times_are_told_apart(tmp_path: Path) -> None:
+    """At the calibrated speed the error is that of the machine; over all steps it shows the slowness."""
+    fill(tmp_path)
+    backend = FakeBackend(folder=tmp_path, slower=1.1, noise=0.0, slow_frac=0.4)
+    report = report_of(tmp_path, backend, probed_profiles(tmp_path))
+    for row in [*report["configurations"], *report["cross"]["configurations"]]:
+        assert row["tpot_error_frac"] == pytest.approx(1 / 1.1 - 1, abs=1e-6)
+        assert row["tpot_error_all_frac"] < 1 / 1.1 - 1 - 0.1
+        assert 0.2 < row["steady_frac"] < 0.9
+    errors = report["summary"]["all"]
+    assert errors["tpot_error_median_frac"] == pytest.approx(1 - 1 / 1.1, abs=1e-6)
+    assert errors["tpot_error_all_median_frac"] > 1 - 1 / 1.1 + 0.1
+    assert 0.5 < errors["steady_frac"] < 0.7
+    assert [profile["speed_probe_s"] for profile in report["profiles"]] == [1e-4, 1e-4]
+    page = report_page(report)
+    assert "Error, steps at the calibrated speed" in page
+    assert "Error of TPOT, all steps" in page
+    assert "takes every step" not in page
+
+
+def test_without_a_reference_every_step_counts(tmp_path: Path) -> None:
+    """Probes alone tell nothing: no further rounds, and the slowness is in both errors."""
+    fill(tmp_path)
+    backend = FakeBackend(folder=tmp_path, slower=1.0, noise=0.0, slow_frac=0.5)
+    report = report_of(tmp_path, backend, profiles(tmp_path))
+    for row in report["configurations"]:
+        assert row["steady_frac"] == 1
+        assert row["tpot_error_frac"] < -0.1
+        assert len(row["spread"]["tpot_s"]) == 3
+    assert "takes every step" in report_page(report)
+
+
+def test_further_rounds_are_taken(tmp_path: Path) -> None:
+    """Where hardly a step is steady, up to twice the repeats; progress says so, and a later call finds them all."""
+    suite = read_suite(fill(tmp_path), trace_folder=tmp_path / "out" / TRACES)
+    told: list[tuple[int, int, str]] = []
+    first = FakeBackend(folder=tmp_path, slow_frac=0.99, stop_at=45)
+    calibrated = probed_profiles(tmp_path)
+
+    def progress(done: int, total: int, name: str) -> None:
+        told.append((done, total, name))
+
+    with pytest.raises(KeyboardInterrupt):
+        validate(suite, calibrated, first, tmp_path / "out", progress=progress)
+    compared = validate(suite, calibrated, FakeBackend(folder=tmp_path, slow_frac=1.0), tmp_path / "out")
+    assert [len(item.replays) for item in compared] == [6] * 9
+    assert len(list((tmp_path / "out" / REPLAYS).rglob("*.json"))) == 54
+    further = [entry for entry in told if "too few steps at the calibrated speed" in entry[2]]
+    assert told[0][:2] == (0, 27)
+    assert further[0][:2] == (15, 32)
+    assert further[0][2].endswith(" (round 4: too few steps at the calibrated speed)")
+    assert all(done < total for done, total, _ in told)
+    third = FakeBackend(folder=tmp_path)
+    validate(suite, calibrated, third, tmp_path / "out")
+    assert third.log == []
+
+
+def test_a_machine_never_as_fast_is_reported_as_such(tmp_path: Path) -> None:
+    """No figure is made up: a dash for the error at the calibrated speed, and the other one stands."""
+    fill(tmp_path)
+    backend = FakeBackend(folder=tmp_path, slower=1.0, noise=0.0, slow_frac=1.0)
+    report = report_of(tmp_path, backend, probed_profiles(tmp_path))
+    assert {row["tpot_error_frac"] for row in report["configurations"]} == {None}
+    errors = report["summary"]["all"]
+    assert (errors["configurations"], errors["configurations_steady"], errors["steady_frac"]) == (9, 0, 0)
+    assert errors["tpot_error_median_frac"] is None
+    assert errors["tpot_error_all_median_frac"] == pytest.approx(0.5, abs=1e-6)
+    assert "over 0 of 9 configurations" in report_page(report)

@@ -1,0 +1,104 @@
+"""How far a simulation is from those steps that ran while the machine was as fast as when its profile was measured.
+
+    steady    a step whose probe shows the speed of the profile's reference; without a probe or a reference, every step
+    slowdown  time per output token over the steady steps of a replay, measured / simulated: the same steps on both sides
+    error     1 / (median over the replays of their slowdown) - 1
+
+A replay counts by itself if it has 8 steady steps, or if all of its steps are steady. Where no replay does, the steady steps
+of all are pooled into one slowdown. Steps of the warm-up are left out.
+
+Limits: the time per output token includes prefill steps, which TPOT leaves out for the request that they are of. What a slow
+step leaves to the one after it, such as a transfer that ends late, is taken for that one's own.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from validation.compare.replaying import Stored
+from validation.compare.simulate import SimulatedStep
+from validation.replay.measured_step import MeasuredStep
+from validation.runtime.speed import is_as_fast
+
+STEPS_OF_REPLAY = 8
+STEPS_OF_CONFIGURATION = 24
+
+_Pair = tuple[MeasuredStep, SimulatedStep]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteadySteps:
+    """A configuration at the calibrated speed. Errors are shares of what was measured, None where nothing was.
+
+    `replay_errors_frac` has the error of each replay, None for one that does not count by itself; `min_frac` and `max_frac`
+    say how far their slowdowns lie from the median, and with `within_spread` the simulation lies between them.
+    """
+
+    num_steps: int
+    num_steady: int
+    is_pooled: bool
+    measured_s_per_token: float | None
+    simulated_s_per_token: float | None
+    error_frac: float | None
+    replay_errors_frac: Sequence[float | None]
+    min_frac: float | None
+    max_frac: float | None
+    within_spread: bool
+
+    @property
+    def steady_frac(self) -> float | None:
+        """The share of the steps that were steady."""
+        return self.num_steady / self.num_steps if self.num_steps else None
+
+
+def compare_steady(
+    simulated: Sequence[SimulatedStep], replays: Sequence[Stored], *, warmup_steps: int, reference_ns: float | None
+) -> SteadySteps:
+    """Hold a configuration's replays against its simulation, step by step."""
+    pairs = [_paired(simulated, replay, warmup_steps) for replay in replays]
+    steady = [[pair for pair in of_replay if _is_steady(pair[0], reference_ns)] for of_replay in pairs]
+    times = [
+        _s_per_token(chosen) if len(chosen) >= min(STEPS_OF_REPLAY, len(of_replay)) else None
+        for chosen, of_replay in zip(steady, pairs, strict=True)
+    ]
+    counting = [one for one in times if one is not None]
+    pooled = None if counting else _s_per_token([pair for chosen in steady for pair in chosen])
+    used = counting or ([pooled] if pooled is not None else [])
+    slowdowns = [measured_s / simulated_s for measured_s, simulated_s in used]
+    median = statistics.median(slowdowns) if slowdowns else None
+    return SteadySteps(
+        num_steps=sum(map(len, pairs)),
+        num_steady=sum(map(len, steady)),
+        is_pooled=pooled is not None,
+        measured_s_per_token=statistics.median(measured_s for measured_s, _ in used) if used else None,
+        simulated_s_per_token=statistics.median(simulated_s for _, simulated_s in used) if used else None,
+        error_frac=None if median is None else 1 / median - 1,
+        replay_errors_frac=[None if one is None else one[1] / one[0] - 1 for one in times],
+        min_frac=min(slowdowns) / median - 1 if counting and median else None,
+        max_frac=max(slowdowns) / median - 1 if counting and median else None,
+        within_spread=bool(counting) and min(slowdowns) <= 1 <= max(slowdowns),
+    )
+
+
+def has_too_few(steady: SteadySteps) -> bool:
+    """Tell whether more replays are wanted: there are fewer than 24 steady steps, and others that were not."""
+    return steady.num_steady < min(STEPS_OF_CONFIGURATION, steady.num_steps)
+
+
+def _paired(simulated: Sequence[SimulatedStep], replay: Stored, warmup_steps: int) -> list[_Pair]:
+    """Pair the steps after the warm-up: a trace gives both sides the same steps."""
+    assert [step.num_emits for step in replay.steps] == [step.num_emits for step in simulated], "other steps than these"
+    return list(zip(replay.steps, simulated, strict=True))[warmup_steps:]
+
+
+def _is_steady(step: MeasuredStep, reference_ns: float | None) -> bool:
+    return step.probe_ns is None or reference_ns is None or is_as_fast(step.probe_ns, reference_ns)
+
+
+def _s_per_token(pairs: Sequence[_Pair]) -> tuple[float, float] | None:
+    """Return the seconds per output token, measured and simulated; None without any token."""
+    num_tokens = sum(measured.num_emits for measured, _ in pairs)
+    if not num_tokens:
+        return None
+    totals_ns = (sum(one.duration_ns for one, _ in pairs), sum(other.duration_ns for _, other in pairs))
+    return totals_ns[0] / num_tokens / 1e9, totals_ns[1] / num_tokens / 1e9
