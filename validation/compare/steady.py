@@ -31,7 +31,7 @@ class SteadySteps:
     """A configuration at the calibrated speed. Errors are shares of what was measured, None where nothing was.
 
     `replay_errors_frac` has the error of each replay, None for one that does not count by itself; `min_frac` and `max_frac`
-    say how far their slowdowns lie from the median, and with `within_spread` the simulation lies between them.
+    say how far their slowdowns lie from the median, of two or more; with `within_spread` the simulation lies between them.
     """
 
     num_steps: int
@@ -66,6 +66,7 @@ def compare_steady(
     used = counting or ([pooled] if pooled is not None else [])
     slowdowns = [measured_s / simulated_s for measured_s, simulated_s in used]
     median = statistics.median(slowdowns) if slowdowns else None
+    has_spread = len(counting) > 1
     return SteadySteps(
         num_steps=sum(map(len, pairs)),
         num_steady=sum(map(len, steady)),
@@ -74,9 +75,9 @@ def compare_steady(
         simulated_s_per_token=statistics.median(simulated_s for _, simulated_s in used) if used else None,
         error_frac=None if median is None else 1 / median - 1,
         replay_errors_frac=[None if one is None else one[1] / one[0] - 1 for one in times],
-        min_frac=min(slowdowns) / median - 1 if counting and median else None,
-        max_frac=max(slowdowns) / median - 1 if counting and median else None,
-        within_spread=bool(counting) and min(slowdowns) <= 1 <= max(slowdowns),
+        min_frac=min(slowdowns) / median - 1 if has_spread and median else None,
+        max_frac=max(slowdowns) / median - 1 if has_spread and median else None,
+        within_spread=has_spread and min(slowdowns) <= 1 <= max(slowdowns),
     )
 
 
