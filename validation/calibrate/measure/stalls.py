@@ -40,7 +40,7 @@ def measure_stalls(subject: Subject, *, throttle_bytes_per_s: float | None) -> l
             title="Decode steps of one sequence, by the misses of each layer",
             grid=[{"misses": 0}, {"misses": subject.offloaded.top_k}],
             set_up=lambda: _passes(subject, throttle_bytes_per_s),
-            weight=3,
+            weight=8,
         )
     ]
 
