@@ -24,6 +24,7 @@ from tests.hand_made import make_trace, random_routing
 from validation.models.random import random_model
 from validation.replay.forward import StepRunner
 from validation.replay.replay import Machine, Replayed, replay
+from validation.runtime.cores import Cores
 from validation.runtime.device import CpuDevice
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.recording import Recording
@@ -164,7 +165,7 @@ def test_timeline_has_what_happened(config: Path, offloaded: OffloadedModel, mac
 def test_what_happens_between_steps_takes_no_time(
     config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A probe and a preparation of 30 ms each leave steps, makespan, attribution and timeline as they are without."""
+    """Two probes and a preparation of 30 ms each leave steps, makespan, attribution and timeline as they are without."""
     scenario = random_scenario(3, config, tmp_path, miss="fetch", eviction="lru", warmup_steps=1)
     path, pause_s, probes_ns = tmp_path / "timeline.json.gz", 0.03, iter(range(100, 1000))
 
@@ -178,6 +179,8 @@ def test_what_happens_between_steps_takes_no_time(
             super().prepare(step)
 
     monkeypatch.setattr("validation.replay.replay.probe_ns", probe)
+    monkeypatch.setattr("validation.replay.replay.Cores", lambda: Cores(probe))
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0})  # one core: settling is one probe
     monkeypatch.setattr("validation.replay.replay.StepRunner", Slow)
     replayed = replay(scenario, offloaded, machine, forced=True, throttle=FAST, timeline_path=path)
     steps, summary = replayed.steps, replayed.summary
@@ -190,7 +193,7 @@ def test_what_happens_between_steps_takes_no_time(
     with gzip.open(path, "rt", encoding="utf-8") as file:
         ends = [event["ts"] + event.get("dur", 0) for event in json.load(file)["traceEvents"] if "ts" in event]
     assert max(ends) * 1e3 < paused_ns / 2
-    assert [step.probe_ns for step in steps] == [101 + number for number in range(len(steps))], "the slower of two"
+    assert [step.probe_ns for step in steps] == [101 + 2 * number for number in range(len(steps))], "the slower of two"
 
 
 def test_steps_tell_their_tokens(config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path) -> None:

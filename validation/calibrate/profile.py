@@ -225,8 +225,8 @@ class _Assembly:
             self._reference.speed_ns / 1e9,
             Dimension.SECONDS,
             f"moesim calibrate, {self._reference.began[:10]}: a fixed piece of scalar work, undisturbed or as it "
-            f"prevailed, among {len(self._reference.probes_ns)} probes before the measurements; {self._counted_frac():.0%} of all samples "
-            f"were taken at it and counted; {self._facts.processor}",
+            f"prevailed, among {len(self._reference.probes_ns)} probes before the measurements; "
+            f"{self._counted_frac():.0%} of all samples were taken at it and counted; {self._facts.processor}",
         )
 
     def _counted_frac(self) -> float:

@@ -31,10 +31,11 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """What samples have to be taken at to count, in ns of the probe, and the probe."""
+    """What samples have to be taken at to count, in ns of the probe; the probe; `settle` finds the fastest core first."""
 
     reference_ns: float
     probe_ns: Callable[[], float] = probe_ns
+    settle: Callable[[], float] = probe_ns
 
 
 def take_reference(

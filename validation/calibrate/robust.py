@@ -177,7 +177,7 @@ class _Taking:
         """Settle, then take samples."""
         for _ in range(effort.settle):
             self._point.measure()
-        before_ns = self._speed.probe_ns() if self._speed is not None else 0.0
+        before_ns = self._speed.settle() if self._speed is not None else 0.0
         for _ in range(effort.in_turn):
             taken = self._point.measure()
             self._ended_s.append(self._elapsed_s())

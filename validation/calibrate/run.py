@@ -37,6 +37,7 @@ from validation.calibrate.robust import Effort, Point, measure_points
 from validation.calibrate.samples import Samples, Taken, read_samples, samples_path, write_samples, write_text
 from validation.calibrate.subject import Subject
 from validation.calibrate.target import DTYPES, open_model
+from validation.runtime.cores import Cores
 from validation.runtime.device import open_device
 
 _SWITCH_INTERVAL_S = 1e-4  # what the replay runs with as well
@@ -110,11 +111,13 @@ def calibrate(
     samples = Samples(identity=identity) if fresh else read_samples(kept, identity)
     measurements = all_measurements(subject, options.throttle_bytes_per_s)
     missing = [one for one in measurements if not _is_taken(one, samples)]
-    with _quiet(options.threads if is_cpu else None):
+    with _quiet(options.threads if is_cpu else None), Cores() as cores:
         if is_cpu and not samples.taken:
             progress("probing the machine's speed", 0.0)
-            samples.reference = take_reference()
-        speed = None if samples.reference is None else Speed(reference_ns=samples.reference.speed_ns)
+            samples.reference = take_reference(cores.settle)
+        speed = (
+            None if samples.reference is None else Speed(reference_ns=samples.reference.speed_ns, settle=cores.settle)
+        )
         for measurement, effort, tell in _plan(missing, measurements, options.budget_s, progress):
             samples.taken[measurement.name] = _take(measurement, effort, options.seed, speed, tell)
             write_samples(samples, kept)

@@ -28,6 +28,7 @@ from simulator.timeline import Timeline
 from simulator.workload.step import Step
 from validation.replay.forward import StepRunner
 from validation.replay.measured_step import MeasuredStep
+from validation.runtime.cores import Cores
 from validation.runtime.cpu_pool import CpuPool
 from validation.runtime.device import Device
 from validation.runtime.executor import Executor
@@ -183,39 +184,32 @@ def _run_steps(
         max_context=int(lengths[list(loop.sequences)].max()),
         seed=scenario.seed,
     )
-    ends_ns, probes_ns = [0], []
-    probe = probe_ns if device.torch_device.type == "cpu" else _no_probe
+    ends_ns = [0]
+    probes_ns: list[int | None] = []  # the slower of those before and after each step
+    is_cpu = device.torch_device.type == "cpu"
     offloaded.visit = executor.visit
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), Cores() as cores:
             recording.start()
             for number, step in enumerate(steps):
                 with executor.paused():
                     runner.prepare(step)
-                    probes_ns.append(probe())
+                    before_ns = cores.settle() if is_cpu else 0
                 executor.begin(step)
                 runner.run(step)
                 executor.end(step)
                 ends_ns.append(recording.now_ns())
+                with executor.paused():
+                    probes_ns.append(max(before_ns, probe_ns()) if is_cpu else None)
                 collector.step_ended(step, ends_ns[-1])
                 if progress is not None:
                     progress(number + 1, len(steps))
-            with executor.paused():
-                probes_ns.append(probe())
     finally:
         offloaded.visit = None
     return [
-        MeasuredStep(duration_ns=end_ns - start_ns, num_emits=len(step.emits), probe_ns=_slower(*probes))
-        for step, (start_ns, end_ns), probes in zip(steps, pairwise(ends_ns), pairwise(probes_ns), strict=True)
+        MeasuredStep(duration_ns=end_ns - start_ns, num_emits=len(step.emits), probe_ns=slower_ns)
+        for step, (start_ns, end_ns), slower_ns in zip(steps, pairwise(ends_ns), probes_ns, strict=True)
     ]
-
-
-def _no_probe() -> None:
-    return None
-
-
-def _slower(before_ns: int | None, after_ns: int | None) -> int | None:
-    return None if before_ns is None or after_ns is None else max(before_ns, after_ns)
 
 
 def _is_recorded(inputs: Inputs) -> bool:

@@ -141,7 +141,7 @@ class Machine:
 
     def speed(self) -> Speed:
         """Return the fast one."""
-        return Speed(reference_ns=FAST_NS, probe_ns=self.probe_ns)
+        return Speed(reference_ns=FAST_NS, probe_ns=self.probe_ns, settle=self.probe_ns)
 
     def points(self, *seconds: float) -> list[Point]:
         """Return points of work that takes `seconds`, and a second quantity of half of it."""

@@ -1,0 +1,53 @@
+"""Keep the thread that computes on the core that is fastest at the moment, and the process's other threads off it.
+
+On a shared machine one core may be slowed by its neighbours while another is not. Where the process may use one core alone,
+or the system cannot bind threads, this only probes.
+
+Limits: Linux; threads that are started later begin on the core of the thread that starts them, until `settle` is called.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from types import TracebackType
+
+from validation.runtime.speed import probe_ns
+
+_TASKS = Path("/proc/self/task")
+
+
+class Cores(AbstractContextManager["Cores"]):
+    """The cores that the process may use. On leaving the context, all its threads may use them all again."""
+
+    def __init__(self, probe: Callable[[], int] = probe_ns) -> None:
+        self._probe = probe
+        self._cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+    def settle(self) -> int:
+        """Move the calling thread to the fastest core; return the probe there, in ns."""
+        if len(self._cores) < 2:
+            return self._probe()
+        probes_ns = {}
+        for core in self._cores:
+            os.sched_setaffinity(0, {core})
+            probes_ns[core] = self._probe()
+        fastest = min(probes_ns, key=probes_ns.__getitem__)
+        os.sched_setaffinity(0, {fastest})
+        self._bind_others({core for core in self._cores if core != fastest})
+        return probes_ns[fastest]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if len(self._cores) > 1:
+            os.sched_setaffinity(0, self._cores)
+            self._bind_others(set(self._cores))
+
+    def _bind_others(self, cores: set[int]) -> None:
+        own = threading.get_native_id()
+        for task in os.listdir(_TASKS):  # noqa: PTH208 - names alone are wanted, and quickly
+            if int(task) != own:
+                with suppress(ProcessLookupError):  # a thread that has just ended
+                    os.sched_setaffinity(int(task), cores)
