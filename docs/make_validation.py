@@ -1,4 +1,4 @@
-"""Write docs/validation.md from the results in validation/results: python docs/make_validation.py"""
+"""Write docs/validation.md, and the table in the README, from validation/results: python docs/make_validation.py"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,8 @@ from validation.compare.tables import SUMMARY_HEADINGS, milliseconds, percent, r
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "validation" / "results"
 PAGE = ROOT / "docs" / "validation.md"
+README = ROOT / "README.md"
+_BEGIN, _END = "<!-- validation: written by docs/make_validation.py -->\n", "<!-- end of validation -->"
 
 _METHOD = """\
 # How far the simulator is from a real run
@@ -82,6 +84,27 @@ def validation_page(reports: Sequence[Mapping[str, object]]) -> str:
         )
     parts += [_section(report) for report in reports]
     return "\n".join([*parts, _REPEAT])
+
+
+def readme(text: str, reports: Sequence[Mapping[str, object]]) -> str:
+    """Return the README's text with its table of the reports: the errors of each suite, on demand and with prefetching."""
+    before, rest = text.split(_BEGIN)
+    _, after = rest.split(_END)
+    rows = [
+        "| suite, on | fetching | configurations | error of TPOT: median, p90 | over all steps: median, p90 | counts equal |",
+        "|---|---|---|---|---|---|",
+    ]
+    for report in reports:
+        by_prefetch = _mapping(_mapping(report["summary"])["by_prefetch"])
+        for name, entry in by_prefetch.items():
+            one = _mapping(entry)
+            steady, whole = (
+                f"{percent(one[f'{key}_median_frac'])}, {percent(one[f'{key}_p90_frac'])}"
+                for key in ("tpot_error", "tpot_error_all")
+            )
+            cells = [f"`{report['suite']}`, {report['device_name']}", name, str(one["configurations"]), steady, whole]
+            rows.append(f"| {' | '.join([*cells, str(one['counts_equal'])])} |")
+    return before + _BEGIN + "\n".join(rows) + "\n" + _END + after
 
 
 def read_results(folder: Path = RESULTS) -> list[dict[str, object]]:
@@ -162,3 +185,4 @@ def _rows(value: object) -> Sequence[Mapping[str, object]]:
 
 if __name__ == "__main__":
     PAGE.write_text(validation_page(read_results()), encoding="utf-8")
+    README.write_text(readme(README.read_text(encoding="utf-8"), read_results()), encoding="utf-8")

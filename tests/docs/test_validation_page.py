@@ -16,6 +16,12 @@ def test_the_page_is_that_of_the_results() -> None:
     assert SCRIPT["PAGE"].read_text(encoding="utf-8") == SCRIPT["validation_page"](SCRIPT["read_results"]())
 
 
+def test_the_readme_has_the_table_of_the_results() -> None:
+    """To the last character."""
+    text = SCRIPT["README"].read_text(encoding="utf-8")
+    assert text == SCRIPT["readme"](text, SCRIPT["read_results"]())
+
+
 def test_without_results_nothing_is_claimed() -> None:
     """And the page says so."""
     assert "None have been committed yet: nothing is claimed." in SCRIPT["validation_page"]([])
