@@ -87,7 +87,7 @@ def validation_page(reports: Sequence[Mapping[str, object]]) -> str:
 
 
 def readme(text: str, reports: Sequence[Mapping[str, object]]) -> str:
-    """Return the README's text with its table of the reports: the errors of each suite, on demand and with prefetching."""
+    """Return the README's text with its table of the reports: each suite's errors, on demand and with prefetching."""
     before, rest = text.split(_BEGIN)
     _, after = rest.split(_END)
     rows = [

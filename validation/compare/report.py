@@ -17,6 +17,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -43,6 +44,7 @@ from validation.compare.validate import Compared
 
 FORMAT = 2
 BANDS = (0.04, 0.08)
+_ROOT = Path(__file__).resolve().parents[2]
 _STEP_COUNTS = ("num_steps", "num_steady")
 
 
@@ -128,7 +130,7 @@ def _row(item: Compared) -> dict[str, object]:
     configuration, own = simulated.configuration, simulated.own
     return {
         **_names(configuration),
-        "configuration": plain(configuration),
+        "configuration": _without_places(plain(configuration)),
         "measured": _measured(replays),
         "simulated": _simulated(own.summary),
         "spread": _spread(replays),
@@ -150,6 +152,20 @@ def _crossed_rows(item: Compared) -> list[dict[str, object]]:
         }
         for measured_on, simulation in item.simulated.crossed.items()
     ]
+
+
+def _without_places(configuration: dict[str, object]) -> dict[str, object]:
+    """Return a configuration whose paths say nothing of where this machine keeps its files."""
+    model = configuration["model"]
+    assert isinstance(model, dict)
+    return configuration | {"model": {key: _portable(value) for key, value in model.items()}}
+
+
+def _portable(value: object) -> object:
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        return value
+    path = Path(value)
+    return path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
 
 
 def _names(configuration: Configuration) -> dict[str, object]:
