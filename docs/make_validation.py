@@ -91,7 +91,8 @@ def readme(text: str, reports: Sequence[Mapping[str, object]]) -> str:
     before, rest = text.split(_BEGIN)
     _, after = rest.split(_END)
     rows = [
-        "| suite, on | fetching | configurations | error of TPOT: median, p90 | over all steps: median, p90 | counts equal |",
+        "| suite, on | fetching | configurations | error of TPOT: median, p90 | over all steps: median, p90 "
+        "| counts equal |",
         "|---|---|---|---|---|---|",
     ]
     for report in reports:
