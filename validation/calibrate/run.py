@@ -9,16 +9,12 @@ it kept before.
 
 import gc
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-
-import torch
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.write import profile_yaml
@@ -39,8 +35,8 @@ from validation.calibrate.subject import Subject
 from validation.calibrate.target import DTYPES, open_model
 from validation.runtime.cores import Cores
 from validation.runtime.device import open_device
+from validation.runtime.quiet import quiet
 
-_SWITCH_INTERVAL_S = 1e-4  # what the replay runs with as well
 _IN_TURN = 3
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the time for all that has passed."""
@@ -111,7 +107,7 @@ def calibrate(
     samples = Samples(identity=identity) if fresh else read_samples(kept, identity)
     measurements = all_measurements(subject, options.throttle_bytes_per_s)
     missing = [one for one in measurements if not _is_taken(one, samples)]
-    with _quiet(options.threads if is_cpu else None), Cores() as cores:
+    with quiet(options.threads if is_cpu else None), Cores() as cores:
         if is_cpu and not samples.taken:
             progress("probing the machine's speed", 0.0)
             samples.reference = take_reference(cores.settle)
@@ -211,20 +207,3 @@ def _take(
         series = measure_points(points, effort, seed=seed, speed=speed, progress=tell)
     gc.collect()
     return Taken(series=series, began=began, took_s=time.perf_counter() - began_s)
-
-
-@contextmanager
-def _quiet(threads: int | None) -> Iterator[None]:
-    """Fix the threads, hand over the interpreter quickly between threads, collect no garbage; put all back after."""
-    before, interval_s = torch.get_num_threads(), sys.getswitchinterval()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        sys.setswitchinterval(interval_s)
-        torch.set_num_threads(before)

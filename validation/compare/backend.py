@@ -4,7 +4,7 @@ Limits: the model's own routing is recorded with all sequences in one batch; in 
 near tie otherwise. A replay tells for how many tokens that was so (`num_other_picks`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from validation.replay.forward import StepRunner
 from validation.replay.own_routing import RoutingLog, workload_trace
 from validation.replay.replay import Machine, Replayed, replay
 from validation.runtime.device import Device, open_device
+from validation.runtime.gates import picks_by_weight
 from validation.runtime.kernel import compute_expert
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.output import LayerOutput
@@ -134,13 +135,14 @@ def _record(offloaded: OffloadedModel, device: Device, loop: ClosedLoop, model: 
         seed=model.seed,
     )
     routing: list[list[list[int]]] = []  # [L][N][K]
-    lookahead: list[list[list[list[int]]]] = []  # [L][D][N][K]
+    lookahead: list[list[Sequence[Sequence[int]]]] = []  # [L][D][N][K]
 
     def visit(layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
         picks = ids_NK.tolist()
         routing.append(picks)
         ahead = range(layer + 1, layer + 1 + distances)
-        lookahead.append([_picks(offloaded, at, hidden_NH) if at < offloaded.num_layers else picks for at in ahead])
+        gates = [offloaded.layers[at] if at < offloaded.num_layers else None for at in ahead]
+        lookahead.append([picks if gate is None else picks_by_weight(gate, hidden_NH) for gate in gates])
         return _compute(offloaded, device, layer, LayerOutput(hidden_NH, ids_NK, weights_NK, host_ids_NK=picks), picks)
 
     offloaded.visit = visit
@@ -162,14 +164,6 @@ def _record(offloaded: OffloadedModel, device: Device, loop: ClosedLoop, model: 
     finally:
         offloaded.visit = None
     return log
-
-
-def _picks(offloaded: OffloadedModel, layer: int, hidden_NH: Tensor) -> list[list[int]]:
-    """Return the ids that a layer's gate picks from a state, by descending weight, [N][K]."""
-    ids_NK, weights_NK = offloaded.layers[layer].route(hidden_NH)
-    order_NK = weights_NK.argsort(dim=-1, descending=True, stable=True)
-    picks: list[list[int]] = ids_NK.gather(-1, order_NK).tolist()
-    return picks
 
 
 def _compute(

@@ -7,10 +7,7 @@ Limits: what the link copies during a pause, some tenths of a millisecond with a
 that runs at that time may slow the probe. On CUDA, what preparing leaves on the stream counts as part of the step.
 """
 
-import gc
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +31,7 @@ from validation.runtime.device import Device
 from validation.runtime.executor import Executor
 from validation.runtime.link import CopyLink
 from validation.runtime.offload import OffloadedModel
+from validation.runtime.quiet import quiet
 from validation.runtime.recording import Recording
 from validation.runtime.slots import SlotChannel, Slots
 from validation.runtime.speed import probe_ns
@@ -41,8 +39,6 @@ from validation.runtime.throttle import Throttle
 
 Progress = Callable[[int, int], None]
 """Called with (steps so far, steps in all)."""
-
-_SWITCH_INTERVAL_S = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +102,7 @@ def replay(
     slots.clear()
     recording = Recording(device, keep_spans=timeline_path is not None)
     with (
-        _quiet(machine),
+        quiet(machine.num_threads if device.torch_device.type == "cpu" else None),
         CopyLink(device, chunk_bytes=chunk_bytes, throttle=throttle) as link,
         CpuPool(machine.num_cpu_workers, machine.threads_per_cpu_worker) as cpu_pool,
     ):
@@ -214,20 +210,3 @@ def _run_steps(
 
 def _is_recorded(inputs: Inputs) -> bool:
     return inputs.trace.lookahead_distances > 0
-
-
-@contextmanager
-def _quiet(machine: Machine) -> Iterator[None]:
-    """Fix the threads, hand over the interpreter quickly between threads, and collect no garbage while it is timed."""
-    threads, interval_s = torch.get_num_threads(), sys.getswitchinterval()
-    if machine.device.torch_device.type == "cpu":
-        torch.set_num_threads(machine.num_threads)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        sys.setswitchinterval(interval_s)
-        torch.set_num_threads(threads)

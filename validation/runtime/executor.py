@@ -20,6 +20,7 @@ from simulator.run_view import RunView
 from simulator.workload.step import Step, distinct_experts
 from validation.runtime.cpu_pool import CpuPool
 from validation.runtime.device import Device
+from validation.runtime.gates import picks_by_weight
 from validation.runtime.kernel import compute_expert
 from validation.runtime.link import CopyLink
 from validation.runtime.offload import OffloadedModel
@@ -223,18 +224,13 @@ class Executor:
     def _picks_ahead(self, layer: int, hidden_NH: Tensor, distance: int) -> Sequence[Sequence[int]]:
         """Return what a gate further on picks: as recorded where the routing is forced, else by applying it now."""
         if not self._forced:
-            return self._apply_gate(layer + distance, hidden_NH)
+            ahead = layer + distance
+            first_key = self._offloaded.bank_of_layer[ahead] * self._num_experts
+            picks = picks_by_weight(self._offloaded.layers[ahead], hidden_NH)
+            return [[first_key + pick for pick in row] for row in picks]
         assert self._step is not None
         assert self._step.lookahead is not None
         return [token[layer][distance - 1] for token in self._step.lookahead]
-
-    def _apply_gate(self, layer: int, hidden_NH: Tensor) -> Sequence[Sequence[int]]:
-        """Return the keys that a layer's gate picks from a state, by descending weight, [N][K]."""
-        ids_NK, weights_NK = self._offloaded.layers[layer].route(hidden_NH)
-        order_NK = weights_NK.argsort(dim=-1, descending=True, stable=True)
-        first_key = self._offloaded.bank_of_layer[layer] * self._num_experts
-        picks: list[list[int]] = (ids_NK.gather(-1, order_NK) + first_key).tolist()
-        return picks
 
     def _compare(self, step: Step, picks: Sequence[Sequence[int]], first_key: int, layer: int) -> None:
         """Count the tokens whose picks are not those of the step."""

@@ -26,6 +26,7 @@ from validation.calibrate.subject import Subject
 from validation.calibrate.target import open_model
 from validation.cli import calibrate as command
 from validation.runtime.device import open_device
+from validation.runtime.quiet import quiet
 
 LAYERS, DENSE = 3, 1
 
@@ -292,7 +293,7 @@ def test_nothing_of_the_process_is_left_changed() -> None:
     seen: list[tuple[int, float]] = []
 
     def fail() -> None:
-        with run._quiet(2):
+        with quiet(2):
             seen.append((torch.get_num_threads(), sys.getswitchinterval()))
             raise ValueError("stop")
 

@@ -4,6 +4,8 @@ Each layer has a few slots, and its gate's picks are narrowed to as many experts
 the memory of a few experts per layer is enough, for a model of any size. Every expert is a hit, unless `first_expert` is
 moved on between passes.
 
+Limits: a pass touches some hundred megabytes of experts, a run gigabytes: address translation and caches are flattered.
+
 Legend: N tokens, K top-k, H hidden width.
 """
 
