@@ -38,6 +38,7 @@ from validation.runtime.device import open_device
 from validation.runtime.quiet import quiet
 
 _IN_TURN = 3
+_LEAST_SHARE = 0.7
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the time for all that has passed."""
 
@@ -180,12 +181,16 @@ def _is_taken(measurement: Measurement, samples: Samples) -> bool:
 def _plan(
     missing: Sequence[Measurement], measurements: Sequence[Measurement], budget_s: float, progress: Progress
 ) -> Iterator[tuple[Measurement, Effort, Callable[[float], None]]]:
-    """Yield what is missing with its share of the time; what one leaves over the next ones may use."""
+    """Yield what is missing with its share of the time; what one leaves over the next ones may use.
+
+    Where those before it took longer than their share, each has most of its own all the same.
+    """
     whole = sum(one.weight for one in measurements)
     left, time_left_s = sum(one.weight for one in missing), budget_s * sum(one.weight for one in missing) / whole
     total_s = time_left_s
     for measurement in missing:
-        share_s = time_left_s * measurement.weight / left
+        nominal_s = budget_s * measurement.weight / whole
+        share_s = max(_LEAST_SHARE * nominal_s, time_left_s * measurement.weight / left)
         began_s = time.perf_counter()
         before = 1 - time_left_s / total_s
 
@@ -194,7 +199,7 @@ def _plan(
 
         tell(0.0)
         yield measurement, Effort(budget_s=share_s, in_turn=_IN_TURN, settle=1), tell
-        time_left_s = max(0.2 * share_s, time_left_s - (time.perf_counter() - began_s))
+        time_left_s = max(0.0, time_left_s - (time.perf_counter() - began_s))
         left -= measurement.weight
 
 

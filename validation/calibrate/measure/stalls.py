@@ -27,6 +27,7 @@ from validation.runtime.throttle import Throttle
 
 NAME = "pass.stalls"
 CONTEXT = 16
+_PAGE_BYTES = 4096
 
 
 def measure_stalls(subject: Subject, *, throttle_bytes_per_s: float | None) -> list[Measurement]:
@@ -53,6 +54,7 @@ def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Me
         offloaded.model, subject.device.torch_device, batch=1, max_context=CONTEXT + 1, seed=subject.seed
     )
     visits = NarrowVisits(subject, num_slots=top_k, throttle=throttle)
+    _touch_host_copies(subject)
     with PassTimer(subject, visits) as timer:
 
         def measure(at: At) -> Mapping[str, float]:
@@ -74,6 +76,14 @@ def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Me
             }
 
         yield measure
+
+
+def _touch_host_copies(subject: Subject) -> None:
+    """Read every page of the host's copies: one that lay idle may cost a fault, of the system or of its host."""
+    host = subject.offloaded.host
+    for key in range(host.num_banks * subject.offloaded.num_experts):
+        flat = host.flat(key)
+        flat[:: max(1, _PAGE_BYTES // flat.element_size())].sum()
 
 
 def _misses(visits: NarrowVisits) -> int:
