@@ -7,7 +7,7 @@ prefetches and promotions go to a channel, which is the simulated link or a thre
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from simulator.cache import ABSENT, IN_FLIGHT, RESIDENT, ExpertCache
 from simulator.metrics.counters import Counters
@@ -33,6 +33,10 @@ class Channel(Protocol):
         """Count the transfers that wait."""
 
 
+_NONE_WAITING: deque[int] = deque()  # never appended to
+_NONE_ON_CPU: Sequence[int] = ()
+
+
 class Observer(Protocol):
     """What is told of decisions, for a timeline."""
 
@@ -49,17 +53,11 @@ class Observer(Protocol):
         """Note an eviction."""
 
 
-class Asked(NamedTuple):
-    """What becomes of the experts that a gate has picked.
+Asked = tuple[Sequence[int], int, deque[int], Sequence[int]]
+"""What becomes of the experts that a gate has picked: (hits, number arriving, waiting, on the CPU).
 
-    `hits` are resident, in the order of S; `num_arriving` will arrive over the link, `waiting` of them without a slot as
-    yet; `on_cpu` are computed by the CPU.
-    """
-
-    hits: Sequence[int]
-    num_arriving: int
-    waiting: "deque[int]"
-    on_cpu: Sequence[int]
+Hits are resident, in the order of S; the second will arrive over the link, those that wait among them without a slot as yet.
+"""
 
 
 class Dispatch:
@@ -87,11 +85,11 @@ class Dispatch:
         self.cache = cache
         self._channel = channel
         self._prefetch = prefetch
-        self._miss = miss
         self._timeline = timeline
         self._now_ns = now_ns
         self._wanted: set[int] = set()  # keys of this visit that are not resident yet
         self._unused_prefetches: set[int] = set()
+        self._take_slot, self._demand, self._decide = cache.take_slot, channel.demand, miss.decide  # asked most often
         self._follows_evictions = prefetch is not None or timeline is not None
 
     def step_started(self) -> None:
@@ -131,9 +129,9 @@ class Dispatch:
             self._count_prefetches_used(hits)
         counters.late_hits[layer] += num_late
         counters.misses[layer] += len(missed)
-        waiting: deque[int] = deque()
-        on_cpu: Sequence[int] = ()
+        waiting, on_cpu = _NONE_WAITING, _NONE_ON_CPU
         if missed:
+            waiting = deque()
             on_cpu = self._handle_misses(layer, missed, tokens_of, waiting)
         if self._timeline is not None:
             now_ns = self._now_ns()
@@ -141,7 +139,7 @@ class Dispatch:
             self._timeline.load(now_ns, queued=channel.num_queued(), occupied=cache.num_occupied())
         if self._prefetch is not None:
             self._issue(self._prefetch.after_gate(keys))
-        return Asked(hits, num_late + len(missed) - len(on_cpu), waiting, on_cpu)
+        return hits, num_late + len(missed) - len(on_cpu), waiting, on_cpu
 
     def layer_ended(self) -> None:
         """Let prefetches be named when a layer's last expert has been computed."""
@@ -182,26 +180,28 @@ class Dispatch:
         self, layer: int, missed: Sequence[int], tokens_of: Mapping[int, int] | None, waiting: deque[int]
     ) -> Sequence[int]:
         """Carry out what the policy says of each missing key; return those that the CPU computes."""
-        on_cpu = []
+        on_cpu: list[int] = []
         counts = [1] * len(missed) if tokens_of is None else [tokens_of[key] for key in missed]
-        for key, action in zip(missed, self._miss.decide(missed, counts), strict=True):
+        for key, action in zip(missed, self._decide(missed, counts), strict=True):
             if action is MissAction.CPU:
                 on_cpu.append(key)
             elif not self._fetch(key):
                 waiting.append(key)
-        self.counters.wave_fetches += len(waiting)
-        self.counters.cpu_experts[layer] += len(on_cpu)
-        self._view.held_keys.difference_update(on_cpu)
+        if waiting:
+            self.counters.wave_fetches += len(waiting)
+        if on_cpu:
+            self.counters.cpu_experts[layer] += len(on_cpu)
+            self._view.held_keys.difference_update(on_cpu)
         return on_cpu
 
     def _fetch(self, key: int) -> bool:
         """Issue a demand fetch; False if no slot can be had for it."""
-        if not self.cache.take_slot(key):
+        if not self._take_slot(key):
             return False
         if self._follows_evictions and self.cache.evicted is not None:
             self._note_eviction(self.cache.evicted)
         self._wanted.add(key)
-        self._channel.demand(key)
+        self._demand(key)
         return True
 
     def _issue(self, keys: Sequence[int]) -> None:

@@ -54,7 +54,7 @@ class Engine:
         self.link = Link(
             self.env,
             chunk_ends_ns=costs.chunk_ends_ns,
-            deliver=lambda transfer: self.dispatch.deliver(transfer),
+            deliver=_nobody_to_deliver_to,
             on_service=timeline.transfer if timeline is not None else None,
         )
         self.dispatch = Dispatch(
@@ -66,6 +66,7 @@ class Engine:
             timeline=timeline,
             now_ns=lambda: self.env.now,
         )
+        self.link.deliver = self.dispatch.deliver
         self.counters = self.dispatch.counters
         self._steps = steps
         self._costs = costs
@@ -245,6 +246,10 @@ class Engine:
             if self._timeline is not None:
                 self._timeline.cpu_stall(layer, self._stream_free_ns, stall_ns)
             self._stream_free_ns = self._cpu_done_ns
+
+
+def _nobody_to_deliver_to(transfer: Transfer) -> None:
+    raise AssertionError(f"expert {transfer.key} arrived before anyone asked")
 
 
 def _recorded_picks(view: RunView, lookahead: Sequence[TokenLookahead], distance: int) -> Sequence[Sequence[int]]:

@@ -53,7 +53,7 @@ class Link:
         self._env = env
         self._chunk_ends_ns = tuple(chunk_ends_ns)
         self._transfer_ns = chunk_ends_ns[-1]
-        self._deliver = deliver
+        self.deliver = deliver
         self._on_service = on_service
         self._queue = TransferQueue()
         self._busy_ns = 0
@@ -154,4 +154,4 @@ class Link:
         else:
             self.end_of_service = None
         if not is_cut:
-            self._deliver(transfer)
+            self.deliver(transfer)
