@@ -122,12 +122,9 @@ def test_a_prefill_runs_the_head_for_its_last_token_alone_and_a_chunk_not_at_all
     )
     trace = make_trace(tmp_path / "t.safetensors", [[[[0]]] * 7], num_experts=1, prompt_tokens=[6])
     runner = StepRunner(network, CPU, batch=1, max_context=7, seed=SEED)
-    told: list[int] = []
-    runner.before_head = lambda: told.append(len(rows))
     for step in ClosedLoop(trace=trace, sequences=[0], batch=1, prefill_chunk_tokens=4).steps():
         runner.run(step)
     assert rows == [1, 1]  # the second chunk, the decode step
-    assert told == [0, 0, 1]  # each time before the head
 
 
 def test_attention_is_given_a_mask_only_where_rows_differ(tmp_path: Path) -> None:

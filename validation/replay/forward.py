@@ -9,11 +9,11 @@ Limits: greedy sampling alone; a step is one prefill chunk, or one token for eac
 these emit, the head runs for all of them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from hardware_profiles.errors import InputError
@@ -40,10 +40,7 @@ class _Row:
 
 
 class StepRunner:
-    """Run the steps of one run, in order. `reset` makes it ready for another.
-
-    `before_head`, if set, is called in each step when the last decoder layer's output is there, before the final norm.
-    """
+    """Run the steps of one run, in order. `reset` makes it ready for another."""
 
     def __init__(
         self, network: PreTrainedModel, torch_device: torch.device, *, batch: int, max_context: int, seed: int
@@ -56,13 +53,11 @@ class StepRunner:
         self.torch_device = torch_device
         self.max_context = max_context
         self.seed = seed
-        self.before_head: Callable[[], None] | None = None
         self.cache = RowCache(
             attention_shape(network), batch=batch, max_context=max_context, torch_device=torch_device, seed=seed
         )
         self._decoder = network.get_decoder()
         self._vocabulary = int(network.get_input_embeddings().num_embeddings)
-        _last_layer(self._decoder).register_forward_hook(self._last_layer_ran)
         self._rows: list[_Row | None] = [None] * batch
         self._row_of: dict[int, int] = {}
         self._joining: list[Request] = []
@@ -192,14 +187,3 @@ class StepRunner:
         both = torch.tensor([list(token_ids), list(positions)])
         ids_N, positions_N = both.to(self.torch_device).unbind()
         return ids_N, positions_N
-
-    def _last_layer_ran(self, *_call: object) -> None:
-        if self.before_head is not None:
-            self.before_head()
-
-
-def _last_layer(decoder: nn.Module) -> nn.Module:
-    layers = getattr(decoder, "layers", None)
-    if not isinstance(layers, nn.ModuleList) or not len(layers):
-        raise InputError(type(decoder).__name__, "has no list of decoder layers named layers; replay cannot follow it")
-    return layers[-1]
