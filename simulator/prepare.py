@@ -13,7 +13,7 @@ from simulator.inputs import Inputs
 from simulator.memory import MemoryBudget
 from simulator.miss import MISS, Miss
 from simulator.oracle import RecordedFuture
-from simulator.placement import lay_out_cache, popularity
+from simulator.lay_out import lay_out_cache, popularity
 from simulator.policy import build_policy
 from simulator.prefetch import PREFETCH, NoPrefetch, Prefetch
 from simulator.run_view import RunView

@@ -5,7 +5,7 @@ from hardware_profiles.quantity import Dimension, format_bytes, parse_quantity
 from simulator.inputs import Inputs
 from simulator.memory import MemoryBudget, memory_budget
 from simulator.model.footprint import expert_bytes
-from simulator.placement import smallest_cache
+from simulator.lay_out import smallest_cache
 from simulator.scenario import Scenario, share_of
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.workload.request import Request
-from simulator.workload.step import Step, TokenLookahead, TokenRouting
+from simulator.workload.step import Step, TokenLookahead, TokenRouting, TokenWeights
 from traces.format import Trace
 
 _ROWS_PER_READ = 64
@@ -34,15 +34,15 @@ class ClosedLoop:
     prefill_chunk_tokens: int | None = None
     max_tokens: int | None = None
 
-    def steps(self, *, lookahead_layers: int = 0) -> Iterator[Step]:
+    def steps(self, *, lookahead_layers: int = 0, gate_weights: bool = False) -> Iterator[Step]:
         """Yield the steps of a fresh run, with fresh requests.
 
-        With `lookahead_layers`, each has what the trace recorded of gates so many layers on.
+        With `lookahead_layers`, each has what the trace recorded of gates so many layers on; with `gate_weights`, those.
         """
         trace = self.trace
         waiting = iter(self.sequences)
         num_started = min(self.batch, len(self.sequences))
-        slots: list[_Slot | None] = [self._next(waiting, index, lookahead_layers) for index in range(num_started)]
+        slots: list[_Slot | None] = [self._next(waiting, index, lookahead_layers, gate_weights) for index in range(num_started)]
         joins = [slot.request for slot in slots if slot is not None]
         tokens_left = self.max_tokens if self.max_tokens is not None else trace.num_tokens * 2 + 1
         while tokens_left > 0:
@@ -59,20 +59,22 @@ class ClosedLoop:
             joins = []
             for place, slot in enumerate(slots):
                 if slot is not None and slot.is_finished():
-                    slots[place] = joining = self._next(waiting, num_started, lookahead_layers)
+                    slots[place] = joining = self._next(waiting, num_started, lookahead_layers, gate_weights)
                     if joining is not None:
                         num_started += 1
                         joins.append(joining.request)
 
-    def _next(self, waiting: Iterator[int], index: int, lookahead_layers: int) -> "_Slot | None":
+    def _next(
+        self, waiting: Iterator[int], index: int, lookahead_layers: int, gate_weights: bool
+    ) -> "_Slot | None":
         sequence = next(waiting, None)
-        return _Slot(self.trace, index, sequence, lookahead_layers) if sequence is not None else None
+        return _Slot(self.trace, index, sequence, lookahead_layers, gate_weights) if sequence is not None else None
 
 
 class _Slot:
     """A place in the batch: a request, how far it is, and its routing, read in blocks."""
 
-    def __init__(self, trace: Trace, index: int, sequence: int, lookahead_layers: int) -> None:
+    def __init__(self, trace: Trace, index: int, sequence: int, lookahead_layers: int, gate_weights: bool) -> None:
         tokens = trace.sequence_tokens(sequence)
         self.request = Request(
             index=index,
@@ -83,6 +85,7 @@ class _Slot:
         self.position = 0
         self.context_start = int(trace.context_start[sequence])
         self.rows = token_routing(trace, tokens)
+        self.weights = token_weights(trace, tokens) if gate_weights else None
         self.lookahead = token_lookahead(trace, tokens, lookahead_layers) if lookahead_layers else None
 
     def is_finished(self) -> bool:
@@ -104,6 +107,7 @@ class _Slot:
             emits=[request] if self.position == request.prompt_tokens else [],
             joins=joins,
             ends=[request] if self.is_finished() else [],
+            weights=[next(self.weights) for _ in range(num_tokens)] if self.weights is not None else None,
             lookahead=[next(self.lookahead) for _ in range(num_tokens)] if self.lookahead is not None else None,
         )
 
@@ -120,6 +124,7 @@ def _decode(active: Sequence[_Slot], joins: Sequence[Request]) -> Step:
         emits=requests,
         joins=joins,
         ends=[slot.request for slot in active if slot.is_finished()],
+        weights=None if active[0].weights is None else [next(slot.weights) for slot in active if slot.weights],
         lookahead=None if active[0].lookahead is None else [next(slot.lookahead) for slot in active if slot.lookahead],
     )
 
@@ -133,6 +138,12 @@ def token_routing(trace: Trace, tokens: range) -> Iterator[TokenRouting]:
         if trace.has_gate_weights:
             trace.gate_weights(start, stop)  # for its check: a run refuses what a policy might read
         yield from (ids.astype(np.int32) + first_key).tolist()
+
+
+def token_weights(trace: Trace, tokens: range) -> Iterator[TokenWeights]:
+    """Yield the gate weights of each token, checked. Raises TraceError at a row that is at fault."""
+    for start in range(tokens.start, tokens.stop, _ROWS_PER_READ):
+        yield from trace.gate_weights(start, min(start + _ROWS_PER_READ, tokens.stop)).astype(float).tolist()
 
 
 def token_lookahead(trace: Trace, tokens: range, lookahead_layers: int) -> Iterator[TokenLookahead]:

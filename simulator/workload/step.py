@@ -9,6 +9,9 @@ from simulator.workload.request import Request
 TokenRouting = Sequence[Sequence[int]]
 """Expert keys of one token, by routing round and rank: [L][K]."""
 
+TokenWeights = Sequence[Sequence[float]]
+"""Gate weights of one token, by routing round and rank: [L][K]."""
+
 TokenLookahead = Sequence[Sequence[Sequence[int]]]
 """Keys that gates further on would pick for one token, by routing round, distance - 1 and rank: [L][D][K]."""
 
@@ -18,7 +21,8 @@ class Step:
     """A step of n tokens.
 
     `tokens` [n] is the routing of each, in batch order; `contexts` [n] the tokens that each attends to, itself included.
-    `lookahead` [n], where it was asked for, is what gates further on would pick for each token.
+    `weights` and `lookahead` [n], where they were asked for, are the gate weights of each token, and what gates further on
+    would pick for it.
     `requests` names all that take part, `emits` those that get an output token when the step ends. `joins` are the
     requests that took a place in the batch just before the step (a prefill may keep them waiting), `ends` those whose
     last step it is.
@@ -31,6 +35,7 @@ class Step:
     emits: Sequence[Request]
     joins: Sequence[Request] = ()
     ends: Sequence[Request] = ()
+    weights: Sequence[TokenWeights] | None = None
     lookahead: Sequence[TokenLookahead] | None = None
 
 
@@ -41,7 +46,12 @@ def distinct_experts(tokens: Sequence[TokenRouting], layer: int) -> tuple[Sequen
     """
     if len(tokens) == 1:
         return tokens[0][layer], None
+    return distinct([token[layer] for token in tokens])
+
+
+def distinct(picks: Sequence[Sequence[int]]) -> tuple[Sequence[int], Sequence[int]]:
+    """Return the distinct keys of some picks in order of first appearance, and how often each is there."""
     counts: dict[int, int] = {}
-    for key in chain.from_iterable([token[layer] for token in tokens]):
+    for key in chain.from_iterable(picks):
         counts[key] = counts.get(key, 0) + 1
     return list(counts), list(counts.values())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from simulator.cache import RESIDENT, ExpertCache
 from simulator.eviction import EVICTION
-from simulator.placement import lay_out_cache, most_popular, pool_sizes, popularity, smallest_cache
+from simulator.lay_out import lay_out_cache, most_popular, pool_sizes, popularity, smallest_cache
 from tests.hand_made import HandView, make_trace, random_routing
 
 NUM_BANKS, NUM_EXPERTS, TOP_K = 3, 4, 2

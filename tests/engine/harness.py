@@ -12,7 +12,7 @@ from simulator.engine import Engine
 from simulator.eviction import EVICTION
 from simulator.miss import MISS, MissAction
 from simulator.oracle import RecordedFuture
-from simulator.placement import lay_out_cache
+from simulator.lay_out import lay_out_cache
 from simulator.prefetch import PREFETCH, Prefetch
 from simulator.run_view import RunView
 from simulator.timeline import Timeline

@@ -17,7 +17,7 @@ from simulator.eviction import EVICTION, Eviction
 from simulator.metrics.counters import Counters
 from simulator.miss import MISS, Miss
 from simulator.oracle import RecordedFuture
-from simulator.placement import lay_out_cache, smallest_cache
+from simulator.lay_out import lay_out_cache, smallest_cache
 from simulator.prefetch import PREFETCH, Prefetch
 from simulator.run_view import RunView
 from simulator.view import View
