@@ -3,16 +3,27 @@
 The simulated engine and the torch runtime of `validation` both drive this, the one in virtual, the other in real time. So
 the same policies are asked the same questions in the same order, whatever carries the answers out: demand fetches,
 prefetches and promotions go to a channel, which is the simulated link or a thread that copies.
+
+    picks = enter()                      # a gate's result is known
+    asked = gate(layer, keys, tokens_of)
+    arrived.popleft() ...                # what has been waited for, as it comes
+    fetch_waiting(waiting), unpin(...)   # as experts are computed, where some wait for a slot
+    computed(keys); layer_ended()
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from simulator.cache import ABSENT, IN_FLIGHT, RESIDENT, ExpertCache
+from simulator.eviction.protocol import GivesUp, ObservesGates
+from simulator.losses import Losses
 from simulator.metrics.counters import Counters
-from simulator.miss.protocol import Miss, MissAction
-from simulator.prefetch.protocol import Prefetch
+from simulator.miss.protocol import Miss, MissAction, Reroutes, Shares, StartsEarly
+from simulator.order.protocol import Order
+from simulator.prefetch.protocol import Prefetch, Touches
+from simulator.queue.protocol import Queue
 from simulator.resources.transfers import Transfer
 from simulator.run_view import RunView
 
@@ -32,9 +43,21 @@ class Channel(Protocol):
     def num_queued(self) -> int:
         """Count the transfers that wait."""
 
+    def queued_prefetches(self) -> Sequence[int]:
+        """Return the keys of the prefetches that wait, in their order."""
+
+    def cancel(self, key: int) -> None:
+        """Call off a prefetch that waits."""
+
+    def released(self, key: int) -> None:
+        """Hear that a key has lost its slot to nobody."""
+
+    def evicted(self, key: int) -> None:
+        """Hear that a key has lost its slot to another."""
+
 
 _NONE_WAITING: deque[int] = deque()  # never appended to
-_NONE_ON_CPU: Sequence[int] = ()
+_NO_KEYS: Sequence[int] = ()
 
 
 class Observer(Protocol):
@@ -53,10 +76,21 @@ class Observer(Protocol):
         """Note an eviction."""
 
 
-Asked = tuple[Sequence[int], int, deque[int], Sequence[int]]
-"""What becomes of the experts that a gate has picked: (hits, number arriving, waiting, on the CPU).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """What decides in a run, beside the eviction policies of its cache. None: there is nothing to decide."""
 
-Hits are resident, in the order of S; the second will arrive over the link, those that wait among them without a slot as yet.
+    miss: Miss
+    prefetch: Prefetch | None = None
+    order: Order | None = None
+    queue: Queue | None = None
+
+
+Asked = tuple[Sequence[int], int, deque[int], Sequence[int]]
+"""What becomes of the experts that a gate has picked: (ready, number arriving, waiting, on the CPU).
+
+The first are resident, in the order of S; the second will arrive over the link, those that wait among them without a slot
+as yet. Low-precision copies stand for their experts. `Dispatch.deferred` and `early` name what else the CPU is to begin.
 """
 
 
@@ -65,6 +99,10 @@ class Dispatch:
 
     `arrived` holds the keys that the current layer waited for and that have become resident, in order of arrival; the
     executor takes them from there. `now_ns` is the executor's clock, for the timeline alone.
+
+    After a `gate`: `deferred` are the keys that the CPU computes until the next layer ends; `early` those of the next layer
+    that it begins now, with their numbers of tokens; `in_place` those whose weights the GPU reads where they lie, last of
+    all. `in_turn` says that the experts in slots are computed strictly in the order of S, which is then in `turns`.
     """
 
     def __init__(
@@ -73,43 +111,94 @@ class Dispatch:
         view: RunView,
         cache: ExpertCache,
         channel: Channel,
-        prefetch: Prefetch | None,
-        miss: Miss,
+        policies: Policies,
         timeline: Observer | None,
         now_ns: Callable[[], int],
+        writes_back: bool = False,
     ) -> None:
         view.cache = cache
+        view.num_queued = channel.num_queued
         self.counters = Counters(num_layers=view.num_layers)
         self.arrived: deque[int] = deque()
-        self._view = view
+        self.deferred: Sequence[int] = _NO_KEYS
+        self.early: Sequence[tuple[int, int]] = ()
+        self.in_place: Sequence[int] = _NO_KEYS
+        self.turns: Sequence[int] = _NO_KEYS
         self.cache = cache
+        self._view = view
         self._channel = channel
-        self._prefetch = prefetch
         self._timeline = timeline
         self._now_ns = now_ns
+        self._num_keys = view.num_keys
         self._wanted: set[int] = set()  # keys of this visit that are not resident yet
+        self._elsewhere: set[int] = set()  # keys of this visit that are not computed from their own slot
+        self._reading: int | None = None  # what is being read in place
+        self._low_held: list[int] = []  # low-precision copies that stand for keys of this visit
         self._unused_prefetches: set[int] = set()
+        miss, prefetch = policies.miss, policies.prefetch
+        self._prefetch = prefetch
+        self._queue = policies.queue
+        self._order = policies.order
+        self.in_turn = policies.order is not None and bool(getattr(policies.order, "IN_TURN", False))
         self._take_slot, self._demand, self._decide = cache.take_slot, channel.demand, miss.decide  # asked most often
-        self._follows_evictions = prefetch is not None or timeline is not None
+        self._reroutes = miss if isinstance(miss, Reroutes) else None
+        self._shares = miss if isinstance(miss, Shares) else None
+        self._starts_early = miss if isinstance(miss, StartsEarly) else None
+        self._touches = prefetch is not None and isinstance(prefetch, Touches)
+        self._stages_prefetches = cache.staging is not None and not cache.admits
+        deciders: Sequence[object] = (prefetch, miss, policies.order, policies.queue)
+        self._observers = [policy.at_gate for policy in deciders if isinstance(policy, ObservesGates)]
+        self._observing_evictions = any(isinstance(pool.eviction, ObservesGates) for pool in cache.pools)
+        self._gives_up = any(isinstance(pool.eviction, GivesUp) for pool in cache.pools)
+        self._writes_back = writes_back
+        self._follows_evictions = prefetch is not None or timeline is not None or writes_back
+        cache.staged_touched = self._staged_touched
+        self._losses = Losses(view, self.counters, self._reroutes)
+        self._looks_at_gates = bool(
+            self._observers or self._observing_evictions or self._reroutes is not None
+        )
 
     def step_started(self) -> None:
         """Let prefetches be named before the first layer of a step."""
         if self._prefetch is not None:
             self._issue(self._prefetch.at_step_start())
 
-    def gate(self, layer: int, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> Asked:
-        """Decide for the experts S that a gate has picked, in their order; `tokens_of` is None where each has one token.
+    def enter(self, layer: int) -> Sequence[Sequence[int]] | None:
+        """Go to the next visit, whose gate's result is known; return the picks that a lossy policy makes of it, else None.
 
-        S is pinned, but for what the CPU computes; hits and late hits are touched; misses are handled as the policy says;
-        then prefetches are named.
+        [n][K], with DROPPED in the place of what is done without.
         """
-        view, counters, cache, channel = self._view, self.counters, self.cache, self._channel
-        state, touch_of_key = cache.state, cache.touch_of_key
-        hits, missed = [], []
-        num_late = 0
+        view = self._view
         view.visit += 1
         if view.future is not None:
             view.future.advance()
+        if not self._looks_at_gates:
+            return None
+        for at_gate in self._observers:
+            at_gate()
+        if self._observing_evictions:
+            eviction = self.cache.eviction_of_key(view.first_key(layer))
+            if isinstance(eviction, ObservesGates):
+                eviction.at_gate()
+        if self._reroutes is None:
+            return None
+        picks = self._reroutes.reroute()
+        self._losses.rerouted(layer, picks)
+        return picks
+
+    def gate(self, layer: int, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> Asked:
+        """Decide for the experts S that a gate has picked, in their order; `tokens_of` is None where each has one token.
+
+        S is pinned, but for what is not computed from a slot of its own; hits and late hits are touched; misses are handled
+        as the policy says; then prefetches are named.
+        """
+        view, counters, cache, channel = self._view, self.counters, self.cache, self._channel
+        state, touch_of_key = cache.state, cache.touch_of_key
+        if self._order is not None:
+            keys = self._order.arrange(keys, _counts(keys, tokens_of))
+        self.deferred = self.in_place = _NO_KEYS
+        hits, missed = [], []
+        num_late = 0
         view.held_keys.update(keys)
         for key in keys:
             status = state[key]
@@ -129,17 +218,49 @@ class Dispatch:
             self._count_prefetches_used(hits)
         counters.late_hits[layer] += num_late
         counters.misses[layer] += len(missed)
-        waiting, on_cpu = _NONE_WAITING, _NONE_ON_CPU
+        if self._queue is not None:
+            self._call_off(self._queue, keys)
+        waiting, on_cpu, num_arriving = _NONE_WAITING, _NO_KEYS, num_late
+        ready: Sequence[int] = hits
         if missed:
             waiting = deque()
-            on_cpu = self._handle_misses(layer, missed, tokens_of, waiting)
+            on_cpu, num_fetched, low_ready = self._handle_misses(layer, missed, tokens_of, waiting)
+            num_arriving += num_fetched
+            if low_ready:
+                standing_in = {key - self._num_keys: key for key in low_ready}
+                resident = set(hits)
+                ready = [standing_in.get(key, key) for key in keys if key in resident or key in standing_in]
         if self._timeline is not None:
             now_ns = self._now_ns()
             self._timeline.gate(layer, keys, hits, missed, now_ns)
             self._timeline.load(now_ns, queued=channel.num_queued(), occupied=cache.num_occupied())
+        if self._shares is not None and hits:
+            shared = set(self._shares.share(hits, _counts(hits, tokens_of)))
+            if shared:
+                on_cpu = [*on_cpu, *(key for key in hits if key in shared)]
+                ready = [key for key in ready if key not in shared]
+                counters.cpu_experts[layer] += len(shared)
+        if self.in_turn:
+            others = {*on_cpu, *self.deferred, *self.in_place}
+            self.turns = [key for key in keys if key not in others]
+        if self._starts_early is not None:
+            self.early = () if layer == view.num_layers - 1 else self._starts_early.start_early()
         if self._prefetch is not None:
             self._issue(self._prefetch.after_gate(keys))
-        return hits, num_late + len(missed) - len(on_cpu), waiting, on_cpu
+        return ready, num_arriving, waiting, on_cpu
+
+    def computed(self, keys: Sequence[int]) -> None:
+        """Hear that all experts of a visit have been computed, `keys` of S: they are no longer pinned."""
+        held = self._view.held_keys
+        if self._elsewhere:
+            keys = [key for key in keys if key not in self._elsewhere]
+            self._elsewhere.clear()
+        held.difference_update(keys)
+        if self._low_held:
+            held.difference_update(self._low_held)
+            self._low_held.clear()
+        if self._gives_up:
+            self._give_up(keys)
 
     def layer_ended(self) -> None:
         """Let prefetches be named when a layer's last expert has been computed."""
@@ -147,7 +268,7 @@ class Dispatch:
             self._issue(self._prefetch.at_layer_end())
 
     def unpin(self, keys: Iterable[int]) -> None:
-        """Let experts that have been computed be evicted."""
+        """Let experts that have been computed be evicted, before the others of their visit have been."""
         self._view.held_keys.difference_update(keys)
 
     def fetch_waiting(self, waiting: deque[int]) -> None:
@@ -155,11 +276,23 @@ class Dispatch:
         while waiting and self._fetch(waiting[0]):
             waiting.popleft()
 
+    def read_in_place(self, key: int) -> None:
+        """Queue the transfer of weights that the GPU reads where they lie, with no slot."""
+        self._reading = key
+        self._demand(key)
+
     def deliver(self, transfer: Transfer) -> None:
         """Take over an expert that the link has brought."""
         key = transfer.key
+        if key == self._reading and not transfer.is_prefetch:
+            self.counters.in_place_transfers += 1
+            self._reading = None
+            self.arrived.append(key)
+            return
         self.cache.state[key] = RESIDENT
-        if transfer.is_prefetch:
+        if key >= self._num_keys:
+            self.counters.low_transfers += 1
+        elif transfer.is_prefetch:
             self.counters.prefetch_transfers += 1
         else:
             self.counters.demand_transfers += 1
@@ -178,25 +311,75 @@ class Dispatch:
 
     def _handle_misses(
         self, layer: int, missed: Sequence[int], tokens_of: Mapping[int, int] | None, waiting: deque[int]
-    ) -> Sequence[int]:
-        """Carry out what the policy says of each missing key; return those that the CPU computes."""
-        on_cpu: list[int] = []
-        counts = [1] * len(missed) if tokens_of is None else [tokens_of[key] for key in missed]
-        for key, action in zip(missed, self._decide(missed, counts), strict=True):
-            if action is MissAction.CPU:
+    ) -> tuple[Sequence[int], int, Sequence[int]]:
+        """Carry out what the policy says of each missing key.
+
+        Returns the keys that the CPU computes, how many experts will arrive over the link, and the low-precision copies
+        that are there already.
+        """
+        actions = self._decide(missed, _counts(missed, tokens_of))
+        on_cpu, deferred, low_ready, low, in_place = [], [], [], [], []
+        num_arriving = 0
+        is_last = layer == self._view.num_layers - 1
+        for key, action in zip(missed, actions, strict=True):
+            if action is MissAction.FETCH:
+                num_arriving += 1
+                if not self._fetch(key):
+                    waiting.append(key)
+            elif action is MissAction.CPU or (action is MissAction.DEFER and is_last):
                 on_cpu.append(key)
-            elif not self._fetch(key):
-                waiting.append(key)
+            elif action is MissAction.DEFER:
+                deferred.append(key)
+            elif action is MissAction.LOW:
+                low.append(key)
+                if self._use_low(key, waiting):
+                    low_ready.append(key + self._num_keys)
+                else:
+                    num_arriving += 1
+            else:
+                in_place.append(key)
         if waiting:
             self.counters.wave_fetches += len(waiting)
-        if on_cpu:
-            self.counters.cpu_experts[layer] += len(on_cpu)
-            self._view.held_keys.difference_update(on_cpu)
-        return on_cpu
+        self.deferred, self.in_place = deferred, in_place
+        if on_cpu or deferred or low or in_place:
+            elsewhere = [*on_cpu, *deferred, *low, *in_place]
+            self._elsewhere.update(elsewhere)
+            self._view.held_keys.difference_update(elsewhere)
+            counters = self.counters
+            counters.cpu_experts[layer] += len(on_cpu) + len(deferred)
+            counters.deferred_experts[layer] += len(deferred)
+            counters.low_experts[layer] += len(low)
+            if deferred:
+                self._losses.deferred(layer, deferred)
+            if low:
+                self._losses.low(layer, low)
+        return on_cpu, num_arriving, low_ready
+
+    def _use_low(self, key: int, waiting: deque[int]) -> bool:
+        """Have the low-precision copy of a key stand for it; tell whether it is resident."""
+        low = key + self._num_keys
+        status = self.cache.state[low]
+        self._view.held_keys.add(low)
+        self._low_held.append(low)
+        if status == ABSENT:
+            if not self._fetch(low):
+                waiting.append(low)
+            return False
+        self.cache.touch_of_key[low](low)
+        if status == RESIDENT:
+            if low in self._unused_prefetches:
+                self._count_prefetches_used((low,))
+            return True
+        self._channel.promote(low)
+        self._wanted.add(low)
+        return False
 
     def _fetch(self, key: int) -> bool:
         """Issue a demand fetch; False if no slot can be had for it."""
-        if not self._take_slot(key):
+        if self.cache.admits and self.cache.is_refused(key):
+            if not self.cache.stage(key):
+                return False
+        elif not self._take_slot(key):
             return False
         if self._follows_evictions and self.cache.evicted is not None:
             self._note_eviction(self.cache.evicted)
@@ -206,24 +389,64 @@ class Dispatch:
 
     def _issue(self, keys: Sequence[int]) -> None:
         """Queue prefetches for the keys that are absent."""
-        state, counters = self.cache.state, self.counters
+        state, counters, cache = self.cache.state, self.counters, self.cache
+        take_slot = cache.stage if self._stages_prefetches else cache.take_slot
         for key in keys:
             if state[key] != ABSENT:
+                if self._touches:
+                    cache.touch_of_key[key](key)
                 continue
-            if not self.cache.take_slot(key):
+            if not take_slot(key):
                 counters.prefetches_dropped += 1
                 continue
-            if self.cache.evicted is not None:
-                self._note_eviction(self.cache.evicted)
+            if cache.evicted is not None:
+                self._note_eviction(cache.evicted)
             counters.prefetches_issued += 1
             self._unused_prefetches.add(key)
             if self._timeline is not None:
                 self._timeline.prefetch_issued(key, self._now_ns())
             self._channel.prefetch(key)
 
+    def _call_off(self, queue: Queue, keys: Sequence[int]) -> None:
+        """Have prefetches that wait called off, as the discipline says."""
+        queued = self._channel.queued_prefetches()
+        if not queued:
+            return
+        for key in queue.stale(queued, keys):
+            self._channel.cancel(key)
+            self.cache.release(key)
+            self._channel.released(key)
+            self._unused_prefetches.discard(key)
+            self.counters.prefetches_cancelled += 1
+
+    def _staged_touched(self, key: int) -> None:
+        """Let an expert that a gate asks for out of its staging slot into its pool, if there is room."""
+        cache = self.cache
+        if cache.adopt(key) and cache.evicted is not None:
+            self._note_eviction(cache.evicted)
+            self._channel.released(cache.evicted)
+
+    def _give_up(self, keys: Sequence[int]) -> None:
+        """Free the slots of experts that their policy gives up now that they have been computed."""
+        cache = self.cache
+        by_policy: dict[int, list[int]] = {}
+        for key in keys:
+            if cache.state[key] == RESIDENT and cache.is_in_pool(key):
+                by_policy.setdefault(id(cache.eviction_of_key(key)), []).append(key)
+        for held in by_policy.values():
+            eviction = cache.eviction_of_key(held[0])
+            assert isinstance(eviction, GivesUp)
+            for key in eviction.gives_up(held):
+                if self._follows_evictions:
+                    self._note_eviction(key)
+                cache.release(key)
+                self._channel.released(key)
+
     def _note_eviction(self, key: int) -> None:
         if self._timeline is not None:
             self._timeline.evicted(key)
+        if self._writes_back:
+            self._channel.evicted(key)
         if key in self._unused_prefetches:
             self._unused_prefetches.discard(key)
             self.counters.prefetches_wasted += 1
@@ -233,3 +456,7 @@ class Dispatch:
             if key in self._unused_prefetches:
                 self._unused_prefetches.discard(key)
                 self.counters.prefetches_useful += 1
+
+
+def _counts(keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> Sequence[int]:
+    return [1] * len(keys) if tokens_of is None else [tokens_of[key] for key in keys]

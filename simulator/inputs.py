@@ -1,7 +1,10 @@
 """What a scenario names, found and put together: trace, model, machine, workload, policies."""
 
-from collections.abc import Mapping
+import filecmp
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.load import load_profile
@@ -11,13 +14,17 @@ from simulator.model.quantisation import Quantisation, parse_quantisation
 from simulator.model.spec import ModelSpec, moe_layers
 from simulator.policy import composed_policies
 from simulator.scenario import PolicyChoice, Scenario
+from simulator.training import Training
 from simulator.workload.closed_loop import ClosedLoop
 from traces.format import Trace, open_trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """A scenario's names resolved. `model` is in the formats that the scenario asks for."""
+    """A scenario's names resolved. `model` is in the formats that the scenario asks for.
+
+    `make_training` gives what policies may learn from, None where the scenario sets nothing apart.
+    """
 
     trace: Trace
     model: ModelSpec
@@ -25,6 +32,7 @@ class Inputs:
     profile: HardwareProfile
     loop: ClosedLoop
     policies: Mapping[str, PolicyChoice]
+    make_training: Callable[[], Training] | None
 
 
 def resolve_inputs(scenario: Scenario, source: str) -> Inputs:
@@ -51,14 +59,7 @@ def resolve_inputs(scenario: Scenario, source: str) -> Inputs:
     if scenario.pcie is not None:
         overrides = {"link.h2d.preset": scenario.pcie, "link.d2h.preset": scenario.pcie} | overrides
     profile = load_profile(scenario.hardware, overrides)
-    sequences = range(trace.num_sequences)
-    if scenario.sequences is not None:
-        if scenario.sequences > trace.num_sequences:
-            raise InputError(
-                source,
-                f"sequences: {scenario.sequences} asked for, but {trace.path} has {trace.num_sequences}; name fewer",
-            )
-        sequences = range(scenario.sequences)
+    sequences, make_training = _divided(scenario, trace, source)
     loop = ClosedLoop(
         trace=trace,
         sequences=sequences,
@@ -66,5 +67,57 @@ def resolve_inputs(scenario: Scenario, source: str) -> Inputs:
         prefill_chunk_tokens=scenario.prefill_chunk_tokens,
         max_tokens=scenario.max_tokens,
     )
-    policies = composed_policies(scenario, source)
-    return Inputs(trace=trace, model=model, kv_cache=kv_cache, profile=profile, loop=loop, policies=policies)
+    return Inputs(
+        trace=trace,
+        model=model,
+        kv_cache=kv_cache,
+        profile=profile,
+        loop=loop,
+        policies=composed_policies(scenario),
+        make_training=make_training,
+    )
+
+
+def _divided(scenario: Scenario, trace: Trace, source: str) -> tuple[range, Callable[[], Training] | None]:
+    """Return the sequences that are run, and what gives those that policies learn from. Raises InputError.
+
+    No sequence is both: what is learned is judged on others.
+    """
+    fit = scenario.fit
+    make_training, first = None, 0
+    if fit is not None and fit.sequences is not None:
+        first = fit.sequences
+        if first >= trace.num_sequences:
+            raise InputError(
+                source,
+                f"fit.sequences: {first} leaves none of the {trace.num_sequences} sequences of {trace.path} to run; name "
+                "fewer",
+            )
+        make_training = partial(Training, trace, range(first))
+    elif fit is not None and fit.trace is not None:
+        other = open_trace(fit.trace)
+        if _is_same(Path(fit.trace), Path(scenario.trace)):
+            raise InputError(
+                source,
+                f"fit.trace: {fit.trace} is the trace that is run; policies learn from other sequences: name another, or "
+                "set some of these apart with fit.sequences",
+            )
+        other.require_model(
+            num_layers=trace.num_layers, num_experts=trace.num_experts, top_k=trace.top_k, model=str(trace.path)
+        )
+        make_training = partial(Training, other, range(other.num_sequences))
+    num_left = trace.num_sequences - first
+    if scenario.sequences is not None and scenario.sequences > num_left:
+        apart = f", {first} of them set apart for fitting" if first else ""
+        raise InputError(
+            source,
+            f"sequences: {scenario.sequences} asked for, but {trace.path} has {trace.num_sequences}{apart}; name fewer",
+        )
+    return range(first, first + (num_left if scenario.sequences is None else scenario.sequences)), make_training
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Tell whether two traces are the same, by place or by content."""
+    if one.resolve() == other.resolve():
+        return True
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)

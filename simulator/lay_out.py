@@ -1,21 +1,32 @@
-"""What is on the GPU before the first step, and how slots are divided: the expert cache of a run, laid out.
+"""The expert cache of a run, laid out: how many slots each pool has, and what is there before the first step.
 
-Scope `per_layer` gives each bank floor(N / banks) of N slots, one more to the first N mod banks; scope `global` lets all
-experts compete for all. An eviction policy with `PINS_POPULAR` has the most popular experts pinned in all slots but
-`top_k`, which are staging slots for all layers together.
+Scope `per_layer` gives each bank its own slots, divided by a rule; scope `global` lets all experts compete for all.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.cache import ExpertCache, Pool, split_slots
+from simulator.cache import ExpertCache, Pool
+from simulator.eviction.fifo import FIFO
 from simulator.eviction.protocol import Eviction
+from simulator.placement.protocol import Placement, Room
+from simulator.slots.protocol import Split
+from simulator.view import View
 from traces.format import Trace
 
 _COUNTED_TOKENS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSize:
+    """Slots by kind: those that pools and pinned experts share, staging slots, and slots for low-precision copies."""
+
+    experts: int
+    staging: int = 0
+    low: int = 0
 
 
 def popularity(trace: Trace, sequences: Iterable[int]) -> NDArray[np.int64]:
@@ -31,46 +42,35 @@ def popularity(trace: Trace, sequences: Iterable[int]) -> NDArray[np.int64]:
     return counts
 
 
-def most_popular(counts: NDArray[np.int64], num_slots: int, *, num_banks: int, scope: str) -> list[int]:
-    """Return the keys of the `num_slots` most popular experts, most popular first; ties go to the lowest key.
-
-    Scope `per_layer` takes as many of each bank as it has slots.
-    """
-    if scope == "global":
-        return [int(key) for key in np.argsort(-counts, kind="stable")[:num_slots]]
-    num_experts = len(counts) // num_banks
-    of_bank = [
-        (bank * num_experts + np.argsort(-counts[bank * num_experts :][:num_experts], kind="stable")[:slots]).tolist()
-        for bank, slots in enumerate(split_slots(num_slots, num_banks))
-    ]
-    return list(chain.from_iterable(of_bank))
-
-
 def lay_out_cache(
     *,
+    view: View,
     make_eviction: Callable[[], Eviction],
-    num_slots: int,
-    num_banks: int,
-    num_experts: int,
-    top_k: int,
+    placement: Placement,
+    split: Split,
+    size: CacheSize,
     scope: str,
-    start: str,
     held: set[int],
-    count_popularity: Callable[[], NDArray[np.int64]],
 ) -> ExpertCache:
     """Make the expert cache of a run. Needs room for one token's working set in each pool (see `smallest_cache`)."""
-    pins_popular = bool(getattr(make_eviction(), "PINS_POPULAR", False))
-    num_pinned = max(0, num_slots - top_k) if pins_popular else 0
-    if scope == "global" or pins_popular:
-        pools = [_pool(make_eviction(), num_slots - num_pinned)] * num_banks
+    num_experts, num_banks = view.num_experts, view.num_keys // view.num_experts
+    of_bank = None if scope == "global" else list(split.split(size.experts, num_banks))
+    residents = placement.place(Room(num_slots=size.experts, of_bank=of_bank))
+    pinned = list(residents.pinned)
+    if of_bank is None or residents.shares_rest:
+        pools = [_pool(make_eviction(), size.experts - len(pinned))] * num_banks
     else:
-        pools = [_pool(make_eviction(), slots) for slots in split_slots(num_slots, num_banks)]
-    cache = ExpertCache(pool_of_key=[pool for pool in pools for _ in range(num_experts)], held=held)
-    if pins_popular:
-        cache.pin(most_popular(count_popularity(), num_pinned, num_banks=num_banks, scope=scope))
-    elif start == "popular":
-        keys = most_popular(count_popularity(), num_slots, num_banks=num_banks, scope=scope)
-        cache.warm(reversed(keys))  # the most popular last, as the most recently used
+        pinned_of_bank = np.bincount([key // num_experts for key in pinned], minlength=num_banks).tolist()
+        pools = [_pool(make_eviction(), slots - taken) for slots, taken in zip(of_bank, pinned_of_bank, strict=True)]
+    if size.low:
+        pools = [*pools, *_low_pools(make_eviction, split, size.low, num_banks, is_global=of_bank is None)]
+    cache = ExpertCache(
+        pool_of_key=[pool for pool in pools for _ in range(num_experts)],
+        held=held,
+        staging=_pool(FIFO(view), size.staging) if size.staging else None,
+    )
+    cache.pin(pinned)
+    cache.warm(residents.warm)
     return cache
 
 
@@ -79,10 +79,20 @@ def smallest_cache(*, num_banks: int, top_k: int, scope: str) -> int:
     return top_k * (num_banks if scope == "per_layer" else 1)
 
 
-def _pool(eviction: Eviction, num_slots: int) -> Pool:
-    return Pool(num_slots=num_slots, free_slots=num_slots, eviction=eviction)
-
-
 def pool_sizes(cache: ExpertCache) -> Sequence[int]:
     """Return the slots of each pool."""
     return [pool.num_slots for pool in cache.pools]
+
+
+def _low_pools(
+    make_eviction: Callable[[], Eviction], split: Split, num_slots: int, num_banks: int, *, is_global: bool
+) -> list[Pool]:
+    """Make pools for the low-precision copies, divided as the others are."""
+    if is_global:
+        return [_pool(make_eviction(), num_slots)] * num_banks
+    return [_pool(make_eviction(), slots) for slots in split.split(num_slots, num_banks)]
+
+
+def _pool(eviction: Eviction, num_slots: int) -> Pool:
+    assert num_slots >= 0
+    return Pool(num_slots=num_slots, free_slots=num_slots, eviction=eviction)

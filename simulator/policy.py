@@ -11,39 +11,46 @@ from hardware_profiles.suggest import one_of
 from simulator.eviction.protocol import Eviction
 from simulator.miss.protocol import Miss
 from simulator.prefetch.protocol import Prefetch
-from simulator.scenario import PolicyChoice, Scenario, build_scenario
-from simulator.systems import read_system, system_names
+from simulator.order.protocol import Order
+from simulator.placement.protocol import Placement
+from simulator.queue.protocol import Queue
+from simulator.scenario import PolicyChoice, Scenario
+from simulator.slots.protocol import Split
 from simulator.view import View
 
 P = TypeVar("P")
 
-_PROTOCOLS: Mapping[str, type] = {"eviction": Eviction, "prefetch": Prefetch, "miss": Miss}
+_PROTOCOLS: Mapping[str, type] = {
+    "placement": Placement,
+    "slots": Split,
+    "eviction": Eviction,
+    "prefetch": Prefetch,
+    "miss": Miss,
+    "order": Order,
+    "queue": Queue,
+}
 _VERBS = {kind: [name for name in vars(protocol) if not name.startswith("_")] for kind, protocol in _PROTOCOLS.items()}
 _WRITTEN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 DEFAULTS = {
+    "placement": PolicyChoice(name="none"),
+    "slots": PolicyChoice(name="equal"),
     "eviction": PolicyChoice(name="lru"),
     "prefetch": PolicyChoice(name="none"),
     "miss": PolicyChoice(name="fetch"),
+    "order": PolicyChoice(name="first_appearance"),
+    "queue": PolicyChoice(name="keep"),
+    "batching": PolicyChoice(name="together"),
 }
 
 
-def composed_policies(scenario: Scenario, source: str = "scenario") -> dict[str, PolicyChoice]:
-    """Return the policy of each kind: the scenario's own, else its system's, else the default. Raises InputError."""
-    system: Mapping[str, PolicyChoice | None] = {}
-    if scenario.system is not None:
-        if scenario.system not in system_names():
-            raise InputError(
-                source, f"system: {scenario.system!r} is not known; {one_of(scenario.system, system_names())}"
-            )
-        values = {key: value for key, value in read_system(scenario.system).items() if key in DEFAULTS}
-        composed = build_scenario({"trace": "", "model": "", "hardware": "", **values}, f"system {scenario.system!r}")
-        system = {kind: getattr(composed, kind) for kind in DEFAULTS}
-    return {kind: getattr(scenario, kind) or system.get(kind) or default for kind, default in DEFAULTS.items()}
+def composed_policies(scenario: Scenario) -> dict[str, PolicyChoice]:
+    """Return the policy of each kind: the scenario's own (or its system's), else the default."""
+    return {kind: getattr(scenario, kind) or default for kind, default in DEFAULTS.items()}
 
 
 def build_policy(kind: str, choice: PolicyChoice, known: Mapping[str, Callable[..., P]], view: View, source: str) -> P:
-    """Build a policy of a kind (`eviction`, `prefetch`, `miss`) with its parameters.
+    """Build a policy of a kind (`eviction`, `prefetch`, ...) with its parameters.
 
     Its name is looked up in `known`, then among the entry points of the group `moesim.<kind>`; a name with a colon is a
     module and a class of the user's. Raises InputError for an unknown name or unfit parameters.

@@ -3,34 +3,48 @@
 The simulator runs it in virtual time, the torch runtime of `validation` in real time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hardware_profiles.errors import InputError
 from simulator.cache import ExpertCache
 from simulator.costs.roofline import RooflineCosts
+from simulator.dispatch import Policies
+from simulator.estimates import CostEstimates
 from simulator.eviction import EVICTION
 from simulator.inputs import Inputs
-from simulator.memory import MemoryBudget
-from simulator.miss import MISS, Miss
-from simulator.oracle import RecordedFuture
 from simulator.lay_out import lay_out_cache, popularity
-from simulator.policy import build_policy
-from simulator.prefetch import PREFETCH, NoPrefetch, Prefetch
-from simulator.run_view import RunView
+from simulator.lookahead import StatedLookahead
+from simulator.memory import MemoryBudget
+from simulator.miss import MISS
+from simulator.miss.protocol import Reroutes
+from simulator.model.quantisation import parse_quantisation
+from simulator.oracle import RecordedFuture
+from simulator.order import ORDER
+from simulator.order.first_appearance import FirstAppearance
+from simulator.placement import PLACEMENT
+from simulator.policy import P, build_policy
+from simulator.prefetch import PREFETCH, NoPrefetch
+from simulator.published_recall import published_recall
+from simulator.queue import QUEUE
+from simulator.queue.keep import Keep
+from simulator.run_view import RunFacts, RunView
 from simulator.scenario import Scenario
-from simulator.sizing import budget_of, cache_slots
+from simulator.sizing import budget_of, cache_size
+from simulator.slots import SLOTS
+
+_MOST_STATED_DISTANCES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """All that one run needs; it can be run once. `prefetch` is None where nothing is ever prefetched."""
+    """All that one run needs; it can be run once."""
 
     costs: RooflineCosts
     budget: MemoryBudget
     view: RunView
     cache: ExpertCache
-    prefetch: Prefetch | None
-    miss: Miss
+    policies: Policies
     warnings: Sequence[str]
 
 
@@ -39,36 +53,77 @@ def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: i
 
     `max_lookahead` is how many layers ahead gates can be applied; by default as many as the trace has recorded.
     """
-    trace, loop = inputs.trace, inputs.loop
-    costs = RooflineCosts(inputs.model, inputs.profile, inputs.kv_cache)
+    trace = inputs.trace
+    low_format = _low_format(scenario, source)
+    costs = RooflineCosts(inputs.model, inputs.profile, inputs.kv_cache, low_format=low_format)
     budget = budget_of(scenario, inputs)
-    num_slots, warnings = cache_slots(scenario, inputs, budget, source)
-    view = RunView(
-        num_layers=trace.num_layers,
-        make_future=lambda: RecordedFuture(
-            loop.steps(), num_layers=trace.num_layers, num_keys=trace.num_banks * trace.num_experts
-        ),
-        max_lookahead=trace.lookahead_distances if max_lookahead is None else max_lookahead,
-    )
-    choices = inputs.policies
+    size, warnings = cache_size(scenario, inputs, budget, source)
+    view = RunView(_facts(scenario, inputs, costs, max_lookahead))
+
+    def build(kind: str, known: dict[str, Callable[..., P]]) -> P:
+        return build_policy(kind, inputs.policies[kind], known, view, source)
+
     cache = lay_out_cache(
-        make_eviction=lambda: build_policy("eviction", choices["eviction"], EVICTION, view, source),
-        num_slots=num_slots,
-        num_banks=trace.num_banks,
-        num_experts=trace.num_experts,
-        top_k=trace.top_k,
+        view=view,
+        make_eviction=lambda: build("eviction", EVICTION),
+        placement=build("placement", PLACEMENT),
+        split=build("slots", SLOTS),
+        size=size,
         scope=scenario.cache.scope,
-        start=scenario.cache.start,
         held=view.held_keys,
-        count_popularity=lambda: popularity(trace, loop.sequences),
     )
-    prefetch = build_policy("prefetch", choices["prefetch"], PREFETCH, view, source)
+    miss, prefetch = build("miss", MISS), build("prefetch", PREFETCH)
+    order, queue = build("order", ORDER), build("queue", QUEUE)
+    view.is_lossy = isinstance(miss, Reroutes) or bool(getattr(miss, "LOSSY", False))
+    if view.is_lossy and trace.has_gate_weights:
+        view.require_gate_weights()
     return Prepared(
         costs=costs,
         budget=budget,
         view=view,
         cache=cache,
-        prefetch=None if isinstance(prefetch, NoPrefetch) else prefetch,
-        miss=build_policy("miss", choices["miss"], MISS, view, source),
+        policies=Policies(
+            miss=miss,
+            prefetch=None if isinstance(prefetch, NoPrefetch) else prefetch,
+            order=None if isinstance(order, FirstAppearance) else order,
+            queue=None if isinstance(queue, Keep) else queue,
+        ),
         warnings=warnings,
     )
+
+
+def _facts(scenario: Scenario, inputs: Inputs, costs: RooflineCosts, max_lookahead: int | None) -> RunFacts:
+    """Gather what a view knows from the start."""
+    trace, loop = inputs.trace, inputs.loop
+    num_keys = trace.num_banks * trace.num_experts
+    first_keys = [bank * trace.num_experts for bank in trace.banks]
+    if scenario.lookahead is not None:
+        recall: Sequence[Sequence[float]] = [scenario.lookahead.recall] * trace.num_layers
+    else:
+        recall = published_recall(trace.num_layers, _MOST_STATED_DISTANCES)
+    return RunFacts(
+        first_keys=first_keys,
+        num_experts=trace.num_experts,
+        num_keys=num_keys,
+        top_k=trace.top_k,
+        has_gate_weights=trace.has_gate_weights,
+        recorded_lookahead=trace.lookahead_distances if max_lookahead is None else max_lookahead,
+        stated_lookahead=StatedLookahead(
+            recall, first_keys=first_keys, num_experts=trace.num_experts, seed=scenario.seed
+        ),
+        make_future=lambda: RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys),
+        make_training=inputs.make_training,
+        own_popularity=lambda: popularity(trace, loop.sequences),
+        estimates=lambda view: CostEstimates(costs, view),
+        seed=scenario.seed,
+    )
+
+
+def _low_format(scenario: Scenario, source: str) -> str | None:
+    """Return the format of low-precision copies. Raises InputError for one that is not known."""
+    if scenario.low_precision is None:
+        return None
+    try:
+        return parse_quantisation(scenario.low_precision.format).name
+    except ValueError as error:
+        raise InputError(source, f"low_precision.format: {error}") from None

@@ -18,6 +18,28 @@ _CAUSES = {
     "queued_behind_prefetch": "queueing behind prefetches",
     "exposed_cpu_expert": "experts on the CPU",
 }
+_ELSEWHERE = {
+    "cpu_experts": "experts computed by the CPU",
+    "deferred_experts": "of these a layer late",
+    "low_precision_experts": "experts in low precision",
+    "experts_read_in_place": "experts read in place",
+}
+_TRAFFIC = {
+    "h2d_demand_bytes": "H2D bytes, demand",
+    "h2d_prefetch_bytes": "H2D bytes, prefetch",
+    "h2d_low_precision_bytes": "H2D bytes, low precision",
+    "h2d_in_place_bytes": "H2D bytes, read in place",
+    "d2h_write_back_bytes": "D2H bytes, write-back",
+}
+_LOSSES = {
+    "dropped_mass_frac": "gate mass dropped",
+    "substituted_mass_frac": "gate mass substituted",
+    "unlike_mass_frac": "of that, not alike",
+    "low_precision_mass_frac": "gate mass in low precision",
+    "deferred_mass_frac": "gate mass a layer late",
+    "dropped_picks": "picks dropped",
+    "substituted_picks": "picks substituted",
+}
 
 
 def print_summary(console: Console, summary: Mapping[str, object], title: str) -> None:
@@ -29,6 +51,9 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     """Lay a summary out: headline, latencies, cache and link, where the time goes, warnings."""
     parts: list[RenderableType] = [Text(title, style="bold"), _headline(summary), _latencies(summary)]
     parts += [_attribution(summary), _cache_and_link(summary)]
+    loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
+    if loss:
+        parts.append(_loss(loss))
     parts += [Text(f"warning: {warning}", style="yellow") for warning in warnings_of(summary)]
     num_assumed = len(_texts(summary["assumptions"]))
     if num_assumed:
@@ -98,12 +123,27 @@ def _cache_and_link(summary: Mapping[str, object]) -> Table:
     for name in ("hits", "late_hits", "misses"):
         count, accesses = _number(summary[name]), _number(summary["accesses"])
         table.add_row(name.replace("_", " "), f"{count:.0f} ({count / accesses:.1%})" if accesses else "-")
-    for name in ("demand", "prefetch"):
-        table.add_row(f"H2D bytes, {name}", format_bytes(_number(summary[f"h2d_{name}_bytes"])))
+    for name, heading in _ELSEWHERE.items():
+        if summary[name]:
+            table.add_row(heading, f"{summary[name]}")
+    for name, heading in _TRAFFIC.items():
+        num_bytes = _number(summary[name])
+        if num_bytes or name == "h2d_demand_bytes":
+            table.add_row(heading, format_bytes(num_bytes))
     prefetches = {key.replace("_", " "): _number(count) for key, count in _mapping(summary["prefetches"]).items()}
     if any(prefetches.values()):
         table.add_row("prefetches", ", ".join(f"{value:.0f} {key}" for key, value in prefetches.items()))
     table.add_row("busy", f"GPU {_number(busy['gpu']):.1%}, H2D link {_number(busy['h2d']):.1%}")
+    return table
+
+
+def _loss(loss: Mapping[str, object]) -> Table:
+    table = Table(title="What it costs the output", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in loss.items():
+        shown = f"{_number(value):.3%}" if name.endswith("_frac") else f"{value}"
+        table.add_row(_LOSSES[name], shown)
     return table
 
 

@@ -69,14 +69,14 @@ def simulate(
 
     def run(timeline: Timeline | None) -> Engine:
         return Engine(
-            steps=loop.steps(lookahead_layers=view.lookahead_layers),
+            steps=loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights),
             costs=costs,
             cache=cache,
             view=view,
-            prefetch=ready.prefetch,
-            miss=ready.miss,
+            policies=ready.policies,
             step_ended=step_ended,
             timeline=timeline,
+            writes_back=scenario.cache.write_back,
         )
 
     if timeline_path is None:
@@ -102,6 +102,7 @@ def simulate(
         warmup_ns=counters.now_ns - measured.now_ns,
         expert_bytes=expert_bytes(model),
         transfer_ns=costs.transfer_ns,
+        low_expert_bytes=costs.low_expert_bytes,
         num_cpu_workers=costs.num_cpu_workers,
         unused_prefetches=engine.dispatch.num_unused_prefetches(),
     )
@@ -111,6 +112,7 @@ def simulate(
             "bytes": cache.num_slots * expert_bytes(model),
             "frac": cache.num_slots / (trace.num_banks * trace.num_experts),
             "pinned_experts": cache.num_pinned,
+            "staging_experts": cache.num_staging,
             "scope": scenario.cache.scope,
         },
         "expert_bytes": expert_bytes(model),
@@ -129,7 +131,7 @@ def simulate(
             *ready.warnings,
             *warnings_of_run(scenario, inputs, knows_future=view.future is not None, is_exact=collector.itl.is_exact),
         ],
-        "assumptions": assumptions(inputs, cache_pins=cache.num_pinned > 0, start=scenario.cache.start),
+        "assumptions": assumptions(scenario, inputs, view),
     }
     return RunResult(
         scenario=scenario,

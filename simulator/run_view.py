@@ -77,6 +77,7 @@ class RunView:
         self.needs_gate_weights = False
         self.uses_stated_lookahead = False
         self.uses_own_popularity = False
+        self.is_lossy = False
         self._facts = facts
         self._training: Training | None = None
         self._estimates: Estimates | None = None

@@ -24,6 +24,7 @@ from hardware_profiles.quantity import Dimension, parse_quantity
 from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
 from simulator.model.load import model_names
+from simulator.systems import read_system, system_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 def _bytes_text(value: object) -> object:
     if value is not None:
         parse_quantity(value, Dimension.BYTES)
+    return value
+
+
+def _time_text(value: object) -> object:
+    parse_quantity(value, Dimension.SECONDS)
     return value
 
 
@@ -60,6 +66,7 @@ Count = Annotated[int, Field(strict=True, ge=1, le=10**12)]
 Whole = Annotated[int, Field(strict=True, ge=0, lt=1 << 64)]
 Parameter = Annotated[int | float | str | bool, BeforeValidator(_parameter)]
 BytesText = Annotated[str | None, BeforeValidator(_bytes_text)]
+TimeText = Annotated[str, BeforeValidator(_time_text)]
 Share = Annotated[float | None, AfterValidator(lambda value: value if value is None else _fraction(value))]
 
 
@@ -80,15 +87,17 @@ Policy = Annotated[PolicyChoice, BeforeValidator(_named_policy)]
 class CacheChoice:
     """The expert cache. At most one of `experts`, `bytes` and `frac` says how large it is; none: what memory leaves.
 
-    `scope` says which experts compete for a slot: those of a layer's bank, or all. `start` says what is there at first:
-    nothing (`cold`), or the experts that are most popular in the trace (`popular`), not pinned.
+    `scope` says which experts compete for a slot: those of a layer's bank, or all. `staging` slots of the capacity are kept
+    for what is not, or not yet, let into the others: prefetched experts that no gate has asked for, or those that the
+    eviction policy refuses. With `write_back`, an evicted expert is copied back to the host.
     """
 
     experts: Count | None = None
     bytes: BytesText = None
     frac: Share = None
     scope: Literal["per_layer", "global"] = "per_layer"
-    start: Literal["cold", "popular"] = "cold"
+    staging: Whole = 0
+    write_back: bool = False
 
 
 @strict
@@ -103,10 +112,45 @@ class QuantisationChoice:
 
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LowPrecisionChoice:
+    """Low-precision copies of all experts: their format, and the share of the cache's bytes that slots for them take."""
+
+    format: str
+    frac: Share = 0.25
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitChoice:
+    """What policies learn from: the trace's first `sequences`, which are then not run, or all of another trace."""
+
+    sequences: Count | None = None
+    trace: str | None = None
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookaheadChoice:
+    """How good gate lookahead is where the trace has recorded none: `recall` by distance, the last for all beyond."""
+
+    recall: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TilesChoice:
+    """Transfers and expert kernels in `count` tiles, so that computing begins with the first; each costs `overhead`."""
+
+    count: Count
+    overhead: TimeText = "0 s"
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One run. `hardware_set` overrides figures of the hardware profile by dotted path.
 
-    `system` names a composition of policies, which `eviction`, `prefetch` and `miss` then replace one by one.
+    `system` names a composition of policies and settings, which the scenario's own then replace one by one.
     `batch` sequences decode together; `sequences` takes that many of the trace, from the first on; `max_tokens` ends the
     run after so many output tokens; `prefill_chunk_tokens` bounds a prefill step. The first `warmup_steps` steps are run
     but not measured. `seed` feeds policies that draw at random.
@@ -120,9 +164,18 @@ class Scenario:
     quantisation: QuantisationChoice = field(default_factory=QuantisationChoice)
     cache: CacheChoice = field(default_factory=CacheChoice)
     system: str | None = None
+    placement: Policy | None = None
+    slots: Policy | None = None
     eviction: Policy | None = None
     prefetch: Policy | None = None
     miss: Policy | None = None
+    order: Policy | None = None
+    queue: Policy | None = None
+    batching: Policy | None = None
+    low_precision: LowPrecisionChoice | None = None
+    tiles: TilesChoice | None = None
+    lookahead: LookaheadChoice | None = None
+    fit: FitChoice | None = None
     batch: Count = 1
     sequences: Count | None = None
     max_tokens: Count | None = None
@@ -146,6 +199,9 @@ def read_scenario(path: Path) -> dict[str, object]:
         value = values.get(key)
         if isinstance(value, str) and _is_path(key, value):
             values[key] = str(path.parent / value)
+    fit = values.get("fit")
+    if isinstance(fit, dict) and isinstance(fit.get("trace"), str):
+        values["fit"] = fit | {"trace": str(path.parent / fit["trace"])}
     return values
 
 
@@ -158,6 +214,9 @@ def relative_to(values: Mapping[str, object], folder: Path) -> dict[str, object]
         if _is_path(key, value) or is_model_folder:
             relative = os.path.relpath(Path(value).resolve(), folder)
             moved[key] = relative if "/" in relative else f"./{relative}"
+    fit = values.get("fit")
+    if isinstance(fit, Mapping) and fit.get("trace") is not None:
+        moved["fit"] = {**fit, "trace": os.path.relpath(Path(str(fit["trace"])).resolve(), folder)}
     return moved
 
 
@@ -206,12 +265,36 @@ def scenario_keys() -> list[str]:
 
 
 def build_scenario(values: Mapping[str, object], source: str | Path) -> Scenario:
-    """Validate plain values as a scenario. Raises InputError with every fault at once."""
-    scenario = validate(_adapter(), values, source)
+    """Validate plain values as a scenario, over those of its system. Raises InputError with every fault at once."""
+    scenario = validate(_adapter(), over_system(values, source), source)
+    if scenario.fit is not None and (scenario.fit.sequences is None) == (scenario.fit.trace is None):
+        raise InputError(source, "fit: give either sequences, how many of the trace's first, or trace, another trace")
     given = [name for name in ("experts", "bytes", "frac") if getattr(scenario.cache, name) is not None]
     if len(given) > 1:
         raise InputError(source, f"cache: gives {' and '.join(given)}; keep one of them")
     return scenario
+
+
+def over_system(values: Mapping[str, object], source: str | Path) -> Mapping[str, object]:
+    """Return a scenario's plain values with those of its system where it says nothing itself."""
+    name = values.get("system")
+    if not isinstance(name, str):
+        return values
+    if name not in system_names():
+        raise InputError(source, f"system: {name!r} is not known; {one_of(name, system_names())}")
+    return _merged(read_system(name).settings, values)
+
+
+def _merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    """Lay one mapping over another; None says nothing; mappings of settings are merged, those of policies replaced."""
+    result = dict(below)
+    for key, value in above.items():
+        lower = result.get(key)
+        if isinstance(value, Mapping) and isinstance(lower, Mapping) and key in ("cache", "hardware_set"):
+            result[key] = _merged(lower, value)
+        elif value is not None or key not in result:
+            result[key] = value
+    return result
 
 
 def plain(scenario: Scenario) -> dict[str, object]:

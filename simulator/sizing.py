@@ -1,11 +1,16 @@
-"""How many experts the cache holds: as the scenario asks, or as GPU memory leaves."""
+"""How many experts the cache holds: as the scenario asks, or as GPU memory leaves.
+
+Staging slots and low-precision copies are part of that capacity.
+"""
+
+from dataclasses import replace
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import Dimension, format_bytes, parse_quantity
 from simulator.inputs import Inputs
 from simulator.memory import MemoryBudget, memory_budget
 from simulator.model.footprint import expert_bytes
-from simulator.lay_out import smallest_cache
+from simulator.lay_out import CacheSize, smallest_cache
 from simulator.scenario import Scenario, share_of
 
 
@@ -27,8 +32,8 @@ def budget_of(scenario: Scenario, inputs: Inputs) -> MemoryBudget:
     )
 
 
-def cache_slots(scenario: Scenario, inputs: Inputs, budget: MemoryBudget, source: str) -> tuple[int, list[str]]:
-    """Return the cache's capacity in experts, and what there is to warn of.
+def cache_size(scenario: Scenario, inputs: Inputs, budget: MemoryBudget, source: str) -> tuple[CacheSize, list[str]]:
+    """Return the cache's capacity in slots, and what there is to warn of.
 
     Raises InputError, saying by how much, if it is too small for one layer's working set of one token.
     """
@@ -46,19 +51,25 @@ def cache_slots(scenario: Scenario, inputs: Inputs, budget: MemoryBudget, source
     else:
         num_slots = max(0, left_bytes) // bytes_each
         given = f"what GPU memory leaves, {format_bytes(left_bytes)}"
+    num_low = _low_slots(scenario, inputs, num_slots * bytes_each)
+    low_bytes = num_low * low_expert_bytes(scenario, inputs)
+    given += f", less {choice.staging} for staging" if choice.staging else ""
+    given += f", less {format_bytes(low_bytes)} for low-precision copies" if num_low else ""
+    num_reserved = choice.staging + -(-low_bytes // bytes_each)
     smallest = smallest_cache(num_banks=trace.num_banks, top_k=trace.top_k, scope=choice.scope)
-    if num_slots < smallest:
+    if num_slots - num_reserved < smallest:
+        num_left = max(0, num_slots - num_reserved)
         raise InputError(
             source,
-            f"cache: {given} holds {num_slots} experts of {format_bytes(bytes_each)}; one token's working set needs "
+            f"cache: {given} holds {num_left} experts of {format_bytes(bytes_each)}; one token's working set needs "
             f"{smallest} (top-{trace.top_k}"
             + (f" in each of {trace.num_banks} banks" if smallest > trace.top_k else "")
-            + f"): {format_bytes((smallest - num_slots) * bytes_each)} more",
+            + f"): {format_bytes((smallest - num_left) * bytes_each)} more",
         )
     warnings = []
     if num_slots > num_experts and (choice.experts is not None or choice.bytes is not None):
         warnings.append(f"{given} is room for more than all {num_experts} experts; the cache holds them all")
-    num_slots = min(num_slots, num_experts)
+    num_slots = min(num_slots - num_reserved, num_experts) + num_reserved
     if num_slots * bytes_each > left_bytes:
         warnings.append(
             f"the expert cache of {format_bytes(num_slots * bytes_each)} ({given}) is more than GPU memory leaves for "
@@ -71,4 +82,21 @@ def cache_slots(scenario: Scenario, inputs: Inputs, budget: MemoryBudget, source
             f"all experts take {format_bytes(all_bytes)}, more than the host's memory of {format_bytes(host_bytes)}; "
             "the run assumes that they fit"
         )
-    return num_slots, warnings
+    return CacheSize(experts=num_slots - num_reserved, staging=choice.staging, low=num_low), warnings
+
+
+def low_expert_bytes(scenario: Scenario, inputs: Inputs) -> int:
+    """Return the bytes of an expert's low-precision copy; 0 where there are none."""
+    choice = scenario.low_precision
+    if choice is None:
+        return 0
+    return expert_bytes(replace(inputs.model, expert_quantisation=choice.format))
+
+
+def _low_slots(scenario: Scenario, inputs: Inputs, capacity_bytes: int) -> int:
+    """Count the slots for low-precision copies in a cache of some bytes, at most one for each expert."""
+    choice = scenario.low_precision
+    if choice is None or choice.frac is None:
+        return 0
+    num_experts = inputs.trace.num_banks * inputs.trace.num_experts
+    return min(num_experts, share_of(choice.frac, capacity_bytes) // low_expert_bytes(scenario, inputs))

@@ -42,8 +42,15 @@ class Costs(Protocol):
     def num_cpu_workers(self) -> int:
         """How many experts the host's processor computes at once, 1 or more."""
 
+    @property
+    def low_chunk_ends_ns(self) -> Sequence[int]:
+        """The same for the transfer of a low-precision copy; empty where there are none."""
+
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel on `num_tokens` tokens."""
+
+    def low_expert_ns(self, num_tokens: int) -> int:
+        """The kernel of a low-precision copy."""
 
     def group_ns(self, num_tokens: Sequence[int]) -> int:
         """One kernel over several experts with these numbers of tokens."""

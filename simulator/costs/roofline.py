@@ -20,7 +20,7 @@ token's context, although their keys are read together. See simulator/costs/stat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
 
@@ -63,7 +63,10 @@ class _LayerClass:
 class RooflineCosts:
     """`simulator.costs.protocol.Costs` for a model, in the formats that its spec names, on a machine."""
 
-    def __init__(self, model: ModelSpec, profile: HardwareProfile, kv_cache: Quantisation) -> None:
+    def __init__(
+        self, model: ModelSpec, profile: HardwareProfile, kv_cache: Quantisation, *, low_format: str | None = None
+    ) -> None:
+        """Take a model and a machine; `low_format` is that of low-precision copies of the experts, if there are such."""
         self._model = model
         self._kv_bytes_per_value = kv_cache.bits_per_weight / 8
         self._rest = parse_quantisation(model.rest_quantisation)
@@ -105,6 +108,17 @@ class RooflineCosts:
         self.stall_overhead_ns = 0 if per_stall is None else ceil_ns(exact(per_stall.value) * NS_PER_S)
         self.kernels_are_grouped = profile.runtime.expert_kernels == "grouped"
         self.chunk_ends_ns = transfer_chunks_ns(profile, self._expert_bytes)
+        self._low: RooflineCosts | None = None
+        self.low_expert_bytes = 0
+        self.low_chunk_ends_ns: Sequence[int] = ()
+        if low_format is not None:
+            self._low = RooflineCosts(replace(model, expert_quantisation=low_format), profile, kv_cache)
+            self.low_expert_bytes, self.low_chunk_ends_ns = self._low.expert_bytes, self._low.chunk_ends_ns
+
+    @property
+    def expert_bytes(self) -> int:
+        """The bytes of one expert."""
+        return self._expert_bytes
 
     @property
     def transfer_ns(self) -> int:
@@ -126,6 +140,11 @@ class RooflineCosts:
                 known = self._kernel_ns(self._expert_bytes, 2 * params_per_expert(self._model) * num_tokens)
             self._expert_ns[num_tokens] = known
         return known
+
+    def low_expert_ns(self, num_tokens: int) -> int:
+        """The kernel of a low-precision copy, which is as fast as its bytes allow."""
+        assert self._low is not None, "there are no low-precision copies"
+        return self._low.expert_ns(num_tokens)
 
     def group_ns(self, num_tokens: Sequence[int]) -> int:
         """One kernel over several experts: one launch for all; stated durations add up."""

@@ -22,7 +22,9 @@ the wait for experts that the CPU computes.
 
 @dataclass(slots=True, kw_only=True)
 class Counters:
-    """Counts since the run began. Lists have one entry per routing round; `*_ns` are nanoseconds."""
+    """Counts since the run began. Lists have one entry per routing round; `*_ns` are nanoseconds, `*_mass` billionths of a
+    token's gate mass (see `simulator.losses`).
+    """
 
     num_layers: int
     accesses: list[int] = field(init=False)
@@ -30,6 +32,15 @@ class Counters:
     late_hits: list[int] = field(init=False)
     misses: list[int] = field(init=False)
     cpu_experts: list[int] = field(init=False)
+    deferred_experts: list[int] = field(init=False)
+    low_experts: list[int] = field(init=False)
+    dropped_picks: list[int] = field(init=False)
+    substituted_picks: list[int] = field(init=False)
+    dropped_mass: list[int] = field(init=False)
+    substituted_mass: list[int] = field(init=False)
+    unlike_mass: list[int] = field(init=False)
+    low_mass: list[int] = field(init=False)
+    deferred_mass: list[int] = field(init=False)
     expert_compute_ns: list[int] = field(init=False)
     non_expert_compute_ns: list[int] = field(init=False)
     runtime_overhead_ns: list[int] = field(init=False)
@@ -40,6 +51,7 @@ class Counters:
     step_compute_ns: int = 0
     step_overhead_ns: int = 0
     steps: int = 0
+    routed_tokens: int = 0
     decode_steps: int = 0
     output_tokens: int = 0
     prefill_tokens: int = 0
@@ -50,6 +62,10 @@ class Counters:
     prefetches_late: int = 0
     prefetches_wasted: int = 0
     prefetches_dropped: int = 0
+    prefetches_cancelled: int = 0
+    low_transfers: int = 0
+    in_place_transfers: int = 0
+    write_backs: int = 0
     wave_fetches: int = 0
     link_busy_ns: int = 0
     cpu_busy_ns: int = 0

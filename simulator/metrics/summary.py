@@ -1,5 +1,6 @@
 """The summary of a run: plain values, units in the keys."""
 
+from simulator.losses import WHOLE_MASS
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
 
@@ -13,6 +14,7 @@ def summarise(
     warmup_ns: int,
     expert_bytes: int,
     transfer_ns: int,
+    low_expert_bytes: int,
     unused_prefetches: int,
     num_cpu_workers: int,
 ) -> dict[str, object]:
@@ -22,7 +24,9 @@ def summarise(
     cause without remainder; `attribution_ns` are the same whole numbers. Of the prefetches issued, those that a gate
     found resident are `useful`, those that it found in flight `late`, those evicted before any use `wasted`;
     `unused_at_end` were none of these when the run ended. `dropped` counts attempts for which no slot could be had.
-    Bytes are those of transfers that ended; a prefetch that the end of the run cuts short counts as busy time alone.
+    `cancelled` counts those called off before they began. Bytes are those of transfers that ended; a prefetch that the end
+    of the run cuts short counts as busy time alone. `loss` is what lossy policies did to the output: shares of the gate's
+    mass, over all tokens and layers; see `simulator.losses`.
     """
     makespan_ns = measured.now_ns
     accesses, hits = sum(measured.accesses), sum(measured.hits)
@@ -51,9 +55,15 @@ def summarise(
         "hit_frac": hits / accesses if accesses else None,
         "late_hit_frac": sum(measured.late_hits) / accesses if accesses else None,
         "cpu_experts": sum(measured.cpu_experts),
+        "deferred_experts": sum(measured.deferred_experts),
+        "low_precision_experts": sum(measured.low_experts),
+        "experts_read_in_place": measured.in_place_transfers,
         "wave_fetches": measured.wave_fetches,
         "h2d_demand_bytes": measured.demand_transfers * expert_bytes,
         "h2d_prefetch_bytes": measured.prefetch_transfers * expert_bytes,
+        "h2d_low_precision_bytes": measured.low_transfers * low_expert_bytes,
+        "h2d_in_place_bytes": measured.in_place_transfers * expert_bytes,
+        "d2h_write_back_bytes": measured.write_backs * expert_bytes,
         "transfer_ns": transfer_ns,
         "prefetches": {
             "issued": measured.prefetches_issued,
@@ -61,8 +71,10 @@ def summarise(
             "late": measured.prefetches_late,
             "wasted": measured.prefetches_wasted,
             "dropped": measured.prefetches_dropped,
+            "cancelled": measured.prefetches_cancelled,
             "unused_at_end": unused_prefetches,
         },
+        "loss": _loss(measured),
         "busy_frac": {
             "gpu": work_ns / makespan_ns if makespan_ns else None,
             "h2d": measured.link_busy_ns / makespan_ns if makespan_ns else None,
@@ -70,4 +82,21 @@ def summarise(
         },
         "attribution_s": {cause: value / NS_PER_S for cause, value in attribution_ns.items()},
         "attribution_ns": attribution_ns,
+    }
+
+
+def _loss(measured: Counters) -> dict[str, object]:
+    """Return what was done to the gates' picks, as shares of their mass."""
+    whole = measured.routed_tokens * measured.num_layers * WHOLE_MASS
+    masses = {
+        "dropped": measured.dropped_mass,
+        "substituted": measured.substituted_mass,
+        "unlike": measured.unlike_mass,
+        "low_precision": measured.low_mass,
+        "deferred": measured.deferred_mass,
+    }
+    return {
+        **{f"{name}_mass_frac": sum(of_layer) / whole if whole else None for name, of_layer in masses.items()},
+        "dropped_picks": sum(measured.dropped_picks),
+        "substituted_picks": sum(measured.substituted_picks),
     }

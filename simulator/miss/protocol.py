@@ -26,7 +26,8 @@ class MissAction(Enum):
 class Miss(Protocol):
     """Decide for the experts that a layer asks for and the GPU lacks. Built as `Policy(view, **parameters)`.
 
-    It may have methods of `Reroutes`, `Shares` and `simulator.eviction.protocol.ObservesGates` as well.
+    It may have methods of `Reroutes`, `Shares`, `StartsEarly` and `simulator.eviction.protocol.ObservesGates` as well. A
+    policy whose actions change the output, LOW or DEFER, has a true attribute `LOSSY`; so has one that reroutes.
     """
 
     def decide(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
@@ -60,4 +61,16 @@ class Shares(Protocol):
         """Name those of the resident `keys` of this visit that the CPU computes instead of the GPU.
 
         Called after `decide` (which is not called where nothing is missing).
+        """
+
+
+@runtime_checkable
+class StartsEarly(Protocol):
+    """A policy that has the CPU begin experts of the next layer before its gate has run, from a guess of its input."""
+
+    def start_early(self) -> Sequence[tuple[int, int]]:
+        """Name (key, number of tokens) of the next layer's experts that the CPU begins now; not asked in the last layer.
+
+        Called after `decide`. Where the next gate asks for one of them and `decide` says CPU, it is waited for; the others
+        are computed for nothing.
         """

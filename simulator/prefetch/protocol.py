@@ -1,7 +1,7 @@
 """The contract of a prefetch policy."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Prefetch(Protocol):
@@ -20,3 +20,10 @@ class Prefetch(Protocol):
 
     def at_layer_end(self) -> Sequence[int]:
         """Decide when a layer's last expert has been computed."""
+
+
+@runtime_checkable
+class Touches(Protocol):
+    """A prefetch policy whose names are also touched in the eviction order where they are resident or in flight."""
+
+    TOUCHES: bool

@@ -112,8 +112,7 @@ def replay(
             view=ready.view,
             cache=ready.cache,
             channel=channel,
-            prefetch=ready.prefetch,
-            miss=ready.miss,
+            policies=ready.policies,
             timeline=recording if timeline_path is not None else None,
             now_ns=recording.now_ns,
         )
@@ -147,6 +146,7 @@ def replay(
         warmup_ns=counters.now_ns - measured.now_ns,
         expert_bytes=layout_bytes,
         transfer_ns=ready.costs.transfer_ns,
+        low_expert_bytes=ready.costs.low_expert_bytes,
         num_cpu_workers=machine.num_cpu_workers,
         unused_prefetches=dispatch.num_unused_prefetches(),
     )

@@ -89,6 +89,7 @@ class Executor:
         counters = self._dispatch.counters
         self._recording.span("tail", -1, -1, self._free_since, self._device.mark())
         counters.steps += 1
+        counters.routed_tokens += len(step.tokens)
         counters.output_tokens += len(step.emits)
         if step.is_prefill:
             counters.prefill_tokens += len(step.tokens)
