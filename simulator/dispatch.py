@@ -46,14 +46,8 @@ class Channel(Protocol):
     def queued_prefetches(self) -> Sequence[int]:
         """Return the keys of the prefetches that wait, in their order."""
 
-    def cancel(self, key: int) -> None:
+    def cancel(self, key: int) -> object:
         """Call off a prefetch that waits."""
-
-    def released(self, key: int) -> None:
-        """Hear that a key has lost its slot to nobody."""
-
-    def evicted(self, key: int) -> None:
-        """Hear that a key has lost its slot to another."""
 
 
 _NONE_WAITING: deque[int] = deque()  # never appended to
@@ -97,6 +91,8 @@ as yet. Low-precision copies stand for their experts. `Dispatch.deferred` and `e
 class Dispatch:
     """Ask the policies and keep cache, counters and view.
 
+    `released` and `evicted`, if given, are called with a key that has lost its slot to nobody, or at all.
+
     `arrived` holds the keys that the current layer waited for and that have become resident, in order of arrival; the
     executor takes them from there. `now_ns` is the executor's clock, for the timeline alone.
 
@@ -114,7 +110,8 @@ class Dispatch:
         policies: Policies,
         timeline: Observer | None,
         now_ns: Callable[[], int],
-        writes_back: bool = False,
+        released: Callable[[int], None] | None = None,
+        evicted: Callable[[int], None] | None = None,
     ) -> None:
         view.cache = cache
         view.num_queued = channel.num_queued
@@ -150,13 +147,11 @@ class Dispatch:
         self._observers = [policy.at_gate for policy in deciders if isinstance(policy, ObservesGates)]
         self._observing_evictions = any(isinstance(pool.eviction, ObservesGates) for pool in cache.pools)
         self._gives_up = any(isinstance(pool.eviction, GivesUp) for pool in cache.pools)
-        self._writes_back = writes_back
-        self._follows_evictions = prefetch is not None or timeline is not None or writes_back
+        self._released, self._evicted = released, evicted
+        self._follows_evictions = prefetch is not None or timeline is not None or evicted is not None
         cache.staged_touched = self._staged_touched
         self._losses = Losses(view, self.counters, self._reroutes)
-        self._looks_at_gates = bool(
-            self._observers or self._observing_evictions or self._reroutes is not None
-        )
+        self._looks_at_gates = bool(self._observers or self._observing_evictions or self._reroutes is not None)
 
     def step_started(self) -> None:
         """Let prefetches be named before the first layer of a step."""
@@ -414,8 +409,7 @@ class Dispatch:
             return
         for key in queue.stale(queued, keys):
             self._channel.cancel(key)
-            self.cache.release(key)
-            self._channel.released(key)
+            self._free(key)
             self._unused_prefetches.discard(key)
             self.counters.prefetches_cancelled += 1
 
@@ -424,7 +418,8 @@ class Dispatch:
         cache = self.cache
         if cache.adopt(key) and cache.evicted is not None:
             self._note_eviction(cache.evicted)
-            self._channel.released(cache.evicted)
+            if self._released is not None:
+                self._released(cache.evicted)
 
     def _give_up(self, keys: Sequence[int]) -> None:
         """Free the slots of experts that their policy gives up now that they have been computed."""
@@ -439,14 +434,19 @@ class Dispatch:
             for key in eviction.gives_up(held):
                 if self._follows_evictions:
                     self._note_eviction(key)
-                cache.release(key)
-                self._channel.released(key)
+                self._free(key)
+
+    def _free(self, key: int) -> None:
+        """Take the slot of a key away for nobody."""
+        self.cache.release(key)
+        if self._released is not None:
+            self._released(key)
 
     def _note_eviction(self, key: int) -> None:
         if self._timeline is not None:
             self._timeline.evicted(key)
-        if self._writes_back:
-            self._channel.evicted(key)
+        if self._evicted is not None:
+            self._evicted(key)
         if key in self._unused_prefetches:
             self._unused_prefetches.discard(key)
             self.counters.prefetches_wasted += 1

@@ -9,6 +9,7 @@ Limits: one GPU; the gate's result costs nothing to read back.
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import simpy
 from simpy.events import Timeout
@@ -24,9 +25,20 @@ from simulator.resources.link import Link
 from simulator.resources.transfers import Transfer
 from simulator.run_view import RunView
 from simulator.stream import GpuStream
+from simulator.tiles import tiled_end_ns
 from simulator.timeline import Timeline
 from simulator.workload.step import Step, distinct, distinct_experts
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiles:
+    """Into how many tiles transfers and kernels are divided, and what each tile but the first costs the stream."""
+
+    count: int = 1
+    overhead_ns: int = 0
+
+
+WHOLE = Tiles()
 StepEnded = Callable[[Step, int], None]
 Waits = Generator[simpy.Event, None, None]
 TokensOf = Mapping[int, int] | None
@@ -49,13 +61,17 @@ class Engine:
         step_ended: StepEnded,
         timeline: Timeline | None = None,
         writes_back: bool = False,
+        tiles: Tiles = WHOLE,
     ) -> None:
         self.env = Clock()
+        num_keys, low_ends_ns = view.num_keys, costs.low_chunk_ends_ns
         self.link = Link(
             self.env,
             chunk_ends_ns=costs.chunk_ends_ns,
+            chunk_ends_of=(lambda key: costs.chunk_ends_ns if key < num_keys else low_ends_ns) if low_ends_ns else None,
             deliver=_nobody_to_deliver_to,
             on_service=timeline.transfer if timeline is not None else None,
+            keeps_stretches=tiles.count > 1,
         )
         self.dispatch = Dispatch(
             view=view,
@@ -64,7 +80,7 @@ class Engine:
             policies=policies,
             timeline=timeline,
             now_ns=lambda: self.env.now,
-            writes_back=writes_back,
+            evicted=self._write_back if writes_back else None,
         )
         self.link.deliver = self.dispatch.deliver
         self.counters = self.dispatch.counters
@@ -75,6 +91,8 @@ class Engine:
         self._has_prefetch = policies.prefetch is not None
         self._step_ended = step_ended
         self._timeline = timeline
+        self._tiles = tiles
+        self._tiles_overhead_ns = (tiles.count - 1) * tiles.overhead_ns
         self._cpu = CpuWorkers(costs.num_cpu_workers)
         self._early_ns: dict[int, int] = {}  # when the CPU has done what it began before the gate asked
         self._deferred_ns = 0  # when the CPU has done what the layer before deferred
@@ -159,7 +177,7 @@ class Engine:
             if grouped and stream.free_ns > env.now:
                 yield Timeout(env, stream.free_ns - env.now)
             if not arrived:
-                yield from self._wait_for_arrival(layer, left, waiting)
+                yield from self._wait_for_arrival(layer, left, waiting, tokens_of)
             came = [arrived.popleft()]
             if grouped:
                 came.extend(arrived)
@@ -179,7 +197,7 @@ class Engine:
             key = next((one for one in (turn, turn + num_keys) if one in there), None)
             while key is None:
                 if not dispatch.arrived:
-                    yield from self._wait_for_arrival(layer, left, waiting)
+                    yield from self._wait_for_arrival(layer, left, waiting, tokens_of)
                 there.add(dispatch.arrived.popleft())
                 left -= 1
                 key = next((one for one in (turn, turn + num_keys) if one in there), None)
@@ -187,22 +205,47 @@ class Engine:
             if waiting:
                 yield from self._give_up_slots([key], waiting)
 
-    def _wait_for_arrival(self, layer: int, left: int, waiting: deque[int]) -> Waits:
-        """Let time pass until an expert of this layer has arrived."""
+    def _wait_for_arrival(self, layer: int, left: int, waiting: deque[int], tokens_of: TokensOf) -> Waits:
+        """Let time pass until an expert of this layer has arrived.
+
+        With tiles, the stream has computed what came before the last tile by then: it has waited so much less.
+        """
         link, env, stream, dispatch = self.link, self.env, self.stream, self.dispatch
-        stalled = False
+        stalled, lost_ns = False, self._costs.stall_overhead_ns
         while not dispatch.arrived:
             transfer, end_of_service = link.serving, link.end_of_service
             assert transfer is not None
             assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
             yield end_of_service
             if env.now > stream.free_ns:
-                stream.stall(layer, transfer, env.now)
+                until_ns = env.now
+                if transfer.stretches is not None and dispatch.arrived:
+                    until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
+                    lost_ns += self._tiles_overhead_ns
+                stream.stall(layer, transfer, until_ns)
                 stalled = True
             if len(waiting) == left:  # nothing of this layer is on its way: what arrived may make room for it
                 dispatch.fetch_waiting(waiting)
         if stalled:
-            stream.lose(layer, self._costs.stall_overhead_ns)
+            stream.lose(layer, lost_ns)
+
+    def _waits_for_tiles_until_ns(self, transfer: Transfer, tokens_of: TokensOf) -> int:
+        """Return until when the stream would wait, in one piece, for an expert that it computes tile by tile."""
+        assert transfer.stretches is not None
+        kernel_ns = self.stream.expert_ns(transfer.key, tokens_of)
+        end_ns = tiled_end_ns(
+            stream_free_ns=self.stream.free_ns,
+            stretches=transfer.stretches,
+            num_tiles=self._tiles.count,
+            kernel_ns=kernel_ns,
+            overhead_ns=self._tiles.overhead_ns,
+        )
+        return end_ns - kernel_ns - self._tiles_overhead_ns
+
+    def _write_back(self, key: int) -> None:
+        """Copy an evicted expert back to the host."""
+        del key
+        self.counters.write_backs += 1
 
     def _read_in_place(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> Waits:
         """Compute experts, one by one, whose weights the kernel reads over the link as it runs."""

@@ -76,4 +76,7 @@ class Losses:
             return
         for token, weights in zip(picks, view.weights(), strict=True):
             total = sum(weights)
-            yield token, [round(WHOLE_MASS * weight / total) if total else WHOLE_MASS // len(token) for weight in weights]
+            yield (
+                token,
+                [round(WHOLE_MASS * weight / total) if total else WHOLE_MASS // len(token) for weight in weights],
+            )

@@ -10,9 +10,9 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.suggest import one_of
 from simulator.eviction.protocol import Eviction
 from simulator.miss.protocol import Miss
-from simulator.prefetch.protocol import Prefetch
 from simulator.order.protocol import Order
 from simulator.placement.protocol import Placement
+from simulator.prefetch.protocol import Prefetch
 from simulator.queue.protocol import Queue
 from simulator.scenario import PolicyChoice, Scenario
 from simulator.slots.protocol import Split

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.quantity import Dimension, parse_quantity
 from simulator.caveats import assumptions, warnings_of_run
-from simulator.engine import Engine
+from simulator.costs.roofline import RooflineCosts
+from simulator.engine import WHOLE, Engine, Tiles
 from simulator.inputs import resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
@@ -77,6 +79,7 @@ def simulate(
             step_ended=step_ended,
             timeline=timeline,
             writes_back=scenario.cache.write_back,
+            tiles=_tiles(scenario, costs, source),
         )
 
     if timeline_path is None:
@@ -151,6 +154,19 @@ def layer_rows(counters: Counters) -> list[Mapping[str, int]]:
         {"layer": layer, **{name: getattr(counters, name)[layer] for name in names}}
         for layer in range(counters.num_layers)
     ]
+
+
+def _tiles(scenario: Scenario, costs: RooflineCosts, source: str) -> Tiles:
+    """Return into how many tiles experts are divided. Raises InputError where one kernel computes several experts."""
+    choice = scenario.tiles
+    if choice is None:
+        return WHOLE
+    if costs.kernels_are_grouped:
+        raise InputError(
+            source, "tiles: need a kernel for each expert, and the profile's runtime.expert_kernels is grouped"
+        )
+    overhead_ns = int(parse_quantity(choice.overhead, Dimension.SECONDS) * 10**9)
+    return Tiles(count=choice.count, overhead_ns=overhead_ns)
 
 
 def _output_tokens(loop: ClosedLoop) -> int:

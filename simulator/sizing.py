@@ -8,9 +8,9 @@ from dataclasses import replace
 from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import Dimension, format_bytes, parse_quantity
 from simulator.inputs import Inputs
+from simulator.lay_out import CacheSize, smallest_cache
 from simulator.memory import MemoryBudget, memory_budget
 from simulator.model.footprint import expert_bytes
-from simulator.lay_out import CacheSize, smallest_cache
 from simulator.scenario import Scenario, share_of
 
 

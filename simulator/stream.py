@@ -23,7 +23,9 @@ class GpuStream:
         self._counters = counters
         self._timeline = timeline
         self._num_keys = num_keys
-        self.runs_in_runs = timeline is None and not costs.kernels_are_grouped  # kernels that are alike, as one duration
+        self.runs_in_runs = (
+            timeline is None and not costs.kernels_are_grouped
+        )  # kernels that are alike, as one duration
 
     def non_expert(self, layer: int, duration_ns: int, overhead_ns: int) -> None:
         """Put a layer's non-expert work on the stream; `overhead_ns` of it is the runtime's."""

@@ -42,7 +42,9 @@ class ClosedLoop:
         trace = self.trace
         waiting = iter(self.sequences)
         num_started = min(self.batch, len(self.sequences))
-        slots: list[_Slot | None] = [self._next(waiting, index, lookahead_layers, gate_weights) for index in range(num_started)]
+        slots: list[_Slot | None] = [
+            self._next(waiting, index, lookahead_layers, gate_weights) for index in range(num_started)
+        ]
         joins = [slot.request for slot in slots if slot is not None]
         tokens_left = self.max_tokens if self.max_tokens is not None else trace.num_tokens * 2 + 1
         while tokens_left > 0:
@@ -64,9 +66,7 @@ class ClosedLoop:
                         num_started += 1
                         joins.append(joining.request)
 
-    def _next(
-        self, waiting: Iterator[int], index: int, lookahead_layers: int, gate_weights: bool
-    ) -> "_Slot | None":
+    def _next(self, waiting: Iterator[int], index: int, lookahead_layers: int, gate_weights: bool) -> "_Slot | None":
         sequence = next(waiting, None)
         return _Slot(self.trace, index, sequence, lookahead_layers, gate_weights) if sequence is not None else None
 

@@ -8,13 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.costs.protocol import StepCosts
+from simulator.dispatch import Policies
 from simulator.engine import Engine
+from simulator.estimates import CostEstimates
 from simulator.eviction import EVICTION
+from simulator.lay_out import CacheSize, lay_out_cache
 from simulator.miss import MISS, MissAction
 from simulator.oracle import RecordedFuture
-from simulator.lay_out import lay_out_cache
+from simulator.placement import PLACEMENT
 from simulator.prefetch import PREFETCH, Prefetch
-from simulator.run_view import RunView
+from simulator.run_view import RunFacts, RunView
+from simulator.slots import SLOTS
 from simulator.timeline import Timeline
 from simulator.view import View
 from simulator.workload.closed_loop import ClosedLoop
@@ -32,10 +36,15 @@ class StatedCosts:
         self.kernels_are_grouped = case.grouped
         self.num_cpu_workers = case.cpu_workers
         self.stall_overhead_ns = case.stall_overhead_ns
+        self.low_chunk_ends_ns: Sequence[int] = ()
 
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel."""
         return self._case.expert_ns(num_tokens)
+
+    def low_expert_ns(self, num_tokens: int) -> int:
+        """There are no low-precision copies."""
+        raise AssertionError(num_tokens)
 
     def group_ns(self, num_tokens: Sequence[int]) -> int:
         """One kernel over several experts."""
@@ -104,24 +113,37 @@ def make_engine(
         max_tokens=case.max_tokens,
     )
     num_keys = trace.num_banks * trace.num_experts
+    costs = StatedCosts(case)
     view = RunView(
-        num_layers=trace.num_layers,
-        make_future=lambda: RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys),
-        max_lookahead=trace.lookahead_distances,
+        RunFacts(
+            first_keys=[bank * trace.num_experts for bank in trace.banks],
+            num_experts=trace.num_experts,
+            num_keys=num_keys,
+            top_k=trace.top_k,
+            has_gate_weights=False,
+            recorded_lookahead=trace.lookahead_distances,
+            stated_lookahead=None,
+            make_future=lambda: RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys),
+            make_training=None,
+            own_popularity=lambda: np.zeros(num_keys, dtype=np.int64),
+            estimates=lambda view: CostEstimates(costs, view),
+            seed=0,
+        )
     )
     if prefetch is None and case.lookahead:
         prefetch = partial(PREFETCH["perfect"], lookahead_layers=case.lookahead)
-    policy = prefetch(view) if prefetch is not None else None
     cache = lay_out_cache(
+        view=view,
         make_eviction=lambda: EVICTION[case.eviction](view),
-        num_slots=case.num_slots,
-        num_banks=trace.num_banks,
-        num_experts=trace.num_experts,
-        top_k=trace.top_k,
+        placement=PLACEMENT["none"](view),
+        split=SLOTS["equal"](view),
+        size=CacheSize(experts=case.num_slots),
         scope=case.scope,
-        start="cold",
         held=view.held_keys,
-        count_popularity=lambda: np.zeros(num_keys, dtype=np.int64),
+    )
+    policies = Policies(
+        miss=SomeOnCpu(case) if case.cpu_modulus else MISS["fetch"](view),
+        prefetch=prefetch(view) if prefetch is not None else None,
     )
 
     def step_ended(step: Step, now_ns: int) -> None:
@@ -130,11 +152,10 @@ def make_engine(
 
     return Engine(
         steps=loop.steps(lookahead_layers=view.lookahead_layers),
-        costs=StatedCosts(case),
+        costs=costs,
         cache=cache,
         view=view,
-        prefetch=policy,
-        miss=SomeOnCpu(case) if case.cpu_modulus else MISS["fetch"](view),
+        policies=policies,
         step_ended=step_ended,
         timeline=timeline,
     )

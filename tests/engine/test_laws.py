@@ -54,13 +54,13 @@ def test_capacity_is_never_exceeded(case: Case, tmp_path: Path) -> None:
     engine = make_engine(case, trace, Outcome())
     cache = engine.dispatch.cache
     engine.env.process(engine._gpu_stream())
-    compute = engine._compute
+    compute = engine.stream.compute
 
     def checked_compute(layer: int, keys: list[int], tokens_of: dict[int, int] | None) -> None:
         assert all(cache.state[key] == RESIDENT for key in keys)
         compute(layer, keys, tokens_of)
 
-    engine._compute = checked_compute  # type: ignore[method-assign, assignment]
+    engine.stream.compute = checked_compute  # type: ignore[method-assign, assignment]
     while engine.env.peek() != float("inf"):
         engine.env.step()
         taken = sum(state != 0 for state in cache.state)

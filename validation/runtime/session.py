@@ -14,10 +14,10 @@ from torch import Tensor
 from hardware_profiles.errors import InputError
 from simulator.dispatch import Dispatch
 from simulator.eviction import EVICTION, Eviction
+from simulator.lay_out import lay_out_cache, smallest_cache
 from simulator.metrics.counters import Counters
 from simulator.miss import MISS, Miss
 from simulator.oracle import RecordedFuture
-from simulator.lay_out import lay_out_cache, smallest_cache
 from simulator.prefetch import PREFETCH, Prefetch
 from simulator.run_view import RunView
 from simulator.view import View

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from simulator.dispatch import Dispatch
 from simulator.eviction import EVICTION
+from simulator.lay_out import lay_out_cache
 from simulator.miss import MISS
 from simulator.oracle import RecordedFuture
-from simulator.lay_out import lay_out_cache
 from simulator.prefetch import PREFETCH
 from simulator.run_view import RunView
 from validation.calibrate.subject import Subject
