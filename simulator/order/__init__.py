@@ -2,8 +2,19 @@
 
 from collections.abc import Callable
 
+from simulator.order.by_id import ById, InTurn
+from simulator.order.by_load import ByLoad, ByLoadAscending
+from simulator.order.by_weight import ByWeight
+from simulator.order.first_appearance import FirstAppearance
 from simulator.order.protocol import Order
 
-ORDER: dict[str, Callable[..., Order]] = {}
+ORDER: dict[str, Callable[..., Order]] = {
+    "first_appearance": FirstAppearance,
+    "by_load": ByLoad,
+    "by_load_ascending": ByLoadAscending,
+    "by_weight": ByWeight,
+    "by_id": ById,
+    "in_turn": InTurn,
+}
 
 __all__ = ["ORDER", "Order"]

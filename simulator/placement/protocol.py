@@ -19,7 +19,7 @@ class Residents:
 
     `pinned` keys stay for the whole run, outside every eviction order. `warm` keys are put into the pools in this order, so
     the last is the most recently used; those for which their pool has no slot are left out. With `shares_rest`, the slots
-    that `pinned` leaves form one pool for all banks.
+    that `pinned` leaves form one pool for all banks, so a bank has no slots of its own.
     """
 
     pinned: Sequence[int] = ()
@@ -31,4 +31,7 @@ class Placement(Protocol):
     """Say what is on the GPU before the first step. Built as `Policy(view, **parameters)`."""
 
     def place(self, room: Room) -> Residents:
-        """Choose residents: no more than there is room for, of each bank if it has slots of its own."""
+        """Choose residents, no more than there is room for.
+
+        Without `shares_rest`, no more of each bank than it has slots, if it has some of its own.
+        """
