@@ -2,8 +2,17 @@
 
 from collections.abc import Callable
 
+from simulator.batching.balanced import Balanced
+from simulator.batching.micro_batches import MicroBatches
 from simulator.batching.protocol import Batching
+from simulator.batching.regroup import Regroup
+from simulator.batching.together import Together
 
-BATCHING: dict[str, Callable[..., Batching]] = {}
+BATCHING: dict[str, Callable[..., Batching]] = {
+    "together": Together,
+    "micro_batches": MicroBatches,
+    "balanced": Balanced,
+    "regroup": Regroup,
+}
 
 __all__ = ["BATCHING", "Batching"]

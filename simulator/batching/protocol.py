@@ -13,8 +13,9 @@ class Batching(Protocol):
     its own, and the groups of a round run one after the other.
     """
 
-    def groups(self, tokens: Sequence[TokenRouting]) -> Sequence[Sequence[int]]:
+    def groups(self, tokens: Sequence[TokenRouting], contexts: Sequence[int]) -> Sequence[Sequence[int]]:
         """Return the indices of `tokens` in groups, each index once, no group empty.
 
-        `tokens` [n][L][K] is the routing that each is about to take, which a real system has to predict.
+        `tokens` [n][L][K] is the routing that each is about to take, which a real system has to predict; `contexts` [n] are
+        the tokens that each attends to. The same arguments give the same groups: a run's steps are drawn more than once.
         """

@@ -1,23 +1,27 @@
 """A closed loop: a batch of fixed size in which every sequence that ends is replaced by the next.
 
 The first B sequences start together. A sequence with recorded prompt tokens runs them first, as prefill steps of its own
-(one, or one per chunk), first come first served, while the others wait; then all decode together, one token each per
-step. A prefill puts out the first output token, each decode step one more. The steps depend on the trace alone, never
-on time.
+(one, or one per chunk), first come first served, while the others wait; then all decode, one token each per round. A
+round is one step, or several where batching divides the sequences into groups; sequences are replaced when it is over. A
+prefill puts out the first output token, each decode step one more. The steps depend on the trace alone, never on time.
 
 Limits: no arrivals, no queue, no mixing of prefill and decode in one step.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
+from simulator.batching.protocol import Batching
+from simulator.batching.together import Together
 from simulator.workload.request import Request
 from simulator.workload.step import Step, TokenLookahead, TokenRouting, TokenWeights
 from traces.format import Trace
 
 _ROWS_PER_READ = 64
+_TOGETHER = Together()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +29,7 @@ class ClosedLoop:
     """The workload: `batch` sequences at a time, drawn from `sequences` of the trace in order.
 
     `max_tokens` ends the run with the step that brings the output tokens to that number; None means no bound.
-    `prefill_chunk_tokens` bounds the tokens of a prefill step.
+    `prefill_chunk_tokens` bounds the tokens of a prefill step. `batching` divides the sequences that decode into steps.
     """
 
     trace: Trace
@@ -33,11 +37,13 @@ class ClosedLoop:
     batch: int
     prefill_chunk_tokens: int | None = None
     max_tokens: int | None = None
+    batching: Batching = _TOGETHER
 
     def steps(self, *, lookahead_layers: int = 0, gate_weights: bool = False) -> Iterator[Step]:
         """Yield the steps of a fresh run, with fresh requests.
 
         With `lookahead_layers`, each has what the trace recorded of gates so many layers on; with `gate_weights`, those.
+        Raises ValueError if the groups of a round are not its sequences, each once.
         """
         trace = self.trace
         waiting = iter(self.sequences)
@@ -53,11 +59,15 @@ class ClosedLoop:
                 return
             prompted = [slot for slot in active if slot.position < slot.request.prompt_tokens]
             prefilling = min(prompted, key=lambda slot: slot.request.index, default=None)
-            step = (
-                _decode(active, joins) if prefilling is None else prefilling.prefill(self.prefill_chunk_tokens, joins)
-            )
-            tokens_left -= len(step.emits)
-            yield step
+            for step in (
+                self._decode_round(active, joins)
+                if prefilling is None
+                else [prefilling.prefill(self.prefill_chunk_tokens, joins)]
+            ):
+                tokens_left -= len(step.emits)
+                yield step
+                if tokens_left <= 0:
+                    return
             joins = []
             for place, slot in enumerate(slots):
                 if slot is not None and slot.is_finished():
@@ -65,6 +75,25 @@ class ClosedLoop:
                     if joining is not None:
                         num_started += 1
                         joins.append(joining.request)
+
+    def _decode_round(self, active: Sequence["_Slot"], joins: Sequence[Request]) -> Iterator[Step]:
+        """Yield one step for each group; those who joined do so in the first."""
+        tokens = [next(slot.rows) for slot in active]
+        contexts = [slot.context_start + slot.position + 1 for slot in active]
+        groups = self.batching.groups(tokens, contexts)
+        if sorted(chain.from_iterable(groups)) != list(range(len(active))) or not all(groups):
+            raise ValueError(
+                f"batching: {type(self.batching).__name__} made the groups {[list(group) for group in groups]} of "
+                f"{len(active)} sequences; each should be in one of them, and no group empty"
+            )
+        for group in groups:
+            yield _decode(
+                [active[index] for index in group],
+                [tokens[index] for index in group],
+                [contexts[index] for index in group],
+                joins,
+            )
+            joins = ()
 
     def _next(self, waiting: Iterator[int], index: int, lookahead_layers: int, gate_weights: bool) -> "_Slot | None":
         sequence = next(waiting, None)
@@ -112,14 +141,16 @@ class _Slot:
         )
 
 
-def _decode(active: Sequence[_Slot], joins: Sequence[Request]) -> Step:
+def _decode(
+    active: Sequence[_Slot], tokens: Sequence[TokenRouting], contexts: Sequence[int], joins: Sequence[Request]
+) -> Step:
     for slot in active:
         slot.position += 1
     requests = [slot.request for slot in active]
     return Step(
         is_prefill=False,
-        tokens=[next(slot.rows) for slot in active],
-        contexts=[slot.context_start + slot.position for slot in active],
+        tokens=tokens,
+        contexts=contexts,
         requests=requests,
         emits=requests,
         joins=joins,
