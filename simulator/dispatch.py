@@ -52,6 +52,7 @@ class Channel(Protocol):
 
 _NONE_WAITING: deque[int] = deque()  # never appended to
 _NO_KEYS: Sequence[int] = ()
+_NO_EARLY: Mapping[int, int] = {}
 
 
 class Observer(Protocol):
@@ -118,7 +119,7 @@ class Dispatch:
         self.counters = Counters(num_layers=view.num_layers)
         self.arrived: deque[int] = deque()
         self.deferred: Sequence[int] = _NO_KEYS
-        self.early: Sequence[tuple[int, int]] = ()
+        self.early: Mapping[int, int] = _NO_EARLY
         self.in_place: Sequence[int] = _NO_KEYS
         self.turns: Sequence[int] = _NO_KEYS
         self.cache = cache
@@ -239,7 +240,7 @@ class Dispatch:
             others = {*on_cpu, *self.deferred, *self.in_place}
             self.turns = [key for key in keys if key not in others]
         if self._starts_early is not None:
-            self.early = () if layer == view.num_layers - 1 else self._starts_early.start_early()
+            self.early = _NO_EARLY if layer == view.num_layers - 1 else self._starts_early.start_early()
         if self._prefetch is not None:
             self._issue(self._prefetch.after_gate(keys))
         return ready, num_arriving, waiting, on_cpu

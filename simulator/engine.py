@@ -280,7 +280,7 @@ class Engine:
         deferred, early = self.dispatch.deferred, self.dispatch.early
         if deferred:
             self._deferred_ns = self._queue_on_cpu(layer, [(key, _tokens(key, tokens_of)) for key in deferred])
-        for key, num_tokens in early:
+        for key, num_tokens in early.items():
             self._early_ns[key] = self._queue_on_cpu(layer + 1, [(key, num_tokens)])
         return done_ns
 

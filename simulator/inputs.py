@@ -12,7 +12,7 @@ from hardware_profiles.profile import HardwareProfile
 from simulator.model.load import load_model
 from simulator.model.quantisation import Quantisation, parse_quantisation
 from simulator.model.spec import ModelSpec, moe_layers
-from simulator.policy import composed_policies
+from simulator.policy import build_batching, composed_policies
 from simulator.scenario import PolicyChoice, Scenario
 from simulator.training import Training
 from simulator.workload.closed_loop import ClosedLoop
@@ -60,12 +60,14 @@ def resolve_inputs(scenario: Scenario, source: str) -> Inputs:
         overrides = {"link.h2d.preset": scenario.pcie, "link.d2h.preset": scenario.pcie} | overrides
     profile = load_profile(scenario.hardware, overrides)
     sequences, make_training = _divided(scenario, trace, source)
+    policies = composed_policies(scenario)
     loop = ClosedLoop(
         trace=trace,
         sequences=sequences,
         batch=scenario.batch,
         prefill_chunk_tokens=scenario.prefill_chunk_tokens,
         max_tokens=scenario.max_tokens,
+        batching=build_batching(policies["batching"], source),
     )
     return Inputs(
         trace=trace,
@@ -73,7 +75,7 @@ def resolve_inputs(scenario: Scenario, source: str) -> Inputs:
         kv_cache=kv_cache,
         profile=profile,
         loop=loop,
-        policies=composed_policies(scenario),
+        policies=policies,
         make_training=make_training,
     )
 

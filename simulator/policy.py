@@ -2,12 +2,13 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import TypeVar
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.suggest import one_of
+from simulator.batching import BATCHING, Batching
 from simulator.eviction.protocol import Eviction
 from simulator.miss.protocol import Miss
 from simulator.order.protocol import Order
@@ -28,6 +29,7 @@ _PROTOCOLS: Mapping[str, type] = {
     "miss": Miss,
     "order": Order,
     "queue": Queue,
+    "batching": Batching,
 }
 _VERBS = {kind: [name for name in vars(protocol) if not name.startswith("_")] for kind, protocol in _PROTOCOLS.items()}
 _WRITTEN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
@@ -55,7 +57,16 @@ def build_policy(kind: str, choice: PolicyChoice, known: Mapping[str, Callable[.
     Its name is looked up in `known`, then among the entry points of the group `moesim.<kind>`; a name with a colon is a
     module and a class of the user's. Raises InputError for an unknown name or unfit parameters.
     """
-    make = _find(kind, choice.name, known, source)
+    return _build(kind, choice, _find(kind, choice.name, known, source), (view,), source)
+
+
+def build_batching(choice: PolicyChoice, source: str) -> Batching:
+    """Build what divides the sequences that decode into steps; it sees no run. Raises InputError as `build_policy`."""
+    return _build("batching", choice, _find("batching", choice.name, BATCHING, source), (), source)
+
+
+def _build(kind: str, choice: PolicyChoice, make: Callable[..., P], seen: Sequence[View], source: str) -> P:
+    """Build a policy from what it sees and its parameters, checked."""
     try:
         accepted = {
             name: parameter.annotation
@@ -67,7 +78,7 @@ def build_policy(kind: str, choice: PolicyChoice, known: Mapping[str, Callable[.
             raise ValueError(f"has no parameter {', '.join(unknown)}; it has {', '.join(accepted) or 'none'}")
         for name, value in choice.parameters.items():
             _check_type(name, value, accepted[name])
-        policy = make(view, **choice.parameters)
+        policy = make(*seen, **choice.parameters)
     except (TypeError, ValueError) as error:
         raise InputError(source, f"{kind}: {choice.name}: {error}") from None
     missing = [verb for verb in _VERBS[kind] if not callable(getattr(policy, verb, None))]

@@ -74,7 +74,14 @@ def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: i
     )
     miss, prefetch = build("miss", MISS), build("prefetch", PREFETCH)
     order, queue = build("order", ORDER), build("queue", QUEUE)
-    view.is_lossy = isinstance(miss, Reroutes) or bool(getattr(miss, "LOSSY", False))
+    needs_low = bool(getattr(miss, "NEEDS_LOW_PRECISION", False))
+    if needs_low and not size.low:
+        raise InputError(
+            source,
+            f"miss: {inputs.policies['miss'].name} uses low-precision copies, and there is no slot for one; give "
+            "low_precision: {format: int4, frac: 0.25}, or a larger cache",
+        )
+    view.is_lossy = needs_low or isinstance(miss, Reroutes) or bool(getattr(miss, "LOSSY", False))
     if view.is_lossy and trace.has_gate_weights:
         view.require_gate_weights()
     return Prepared(

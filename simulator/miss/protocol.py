@@ -1,6 +1,6 @@
 """The contract of miss handling."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -27,7 +27,7 @@ class Miss(Protocol):
     """Decide for the experts that a layer asks for and the GPU lacks. Built as `Policy(view, **parameters)`.
 
     It may have methods of `Reroutes`, `Shares`, `StartsEarly` and `simulator.eviction.protocol.ObservesGates` as well. A
-    policy whose actions change the output, LOW or DEFER, has a true attribute `LOSSY`; so has one that reroutes.
+    policy has a true attribute `LOSSY` if it defers, `NEEDS_LOW_PRECISION` if it may say LOW, `READS_IN_PLACE` if IN_PLACE.
     """
 
     def decide(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
@@ -66,11 +66,11 @@ class Shares(Protocol):
 
 @runtime_checkable
 class StartsEarly(Protocol):
-    """A policy that has the CPU begin experts of the next layer before its gate has run, from a guess of its input."""
+    """A lossy policy that has the CPU begin with experts of the next layer, on the states that it has now."""
 
-    def start_early(self) -> Sequence[tuple[int, int]]:
-        """Name (key, number of tokens) of the next layer's experts that the CPU begins now; not asked in the last layer.
+    def start_early(self) -> Mapping[int, int]:
+        """Return keys of the next layer that the CPU starts on at this gate, in order, each with its number of tokens.
 
-        Called after `decide`. Where the next gate asks for one of them and `decide` says CPU, it is waited for; the others
-        are computed for nothing.
+        Called after `decide` and `share`, so that the current layer's experts go first. Those that the next gate's `decide`
+        then leaves to the CPU are under way or done; of the others the work was in vain.
         """
