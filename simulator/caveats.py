@@ -3,7 +3,6 @@
 from hardware_profiles.load import assumed_figures, describe
 from simulator.costs.stated import scalings
 from simulator.inputs import Inputs
-from simulator.published_recall import PUBLISHED
 from simulator.run_view import RunView
 from simulator.scenario import Scenario
 
@@ -26,19 +25,13 @@ def warnings_of_run(scenario: Scenario, inputs: Inputs, *, knows_future: bool, i
     return warnings
 
 
-def assumptions(scenario: Scenario, inputs: Inputs, view: RunView) -> list[str]:
+def assumptions(inputs: Inputs, view: RunView) -> list[str]:
     """List what the result rests on and nobody has measured, times that are scaled to other weights included."""
     listed = [f"{path} = {describe(figure)} ({figure.source})" for path, figure in assumed_figures(inputs.profile)]
     listed += [str(scaling) for scaling in scalings(inputs.model, inputs.profile.durations)]
     if view.uses_own_popularity:
         listed.append("popular experts are known beforehand: popularity is counted on the very sequences of the run")
-    if view.uses_stated_lookahead:
-        listed.append(
-            f"gate lookahead finds {', '.join(f'{share:.0%}' for share in scenario.lookahead.recall)} of the picks by "
-            "distance, as the scenario states"
-            if scenario.lookahead is not None
-            else f"gate lookahead has a stated recall, since the trace has recorded none: {PUBLISHED}"
-        )
+    listed += view.assumed_of_lookahead()
     if not inputs.trace.has_gate_weights and view.is_lossy:
         listed.append("each pick of a token has the same gate mass: the trace has no gate weights")
     return listed

@@ -104,10 +104,7 @@ def _facts(scenario: Scenario, inputs: Inputs, costs: RooflineCosts, max_lookahe
     trace, loop = inputs.trace, inputs.loop
     num_keys = trace.num_banks * trace.num_experts
     first_keys = [bank * trace.num_experts for bank in trace.banks]
-    if scenario.lookahead is not None:
-        recall: Sequence[Sequence[float]] = [scenario.lookahead.recall] * trace.num_layers
-    else:
-        recall = published_recall(trace.num_layers, _MOST_STATED_DISTANCES)
+    recall, stated_by = _stated_recall(scenario, trace.num_layers)
     return RunFacts(
         first_keys=first_keys,
         num_experts=trace.num_experts,
@@ -118,12 +115,23 @@ def _facts(scenario: Scenario, inputs: Inputs, costs: RooflineCosts, max_lookahe
         stated_lookahead=StatedLookahead(
             recall, first_keys=first_keys, num_experts=trace.num_experts, seed=scenario.seed
         ),
+        stated_lookahead_by=stated_by,
         make_future=lambda: RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys),
         make_training=inputs.make_training,
         own_popularity=lambda: popularity(trace, loop.sequences),
         estimates=lambda view: CostEstimates(costs, view),
         seed=scenario.seed,
     )
+
+
+def _stated_recall(scenario: Scenario, num_layers: int) -> tuple[Sequence[Sequence[float]], Sequence[str]]:
+    """Return the recall [L][D] of gate lookahead that nobody recorded, and what to say of it in a result."""
+    if scenario.lookahead is None:
+        published = published_recall(num_layers, _MOST_STATED_DISTANCES)
+        return published.recall, published.assumptions
+    recall = scenario.lookahead.recall
+    shares = ", ".join(f"{share:.1%}" for share in recall)
+    return [recall] * num_layers, [f"gate lookahead finds {shares} of the picks, by distance, as the scenario states"]
 
 
 def _low_format(scenario: Scenario, source: str) -> str | None:

@@ -134,7 +134,7 @@ def simulate(
             *ready.warnings,
             *warnings_of_run(scenario, inputs, knows_future=view.future is not None, is_exact=collector.itl.is_exact),
         ],
-        "assumptions": assumptions(scenario, inputs, view),
+        "assumptions": assumptions(inputs, view),
     }
     return RunResult(
         scenario=scenario,

@@ -36,7 +36,8 @@ class RunFacts:
     """What a view knows of a run from the start.
 
     `first_keys` [L] is the key of expert 0 of each round's bank. `recorded_lookahead` is how many layers ahead the gates'
-    picks are known, recorded or live; `stated_lookahead` stands in where that is none. `popularity` counts tokens per key
+    picks are known, recorded or live; `stated_lookahead` stands in where that is none, `stated_lookahead_by` says by whose
+    word. `popularity` counts tokens per key
     of the run's own sequences. `training` raises ValueError where there is none.
     """
 
@@ -47,6 +48,7 @@ class RunFacts:
     has_gate_weights: bool
     recorded_lookahead: int
     stated_lookahead: StatedLookahead | None
+    stated_lookahead_by: Sequence[str]
     make_future: Callable[[], RecordedFuture]
     make_training: Callable[[], Training] | None
     own_popularity: Callable[[], NDArray[np.int64]]
@@ -177,6 +179,10 @@ class RunView:
         assert self.step.lookahead is not None, "a policy that looks ahead calls require_lookahead as it is built"
         layer = self.layer
         return [token[layer][distance - 1] for token in self.step.lookahead]
+
+    def assumed_of_lookahead(self) -> Sequence[str]:
+        """Return what a result that rests on stated lookahead has to say; nothing for others."""
+        return self._facts.stated_lookahead_by if self.uses_stated_lookahead else ()
 
     @property
     def oracle(self) -> Oracle:

@@ -5,12 +5,16 @@ Legend: T tokens, L routing rounds, K top-k.
 Limits: all of it is held in memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from traces.format import Trace
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class Training:
@@ -35,6 +39,7 @@ class Training:
         )
         self.sequence_start = np.cumsum([0, *map(len, ranges)]).astype(np.int64)
         self.prompt_tokens = np.asarray(trace.prompt_tokens)[list(sequences)]
+        self._fitted: dict[object, object] = {}
 
     @property
     def has_gate_weights(self) -> bool:
@@ -51,3 +56,15 @@ class Training:
     def popularity(self) -> NDArray[np.int64]:
         """Count the tokens routed to each key, [num_keys]."""
         return np.bincount(self.keys_TLK.ravel(), minlength=self.num_keys).astype(np.int64)
+
+    def fitted(
+        self,
+        fit: Callable[Concatenate["Training", Parameters], Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Return `fit(self, ...)`, made once for all policies that ask for it with the same parameters."""
+        asked = (fit, args, tuple(sorted(kwargs.items())))
+        if asked not in self._fitted:
+            self._fitted[asked] = fit(self, *args, **kwargs)
+        return cast(Result, self._fitted[asked])

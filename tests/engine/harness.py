@@ -123,6 +123,7 @@ def make_engine(
             has_gate_weights=False,
             recorded_lookahead=trace.lookahead_distances,
             stated_lookahead=None,
+            stated_lookahead_by=(),
             make_future=lambda: RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys),
             make_training=None,
             own_popularity=lambda: np.zeros(num_keys, dtype=np.int64),
