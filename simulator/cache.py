@@ -108,7 +108,7 @@ class ExpertCache:
         return True
 
     def adopt(self, key: int) -> bool:
-        """Let a staged key into its pool; it keeps its memory. False if nothing there can be evicted for it, or it is refused.
+        """Let a staged key into its pool; it keeps its memory. False if nothing can be evicted for it, or it is refused.
 
         `evicted` says which expert has lost its slot, which is then a free staging slot.
         """

@@ -46,7 +46,7 @@ class Training:
         """Whether `weights_TLK` can be had."""
         return self._trace.has_gate_weights
 
-    def weights_TLK(self) -> NDArray[np.float32]:  # noqa: N802 - the shape is part of the name
+    def weights_TLK(self) -> NDArray[np.float32]:  # noqa: N802
         """Return the gate weights, float32 [T, L, K]. Raises ValueError if the trace has none."""
         if not self._trace.has_gate_weights:
             raise ValueError(f"needs gate weights, and {self._trace.path} has none; record it with `moesim capture`")

@@ -146,9 +146,9 @@ def _spread_maps(training: Training, capacity: int) -> Floats:
     """Return the maps of up to `capacity` tokens at even distances, [L, E, N]."""
     num_tokens = len(training.keys_TLK)
     chosen = np.arange(min(capacity, num_tokens)) * num_tokens // min(capacity, num_tokens)
-    experts_NLK = training.keys_TLK[chosen] % training.num_experts  # noqa: N806 - its shape
-    units_NLK = np.rint(np.abs(training.weights_TLK()[chosen]) * UNITS)  # noqa: N806 - its shape
-    maps_NLE = np.zeros((len(chosen), training.num_layers, training.num_experts))  # noqa: N806 - its shape
+    experts_NLK = training.keys_TLK[chosen] % training.num_experts
+    units_NLK = np.rint(np.abs(training.weights_TLK()[chosen]) * UNITS)
+    maps_NLE = np.zeros((len(chosen), training.num_layers, training.num_experts))
     np.put_along_axis(maps_NLE, experts_NLK.astype(np.int64), units_NLK, axis=2)
     return np.ascontiguousarray(maps_NLE.transpose(1, 2, 0))
 

@@ -11,9 +11,7 @@ class Gates(HandView):
     def __init__(
         self, ahead: dict[int, Sequence[Sequence[int]]] | None = None, *, num_layers: int = 4, num_experts: int = 10
     ) -> None:
-        super().__init__(
-            [[] for _ in range(100)], num_layers=num_layers, num_experts=num_experts, shared_bank=False
-        )
+        super().__init__([[] for _ in range(100)], num_layers=num_layers, num_experts=num_experts, shared_bank=False)
         self.ahead = ahead or {}
         self.oracle.visit = 0
 
