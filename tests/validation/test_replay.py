@@ -83,7 +83,8 @@ def random_scenario(seed: int, config: Path, folder: Path, **values: object) -> 
         "hardware": "fixed-costs",
         "quantisation": {"experts": "fp32"},
         "cache": {"experts": random.randint(LAYERS * TOP_K, LAYERS * EXPERTS), "scope": scope},
-        "eviction": random.choice(["lru", "lfu", "lfu_aged", "fifo", "belady", "static"]),
+        "eviction": random.choice(["lru", "lfu", "lfu_aged", "fifo", "belady"]),
+        "placement": random.choice(["none", "none", "popular", "pinned_popular"]),
         "miss": random.choice(["fetch", "fetch", "cpu"]),
         "batch": random.randint(1, 4),
         "prefill_chunk_tokens": random.choice([None, 2]),
@@ -116,7 +117,7 @@ def test_times_are_attributed_to_their_causes(
     config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
 ) -> None:
     """A slow link shows as stalls, experts on the CPU as waits for the CPU; a cache that holds all as neither."""
-    whole = {"cache": {"frac": 1.0, "start": "popular"}, "eviction": "lru", "miss": "fetch"}
+    whole = {"cache": {"frac": 1.0}, "placement": "popular", "eviction": "lru", "miss": "fetch"}
     small = {"cache": {"experts": LAYERS * TOP_K}, "eviction": "lru"}
     slow = Throttle(bandwidth_bytes_per_s=1e7, latency_s=0.0)  # 0.9 ms each
 

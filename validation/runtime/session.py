@@ -7,24 +7,26 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hardware_profiles.errors import InputError
-from simulator.dispatch import Dispatch
+from simulator.dispatch import Dispatch, Policies
 from simulator.eviction import EVICTION, Eviction
-from simulator.lay_out import lay_out_cache, smallest_cache
+from simulator.lay_out import CacheSize, lay_out_cache, smallest_cache
 from simulator.metrics.counters import Counters
 from simulator.miss import MISS, Miss
-from simulator.oracle import RecordedFuture
-from simulator.prefetch import PREFETCH, Prefetch
-from simulator.run_view import RunView
+from simulator.miss.protocol import Reroutes
+from simulator.order.protocol import Order
+from simulator.placement import PLACEMENT
+from simulator.prefetch import PREFETCH, NoPrefetch, Prefetch
+from simulator.queue.protocol import Queue
+from simulator.slots import SLOTS
 from simulator.view import View
 from validation.runtime.cpu_pool import CpuPool
 from validation.runtime.device import Device
 from validation.runtime.executor import Executor
 from validation.runtime.link import CopyLink
+from validation.runtime.live_view import live_view
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.recording import Recording
 from validation.runtime.slots import SlotChannel, Slots
@@ -34,8 +36,9 @@ from validation.runtime.throttle import Throttle
 class Session(AbstractContextManager["Session"]):
     """A cache of `num_slots` experts in front of an offloaded model, for as long as the context lasts.
 
-    `eviction`, `prefetch` and `miss` build a policy from a view. Raises InputError for a cache that is too small for one
-    token's experts, or a policy that needs to know the future.
+    `eviction`, `prefetch`, `miss`, `order` and `queue` build a policy from a view; `staging` slots are beside the others.
+    Raises InputError for a cache that is too small for one token's experts, or a policy that needs to know the future, the
+    past or the machine.
     """
 
     def __init__(
@@ -48,6 +51,9 @@ class Session(AbstractContextManager["Session"]):
         eviction: Callable[[View], Eviction] = EVICTION["lru"],
         prefetch: Callable[[View], Prefetch] = PREFETCH["none"],
         miss: Callable[[View], Miss] = MISS["fetch"],
+        order: Callable[[View], Order] | None = None,
+        queue: Callable[[View], Queue] | None = None,
+        staging: int = 0,
         num_cpu_workers: int = 1,
         throttle: Throttle | None = None,
     ) -> None:
@@ -56,25 +62,33 @@ class Session(AbstractContextManager["Session"]):
         if num_slots < smallest:
             raise InputError("num_slots", f"is {num_slots}; one token's experts need {smallest} (scope {scope})")
         self._offloaded = offloaded
-        view = RunView(
-            num_layers=offloaded.num_layers, make_future=_refuse_oracle, max_lookahead=offloaded.num_layers - 1
-        )
+        view = live_view(offloaded)
         cache = lay_out_cache(
+            view=view,
             make_eviction=lambda: eviction(view),
-            num_slots=num_slots,
-            num_banks=num_banks,
-            num_experts=offloaded.num_experts,
-            top_k=offloaded.top_k,
+            placement=PLACEMENT["none"](view),
+            split=SLOTS["equal"](view),
+            size=CacheSize(experts=num_slots, staging=staging),
             scope=scope,
-            start="cold",
             held=view.held_keys,
-            count_popularity=_refuse_popularity,
         )
+        prefetches = prefetch(view)
+        policies = Policies(
+            miss=miss(view),
+            prefetch=None if isinstance(prefetches, NoPrefetch) else prefetches,
+            order=None if order is None else order(view),
+            queue=None if queue is None else queue(view),
+        )
+        if isinstance(policies.miss, Reroutes) or getattr(policies.miss, "LOSSY", False):
+            view.require_gate_weights()  # what is lost is counted by them
+        if getattr(policies.miss, "NEEDS_LOW_PRECISION", False):
+            raise InputError("policy", "uses low-precision copies, which a live model has none of; replay a scenario")
         with ExitStack() as stack:
             link = stack.enter_context(CopyLink(device, throttle=throttle))
             cpu_pool = stack.enter_context(CpuPool(num_cpu_workers, 1))
             self._resources = stack.pop_all()
-        slots = Slots(device, offloaded.host, num_slots=num_slots)
+        slots = Slots(device, offloaded.host, num_slots=cache.num_slots)
+        channel = SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link)
         recording = Recording(device, keep_spans=False)
         self._executor = Executor(
             offloaded,
@@ -82,11 +96,11 @@ class Session(AbstractContextManager["Session"]):
             dispatch=Dispatch(
                 view=view,
                 cache=cache,
-                channel=SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link),
-                prefetch=prefetch(view),
-                miss=miss(view),
+                channel=channel,
+                policies=policies,
                 timeline=None,
                 now_ns=device.now_ns,
+                released=channel.released,
             ),
             view=view,
             slots=slots,
@@ -95,6 +109,7 @@ class Session(AbstractContextManager["Session"]):
             recording=recording,
             forced=False,
             observed=False,
+            holds_link=queue is not None,
         )
         recording.start()
 
@@ -116,11 +131,3 @@ class Session(AbstractContextManager["Session"]):
         if layer == 0:
             self._executor.begin(None)
         return self._executor.visit(layer, hidden_NH, ids_NK, weights_NK)
-
-
-def _refuse_oracle() -> RecordedFuture:
-    raise InputError("policy", "needs to know the routing to come; a live model cannot tell, a replayed trace can")
-
-
-def _refuse_popularity() -> NDArray[np.int64]:
-    raise InputError("policy", "pins popular experts, which a live model cannot tell beforehand; replay a trace")

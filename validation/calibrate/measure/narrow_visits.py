@@ -14,23 +14,21 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from simulator.dispatch import Dispatch
+from simulator.dispatch import Dispatch, Policies
 from simulator.eviction import EVICTION
-from simulator.lay_out import lay_out_cache
+from simulator.lay_out import CacheSize, lay_out_cache
 from simulator.miss import MISS
-from simulator.oracle import RecordedFuture
-from simulator.prefetch import PREFETCH
-from simulator.run_view import RunView
+from simulator.placement import PLACEMENT
+from simulator.slots import SLOTS
 from validation.calibrate.subject import Subject
 from validation.runtime.cpu_pool import CpuPool
 from validation.runtime.device import Mark
 from validation.runtime.executor import Executor
 from validation.runtime.link import CopyLink
+from validation.runtime.live_view import live_view
 from validation.runtime.recording import Recording, SpanKind, Wait
 from validation.runtime.slots import SlotChannel, Slots
 from validation.runtime.throttle import Throttle
@@ -86,17 +84,15 @@ class NarrowVisits:
     def __enter__(self) -> Self:
         offloaded, device = self._subject.offloaded, self._subject.device
         num_banks = offloaded.host.num_banks
-        view = RunView(num_layers=offloaded.num_layers, make_future=_no_future, max_lookahead=0)
+        view = live_view(offloaded)
         cache = lay_out_cache(
+            view=view,
             make_eviction=lambda: EVICTION["lru"](view),
-            num_slots=self._num_slots * num_banks,
-            num_banks=num_banks,
-            num_experts=offloaded.num_experts,
-            top_k=offloaded.top_k,
+            placement=PLACEMENT["none"](view),
+            split=SLOTS["equal"](view),
+            size=CacheSize(experts=self._num_slots * num_banks),
             scope="per_layer",
-            start="cold",
             held=view.held_keys,
-            count_popularity=_no_popularity,
         )
         link = self._resources.enter_context(CopyLink(device, throttle=self._throttle))
         cpu_pool = self._resources.enter_context(CpuPool(1, 1))
@@ -105,8 +101,7 @@ class NarrowVisits:
             view=view,
             cache=cache,
             channel=SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link),
-            prefetch=PREFETCH["none"](view),
-            miss=MISS["fetch"](view),
+            policies=Policies(miss=MISS["fetch"](view)),
             timeline=None,
             now_ns=device.now_ns,
         )
@@ -143,11 +138,3 @@ class _ExpertSpans(Recording):
         del layer, key, waits
         if kind == "expert":
             self.experts.append((start, end))
-
-
-def _no_future() -> RecordedFuture:
-    raise AssertionError("no policy here looks ahead")
-
-
-def _no_popularity() -> NDArray[np.int64]:
-    raise AssertionError("no expert is held from the start")
