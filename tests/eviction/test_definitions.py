@@ -50,7 +50,6 @@ Order = Callable[[History, int], tuple[int, ...]]
 DEFINITIONS: dict[str, Order] = {
     "lru": lambda history, key: (history.touched_at[key],),
     "fifo": lambda history, key: (history.inserted_at[key],),
-    "static": lambda history, key: (history.inserted_at[key],),
     "lfu": lambda history, key: (history.accesses[key], history.touched_at[key]),
     "lfu_aged": lambda history, key: (history.priority[key], history.touched_at[key]),
     "belady": lambda history, key: (-history.scan.next_visit(key), key),
