@@ -1,6 +1,6 @@
 """The contract of miss handling."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -26,7 +26,7 @@ class MissAction(Enum):
 class Miss(Protocol):
     """Decide for the experts that a layer asks for and the GPU lacks. Built as `Policy(view, **parameters)`.
 
-    It may have methods of `Reroutes`, `Shares` and `simulator.eviction.protocol.ObservesGates` as well.
+    It may have methods of `Reroutes`, `Shares`, `StartsEarly` and `simulator.eviction.protocol.ObservesGates` as well.
     """
 
     def decide(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
@@ -60,4 +60,16 @@ class Shares(Protocol):
         """Name those of the resident `keys` of this visit that the CPU computes instead of the GPU.
 
         Called after `decide` (which is not called where nothing is missing).
+        """
+
+
+@runtime_checkable
+class StartsEarly(Protocol):
+    """A lossy policy that has the CPU begin with experts of the next layer, on the states that it has now."""
+
+    def start_early(self) -> Mapping[int, int]:
+        """Return keys of the next layer that the CPU starts on at this gate, in order, each with its number of tokens.
+
+        Called after `decide` and `share`, so that the current layer's experts go first. Those that the next gate's `decide`
+        then leaves to the CPU are under way or done; of the others the work was in vain.
         """
