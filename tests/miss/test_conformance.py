@@ -119,7 +119,7 @@ def test_decides_for_each_missing_expert(name: str, training: Training, layers: 
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(run=steps())
 def test_a_run(name: str, training: Training, run: list[tuple[bool, list[Visit]]]) -> None:
-    """Rerouted picks keep their shape, name a token's experts once and of its layer; all decisions are the same each time."""
+    """Rerouted picks keep their shape, no token names an expert twice, all are of the layer; each time the same."""
     views = [make_view(training) for _ in range(2)]
     policies = [MISS[name](view) for view in views]
     number = 0
