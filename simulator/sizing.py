@@ -61,7 +61,8 @@ def cache_size(scenario: Scenario, inputs: Inputs, budget: MemoryBudget, source:
         num_left = max(0, num_slots - num_reserved)
         raise InputError(
             source,
-            f"cache: {given} holds {num_left} experts of {format_bytes(bytes_each)}; a run needs {smallest} (top-{trace.top_k}"
+            f"cache: {given} holds {num_left} experts of {format_bytes(bytes_each)}; a run needs {smallest} "
+            f"(top-{trace.top_k}"
             + (f", and one for each of {trace.num_banks} banks" if choice.scope == "per_layer" else "")
             + f"): {format_bytes((smallest - num_left) * bytes_each)} more",
         )

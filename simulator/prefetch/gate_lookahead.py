@@ -9,7 +9,8 @@ class GateLookahead:
     """Prefetch what the gates of the next `distance` layers would pick from the state that enters the current layer.
 
     The nearest layer comes first; within a layer, tokens in batch order and each token's picks by rank, `experts` of them
-    (0: all top-k). With `low_precision` their low-precision copies are brought. A gate of the next step is never asked: its state does not exist yet.
+    (0: all top-k). With `low_precision` their low-precision copies are brought. A gate of the next step is never asked: its
+    state does not exist yet.
 
     Source: A. Eliseev, D. Mazur: "Fast inference of mixture-of-experts language models with offloading",
     arXiv 2312.17238, section 3.2, with one layer and one or two experts.
