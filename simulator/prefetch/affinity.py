@@ -98,10 +98,7 @@ class Affinity:
         names: list[int] = []
         for target in range(layer + 1, min(layer + self._distance + 1, self._view.num_layers)):
             table = self._tables[layer, target]
-            if weights is None:
-                scores = sum_of_rows(table, picked)
-            else:
-                scores = (weights[:, None] * table[picked]).sum(axis=0)
+            scores = sum_of_rows(table, picked) if weights is None else (weights[:, None] * table[picked]).sum(axis=0)
             names += best(scores, count, self._view.first_key(target))
         return list(dict.fromkeys(names))
 
