@@ -9,12 +9,8 @@ from hypothesis import strategies as st
 from simulator.prefetch import PREFETCH, NoPrefetch, Prefetch
 from simulator.prefetch.perfect import Perfect
 from simulator.training import Training
-<<<<<<< HEAD
 from tests.hand_made import HandView
 from tests.prefetch.recorded import drawn
-=======
-from tests.hand_made import HandView, make_trace, random_routing
->>>>>>> pref1
 
 NUM_KEYS = 9
 NUM_LAYERS = 3
@@ -37,15 +33,8 @@ def said(policy: Prefetch, view: HandView) -> list[tuple[str, list[int]]]:
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
-<<<<<<< HEAD
     """Routing to learn from."""
     return drawn(tmp_path_factory.mktemp("training"), num_layers=NUM_LAYERS, num_experts=NUM_KEYS)
-=======
-    """Return two random sequences over one bank of NUM_KEYS experts."""
-    routing = random_routing(0, lengths=[6, 5], num_layers=NUM_LAYERS, num_experts=NUM_KEYS, top_k=2)
-    path = tmp_path_factory.mktemp("training") / "trace.safetensors"
-    return Training(make_trace(path, routing, num_experts=NUM_KEYS, banks=(0,) * NUM_LAYERS), range(2))
->>>>>>> pref1
 
 
 @pytest.mark.parametrize("name", PREFETCH)
@@ -54,11 +43,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 def test_names_known_experts_and_decides_alike_each_time(
     name: str, training: Training, visits: list[list[int]]
 ) -> None:
-<<<<<<< HEAD
-    """Every key is one of the model's, and the same run gives the same decisions."""
-=======
     """Every key is one of the model's, none is named twice at once, and the same run gives the same decisions."""
->>>>>>> pref1
     first, second = (HandView(visits, num_layers=NUM_LAYERS, num_experts=NUM_KEYS, training=training) for _ in range(2))
     decisions = said(PREFETCH[name](first), first)
     assert decisions == said(PREFETCH[name](second), second)
