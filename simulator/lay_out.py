@@ -75,8 +75,11 @@ def lay_out_cache(
 
 
 def smallest_cache(*, num_banks: int, top_k: int, scope: str) -> int:
-    """Return the fewest slots that hold one layer's working set of one token, whichever layer it is."""
-    return top_k * (num_banks if scope == "per_layer" else 1)
+    """Return the fewest slots that a run needs: one token's working set in all, and one slot for each bank of its own.
+
+    A bank with fewer slots than top-k gets through a token's experts in waves.
+    """
+    return max(top_k, num_banks) if scope == "per_layer" else top_k
 
 
 def pool_sizes(cache: ExpertCache) -> Sequence[int]:

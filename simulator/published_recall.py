@@ -35,7 +35,7 @@ class PublishedRecall:
 def published_recall(num_layers: int, max_distance: int, *, profile: str = "adapmoe-mixtral") -> PublishedRecall:
     """Return the recall of gate lookahead by layer and by distance 1 to `max_distance`, from published figures.
 
-    Mixtral's 32 layers are stretched linearly over `num_layers`. The first layer has none before it, so its recall is 0.
+    Mixtral's layers after the first are stretched linearly over those of this model. The first has none before it: recall 0.
     Raises ValueError for a profile that is not among `PROFILES`.
 
     Source: AdapMoE, arXiv 2408.10284, its code's `src/dp.py` (`accs`, rounded to three digits); HOBBIT, arXiv 2411.01433;
@@ -44,8 +44,8 @@ def published_recall(num_layers: int, max_distance: int, *, profile: str = "adap
     if num_layers < 1 or max_distance < 1:
         raise ValueError(f"{num_layers} layers and {max_distance} distances asked for; both should be 1 or more")
     if profile == "adapmoe-mixtral":
-        depth = np.linspace(0, len(_MIXTRAL) - 1, num_layers)
-        nearest = [round(float(share), 4) for share in np.interp(depth, np.arange(len(_MIXTRAL)), _MIXTRAL)]
+        depth = np.linspace(1, len(_MIXTRAL) - 1, num_layers - 1)
+        nearest = [0.0, *np.interp(depth, np.arange(len(_MIXTRAL)), _MIXTRAL).tolist()]
         stretched = "" if num_layers == len(_MIXTRAL) else f", its 32 layers stretched linearly over {num_layers}"
         source = f"AdapMoE's for Mixtral-8x7B by layer, .57 to .94 (arXiv 2408.10284, src/dp.py{stretched})"
     elif profile == "promoe-qwen2":

@@ -61,12 +61,17 @@ def cache_size(scenario: Scenario, inputs: Inputs, budget: MemoryBudget, source:
         num_left = max(0, num_slots - num_reserved)
         raise InputError(
             source,
-            f"cache: {given} holds {num_left} experts of {format_bytes(bytes_each)}; one token's working set needs "
-            f"{smallest} (top-{trace.top_k}"
-            + (f" in each of {trace.num_banks} banks" if smallest > trace.top_k else "")
+            f"cache: {given} holds {num_left} experts of {format_bytes(bytes_each)}; a run needs {smallest} "
+            f"(top-{trace.top_k}"
+            + (f", and one for each of {trace.num_banks} banks" if choice.scope == "per_layer" else "")
             + f"): {format_bytes((smallest - num_left) * bytes_each)} more",
         )
     warnings = []
+    if choice.scope == "per_layer" and num_slots - num_reserved < trace.top_k * trace.num_banks:
+        warnings.append(
+            f"{num_slots - num_reserved} slots for {trace.num_banks} banks are fewer than one token's experts in each "
+            f"(top-{trace.top_k}): they are fetched in waves"
+        )
     if num_slots > num_experts and (choice.experts is not None or choice.bytes is not None):
         warnings.append(f"{given} is room for more than all {num_experts} experts; the cache holds them all")
     num_slots = min(num_slots - num_reserved, num_experts) + num_reserved

@@ -25,14 +25,12 @@ from simulator.eviction.protocol import Eviction
 from simulator.eviction.release import Release
 from simulator.eviction.s3fifo import S3FIFO
 from simulator.eviction.sieve import Sieve
-from simulator.eviction.static import Static
 
 EVICTION: dict[str, Callable[..., Eviction]] = {
     "lru": LRU,
     "lfu": LFU,
     "lfu_aged": AgedLFU,
     "fifo": FIFO,
-    "static": Static,
     "belady": Belady,
     "belady_bypass": BeladyBypass,
     "clock": Clock,

@@ -72,7 +72,7 @@ class Buddy:
         self._beta, self._eta, self._rho = beta, eta, rho
         self._otherwise = action_otherwise(otherwise)
         self._together_LEE = co_activation(view.training)
-        self._q_LEE = self._together_LEE / np.maximum(self._together_LEE.sum(axis=2, keepdims=True), 1)
+        self._rows: dict[tuple[int, int], list[float]] = {}  # (layer, expert): q(.|expert)
         self._alpha, self._k_max = alpha, k_max
         self._buddies_of: dict[tuple[int, int], list[int]] = {}  # (layer, expert): experts, best first
         self._taus = [tau] * view.num_layers
@@ -103,9 +103,9 @@ class Buddy:
             return 1.0
         layer = self._view.visit % self._view.num_layers
         first_key = self._view.first_key(layer)
-        row = self._q_LEE[layer, wanted - first_key]
-        best = float(row.max())
-        return float(row[substitute - first_key]) / best if best else 0.0
+        row = self._row(layer, wanted - first_key)
+        best = max(row)
+        return row[substitute - first_key] / best if best else 0.0
 
     def decide(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
         """Handle what was not replaced."""
@@ -115,26 +115,46 @@ class Buddy:
     def _replace(
         self, token: Sequence[int], shares: Sequence[float], missing: Collection[int], layer: int
     ) -> Sequence[int]:
-        first_key, is_resident = self._view.first_key(layer), self._view.is_resident
-        q_of = self._q_LEE[layer]
-        experts = [key - first_key for key in token]
-        used = set(experts)
+        first_key = self._view.first_key(layer)
+        rows = [self._row(layer, key - first_key) for key in token]
+        used = {key - first_key for key in token}
         replaced, num_replaced = list(token), 0
         for rank, key in enumerate(token):
             if key not in missing or num_replaced == self._rho:
                 continue
-            expert = experts[rank]
-            there = [j for j in self._buddies(layer, expert) if j not in used and is_resident(first_key + j)]
-            if not there:
-                continue
-            scores = q_of[expert, there]
-            if self._eta:
-                scores = scores * (1 + self._eta * (np.array(shares) @ q_of[np.ix_(experts, there)]))
-            buddy = there[int(np.argmax(scores))]  # the first of the best: of equal q the lowest key
-            used.add(buddy)
-            replaced[rank] = first_key + buddy
-            num_replaced += 1
+            buddy = self._best(layer, key - first_key, used, shares, rows)
+            if buddy is not None:
+                used.add(buddy)
+                replaced[rank] = first_key + buddy
+                num_replaced += 1
         return replaced
+
+    def _best(
+        self, layer: int, expert: int, used: Collection[int], shares: Sequence[float], rows: Sequence[Sequence[float]]
+    ) -> int | None:
+        """Return the resident buddy of highest Psi, of equals the one of higher q, then the lowest key."""
+        first_key, is_resident, eta = self._view.first_key(layer), self._view.is_resident, self._eta
+        q_of = self._row(layer, expert)
+        best, best_psi = None, 0.0
+        for j in self._buddies(layer, expert):
+            if q_of[j] * (1 + eta) <= best_psi:
+                break  # no z is larger than 1, and no q to come larger than this one
+            if j in used or not is_resident(first_key + j):
+                continue
+            psi = q_of[j]
+            if eta:
+                psi *= 1 + eta * sum(share * row[j] for share, row in zip(shares, rows, strict=True))
+            if psi > best_psi:
+                best, best_psi = j, psi
+        return best
+
+    def _row(self, layer: int, expert: int) -> Sequence[float]:
+        """Return q(.|expert), worked out once."""
+        at = (layer, expert)
+        if at not in self._rows:
+            counts = self._together_LEE[layer, expert]
+            self._rows[at] = (counts / max(1, counts.sum())).tolist()
+        return self._rows[at]
 
     def _buddies(self, layer: int, expert: int) -> list[int]:
         """Return an expert's buddies by falling q, worked out once."""

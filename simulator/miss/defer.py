@@ -16,14 +16,14 @@ class Defer:
     recommended; and its layer-wise prefill on the GPU above a number of tokens. That experts are deferred in decode alone
     is UNVERIFIED; so is what it does where tokens of a batch disagree, and ours defers only if all agree.
 
-    Limits: what the later addition costs the output is for a measurement to say; here its gate mass is counted.
+    Limits: lossy, but no token does without an expert; what the later addition costs is not counted in gate mass here.
     """
 
     LOSSY = True
 
     def __init__(self, view: View, *, ranks: int = 1, in_prefill: bool = False, fetch_from: int = 0) -> None:
-        if not 1 <= ranks < max(2, view.top_k):
-            raise ValueError(f"ranks is {ranks}; it should be 1 to {max(1, view.top_k - 1)}, less than top-k")
+        if not 1 <= ranks < view.top_k:
+            raise ValueError(f"ranks is {ranks}; it should be 1 or more and less than top-k, which is {view.top_k}")
         if fetch_from < 0:
             raise ValueError(f"fetch_from is {fetch_from}; it should be 0 (no step) tokens or more")
         self._view = view

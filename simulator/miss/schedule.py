@@ -28,24 +28,23 @@ class HybridSchedule:
         self._warmup_frac = cpu_warmup_frac
         self._shares = shares
         self._planned: int | None = None  # the visit that `_on_cpu` is for
-        self._on_cpu: frozenset[int] = frozenset()
+        self._on_cpu: Sequence[int] = ()
 
     def decide(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
         """Schedule the missing `keys` along with what else the gate has picked."""
         missing = dict(zip(keys, num_tokens, strict=True))
         there = Counter(key for token in self._view.picks() for key in token if key not in missing)
         plan = self._plan([*missing, *there], [*missing.values(), *there.values()], missing=missing)
-        on_cpu = frozenset(plan.on_cpu)
-        self._planned, self._on_cpu = self._view.visit, on_cpu
-        return [MissAction.CPU if key in on_cpu else MissAction.FETCH for key in keys]
+        self._planned, self._on_cpu = self._view.visit, plan.on_cpu
+        return [MissAction.CPU if key in plan.on_cpu else MissAction.FETCH for key in keys]
 
     def share(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[int]:
-        """Name the resident experts that the schedule gives to the CPU."""
+        """Name the resident experts that the schedule gives to the CPU, in its order."""
         if not self._shares:
             return ()
         if self._planned != self._view.visit:  # nothing was missing
             return self._plan(keys, num_tokens, missing=()).on_cpu
-        return [key for key in keys if key in self._on_cpu]
+        return [key for key in self._on_cpu if key in keys]
 
     def _plan(self, keys: Sequence[int], num_tokens: Sequence[int], *, missing: Container[int]) -> Schedule:
         return hybrid_schedule(

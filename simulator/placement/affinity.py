@@ -16,11 +16,13 @@ class Affinity:
     """Pin the experts among which most tokens pass from layer to layer, as many of each bank, but for `staging` slots.
 
     What counts is the transition mass: how often a training token uses one pinned expert in a layer and another in the
-    next. Keys are taken one by one, each time the one that adds most to the mass; ties to the more popular, then to the
-    lowest key.
+    next. From all experts, the one that takes part in least of the mass among those that are left is dropped again and
+    again, where its bank has too many; ties to the less popular, then to the highest key.
 
     Source: J. Yao et al.: "Exploiting inter-layer expert affinity for accelerating mixture-of-experts model inference"
     (ExFlow), arXiv 2401.08383: as many experts of each layer to a GPU, so that most transitions stay on it.
+    Dropping the least connected: M. Charikar: "Greedy approximation algorithms for finding dense components in a graph",
+    APPROX 2000.
 
     Limits: they solve an integer program for several GPUs; this is a greedy choice for one, whose other side is the host.
     """
@@ -37,33 +39,39 @@ class Affinity:
         ]
 
     def place(self, room: Room) -> Residents:
-        """Pin the chain that grows from the most popular expert."""
+        """Drop experts until the others fit."""
         num_experts, num_banks = self._num_experts, self._num_banks
-        num_left = split_slots(without(self._num_staging, room).num_slots, num_banks)
-        gain_BE = np.zeros((num_banks, num_experts), np.int64)
-        for layer, counts_EE in enumerate(self._transitions):
-            if self._banks[layer] == self._banks[layer + 1]:
-                gain_BE[self._banks[layer]] += counts_EE.diagonal()
-        popularity = self._popularity
-        is_open = np.ones(num_banks * num_experts, np.bool_)
-        pinned: list[int] = []
-        while True:
-            for bank in range(num_banks):
-                if not num_left[bank]:
-                    is_open[bank * num_experts :][:num_experts] = False
-            if not is_open.any():
-                return Residents(pinned=pinned, shares_rest=True)
-            best = np.flatnonzero(is_open & (gain_BE.ravel() == gain_BE.ravel()[is_open].max()))
-            key = int(best[np.argmax(popularity[best])])
-            pinned.append(key)
-            is_open[key] = False
+        shares = split_slots(without(self._num_staging, room).num_slots, num_banks)
+        num_excess = [max(0, num_experts - share) for share in shares]
+        mass_BE = self._mass_of_all()
+        mass = mass_BE.reshape(-1)
+        is_droppable = np.repeat([excess > 0 for excess in num_excess], num_experts)
+        is_left = np.ones(num_banks * num_experts, np.bool_)
+        for _ in range(sum(num_excess)):
+            least = np.flatnonzero(is_droppable & (mass == mass[is_droppable].min()))[::-1]
+            key = int(least[np.argmin(self._popularity[least])])
+            is_left[key] = is_droppable[key] = False
             bank, expert = divmod(key, num_experts)
-            num_left[bank] -= 1
+            num_excess[bank] -= 1
+            if not num_excess[bank]:
+                is_droppable[bank * num_experts :][:num_experts] = False
             for layer, counts_EE in enumerate(self._transitions):
                 if self._banks[layer] == bank:
-                    gain_BE[self._banks[layer + 1]] += counts_EE[expert]
+                    mass_BE[self._banks[layer + 1]] -= counts_EE[expert]
                 if self._banks[layer + 1] == bank:
-                    gain_BE[self._banks[layer]] += counts_EE[:, expert]
+                    mass_BE[self._banks[layer]] -= counts_EE[:, expert]
+        return Residents(pinned=np.flatnonzero(is_left).tolist(), shares_rest=True)
+
+    def _mass_of_all(self) -> NDArray[np.int64]:
+        """Return the mass that each expert takes part in while all are left, [banks, E]."""
+        mass_BE = np.zeros((self._num_banks, self._num_experts), np.int64)
+        for layer, counts_EE in enumerate(self._transitions):
+            bank, next_bank = self._banks[layer : layer + 2]
+            mass_BE[bank] += counts_EE.sum(axis=1)
+            mass_BE[next_bank] += counts_EE.sum(axis=0)
+            if bank == next_bank:
+                mass_BE[bank] -= counts_EE.diagonal()  # an expert's step to itself is one
+        return mass_BE
 
 
 def _transitions(ids_T2K: NDArray[np.int32], num_experts: int) -> NDArray[np.int64]:

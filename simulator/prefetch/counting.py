@@ -42,7 +42,7 @@ def before(experts: Integers, first: NDArray[np.bool_], *, absent: int) -> Integ
 
 
 def co_occurrences(rows: Integers, columns: Integers, *, num_rows: int, num_columns: int) -> Integers:
-    """Count how often r is among a token's `rows` [tokens, R] and c in its `columns` [tokens, C]: [num_rows, num_columns]."""
+    """Count the tokens that have r among their `rows` [tokens, R] and c among their `columns` [tokens, C], by r and c."""
     counts = np.zeros(num_rows * num_columns, np.int64)
     for row in rows.T:
         counts += np.bincount((row[:, None] * num_columns + columns).ravel(), minlength=len(counts))

@@ -180,8 +180,8 @@ def fit_whole_path(training: Training, *, memory_tokens: int, l2: float) -> Path
             )
             features[first, :size] = 0
             scale = np.concatenate([np.ones(size), np.full(size, 1 / _ONE), [1.0]])
-            gram = features.T @ features * scale * scale[:, None]
-            moment = features.T @ picked * scale[:, None]
+            products = _products(features, np.concatenate([features, picked], axis=1)) * scale[:, None]
+            gram, moment = products[:, : len(scale)] * scale, products[:, len(scale) :]
             fitted = whole(np.linalg.solve(gram + np.diag([l2] * (2 * size) + [1e-6]), moment))
             of_previous[layer], of_recent[layer], constant[layer] = fitted[:size], fitted[size:-1], fitted[-1]
     prior = constant * _ONE + np.einsum("le,lef->lf", popularity, of_recent)
@@ -205,3 +205,16 @@ def running_averages(
         recent -= recent // memory_tokens
         recent[layers, experts[:, token]] += _ONE // memory_tokens
     return result
+
+
+def _products(features: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return features.T @ columns, in blocks so small that BLAS does each in one thread.
+
+    With threads of its own BLAS takes a hundred times as long on a machine whose cores are busy.
+    """
+    block = (1 << 18) // (features.shape[1] * columns.shape[1])  # OpenBLAS goes parallel above m * n * k = 2**18
+    block = block if block >= 16 else 4096
+    products = np.zeros((features.shape[1], columns.shape[1]))
+    for start in range(0, len(features), block):
+        products += features[start : start + block].T @ columns[start : start + block]
+    return products

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from simulator.prefetch import PREFETCH, NoPrefetch, Prefetch
 from simulator.prefetch.perfect import Perfect
+from simulator.training import Training
 from tests.hand_made import HandView
+from tests.prefetch.recorded import drawn
 
 NUM_KEYS = 9
 NUM_LAYERS = 3
@@ -29,15 +31,24 @@ def said(policy: Prefetch, view: HandView) -> list[tuple[str, list[int]]]:
     return names
 
 
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """Routing to learn from."""
+    return drawn(tmp_path_factory.mktemp("training"), num_layers=NUM_LAYERS, num_experts=NUM_KEYS)
+
+
 @pytest.mark.parametrize("name", PREFETCH)
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(visits=visits)
-def test_names_known_experts_and_decides_alike_each_time(name: str, visits: list[list[int]]) -> None:
-    """Every key is one of the model's, and the same run gives the same decisions."""
-    first, second = (HandView(visits, num_layers=NUM_LAYERS) for _ in range(2))
+def test_names_known_experts_and_decides_alike_each_time(
+    name: str, training: Training, visits: list[list[int]]
+) -> None:
+    """Every key is one of the model's, none is named twice at once, and the same run gives the same decisions."""
+    first, second = (HandView(visits, num_layers=NUM_LAYERS, num_experts=NUM_KEYS, training=training) for _ in range(2))
     decisions = said(PREFETCH[name](first), first)
     assert decisions == said(PREFETCH[name](second), second)
     assert all(0 <= key < NUM_KEYS for _, keys in decisions for key in keys)
+    assert all(len(set(keys)) == len(keys) for _, keys in decisions)
 
 
 def test_none_names_nothing() -> None:

@@ -90,13 +90,14 @@ def test_adaptive_lookahead_grows_with_stalls() -> None:
     view.costs.transfer_ns = 1
     policy = AdaptiveLookahead(view, stalls=2)
     view.resident = {1, 11, 12, 22, 33}
-    log = [(list(policy.after_gate(keys)), policy.distance) for keys in ([1], [1, 2], [1], [2], [1], [2], [2])]
+    gates = ([1], [1, 2], [1], [2], [1], [2], [2])
+    log = [(list(policy.after_gate(keys)), policy.distance) for keys in gates]
     assert [distance for _, distance in log] == [1, 1, 1, 2, 2, 2, 3]
     assert [keys for keys, _ in log[2:4]] == [[11, 12], [11, 12, 22]]
 
 
 def test_adaptive_lookahead_shrinks_where_it_fetches_what_nobody_asks_for() -> None:
-    """Of 11, 12, 13, named for the next layer, 12 is there already, 11 is asked for: one is over-fetched, then two more."""
+    """Of 11, 12, 13, named for the next layer, 12 is there and 11 is asked for: one is over-fetched, then two more."""
     view = Gates({1: [[11, 12, 13]], 2: [[21]]})
     view.costs.transfer_ns = 300
     policy = AdaptiveLookahead(view, overfetches=3, stalls=100)

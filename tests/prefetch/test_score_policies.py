@@ -1,4 +1,4 @@
-"""Decisions of the policies that know the routing, nothing at all or what has been, by hand. Keys: layer * 10 + expert."""
+"""Decisions of policies that know the routing, nothing at all or what has been, by hand. Keys are layer * 10 + expert."""
 
 from collections.abc import Callable
 
@@ -49,7 +49,7 @@ def test_stream_layers_names_a_shared_bank_once() -> None:
 
 
 def test_mrs_top_names_the_highest_scores_of_the_next_layer() -> None:
-    """Scores of layer 1 at alpha 0.5: after the first step 12: .375, 11: .125; after the second 12: .1875, 11: .0625, 13 .5.
+    """Layer 1 at alpha 0.5 has 12: .375, 11: .125 after the first step; 12: .1875, 11: .0625, 13: .5 after the second.
 
     They are those of the step before while layer 0 is at its gate, and after the last layer nothing is named.
     """
