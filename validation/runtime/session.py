@@ -16,6 +16,7 @@ from simulator.lay_out import CacheSize, lay_out_cache, smallest_cache
 from simulator.metrics.counters import Counters
 from simulator.miss import MISS, Miss
 from simulator.miss.protocol import Reroutes
+from simulator.model.quantisation import parse_quantisation
 from simulator.order.protocol import Order
 from simulator.placement import PLACEMENT
 from simulator.prefetch import PREFETCH, NoPrefetch, Prefetch
@@ -24,18 +25,19 @@ from simulator.slots import SLOTS
 from simulator.view import View
 from validation.runtime.cpu_pool import CpuPool
 from validation.runtime.device import Device
-from validation.runtime.executor import Executor
+from validation.runtime.executor import READ_IN_PLACE, Executor
 from validation.runtime.link import CopyLink
 from validation.runtime.live_view import live_view
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.recording import Recording
-from validation.runtime.slots import SlotChannel, Slots
+from validation.runtime.slots import Low, SlotChannel, Slots
 from validation.runtime.throttle import Throttle
 
 
 class Session(AbstractContextManager["Session"]):
     """A cache of `num_slots` experts in front of an offloaded model, for as long as the context lasts.
 
+    With `low_precision`, a format's name, there are copies of all experts in it, and `num_low_slots` beside the others.
     `eviction`, `prefetch`, `miss`, `order` and `queue` build a policy from a view; `staging` slots are beside the others.
     Raises InputError for a cache that is too small for one token's experts, or a policy that needs to know the future, the
     past or the machine.
@@ -54,6 +56,8 @@ class Session(AbstractContextManager["Session"]):
         order: Callable[[View], Order] | None = None,
         queue: Callable[[View], Queue] | None = None,
         staging: int = 0,
+        low_precision: str | None = None,
+        num_low_slots: int = 0,
         num_cpu_workers: int = 1,
         throttle: Throttle | None = None,
     ) -> None:
@@ -68,7 +72,7 @@ class Session(AbstractContextManager["Session"]):
             make_eviction=lambda: eviction(view),
             placement=PLACEMENT["none"](view),
             split=SLOTS["equal"](view),
-            size=CacheSize(experts=num_slots, staging=staging),
+            size=CacheSize(experts=num_slots, staging=staging, low=num_low_slots),
             scope=scope,
             held=view.held_keys,
         )
@@ -81,14 +85,19 @@ class Session(AbstractContextManager["Session"]):
         )
         if isinstance(policies.miss, Reroutes) or getattr(policies.miss, "LOSSY", False):
             view.require_gate_weights()  # what is lost is counted by them
-        if getattr(policies.miss, "NEEDS_LOW_PRECISION", False):
-            raise InputError("policy", "uses low-precision copies, which a live model has none of; replay a scenario")
+        if getattr(policies.miss, "NEEDS_LOW_PRECISION", False) and not num_low_slots:
+            raise InputError("num_low_slots", "is 0, and the policy uses low-precision copies; give them slots and a format")
+        if getattr(policies.miss, "READS_IN_PLACE", False):
+            raise InputError("policy", f"{READ_IN_PLACE}; use another")
+        low = None
+        if num_low_slots:
+            low = _low(offloaded, device, low_precision, num_low_slots + staging)
         with ExitStack() as stack:
             link = stack.enter_context(CopyLink(device, throttle=throttle))
             cpu_pool = stack.enter_context(CpuPool(num_cpu_workers, 1))
             self._resources = stack.pop_all()
         slots = Slots(device, offloaded.host, num_slots=cache.num_slots)
-        channel = SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link)
+        channel = SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link, low=low)
         recording = Recording(device, keep_spans=False)
         self._executor = Executor(
             offloaded,
@@ -109,6 +118,7 @@ class Session(AbstractContextManager["Session"]):
             recording=recording,
             forced=False,
             observed=False,
+            low=low,
             holds_link=queue is not None,
         )
         recording.start()
@@ -131,3 +141,14 @@ class Session(AbstractContextManager["Session"]):
         if layer == 0:
             self._executor.begin(None)
         return self._executor.visit(layer, hidden_NH, ids_NK, weights_NK)
+
+
+def _low(offloaded: OffloadedModel, device: Device, low_precision: str | None, num_slots: int) -> Low:
+    """Return low-precision copies and slots for them. Raises InputError for a format that will not do."""
+    if low_precision is None:
+        raise InputError("low_precision", "is missing; name the format of the copies that have slots, such as int8")
+    try:
+        copies = offloaded.low_copies(parse_quantisation(low_precision), device)
+    except ValueError as error:
+        raise InputError("low_precision", str(error)) from None
+    return Low.on(device, copies, num_slots=num_slots)
