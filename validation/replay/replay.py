@@ -97,7 +97,9 @@ def replay(
             f"{offloaded.num_layers} of {offloaded.num_experts}; replay a trace of the model's shape",
         )
     if scenario.tiles is not None:
-        raise InputError(source, "tiles: are simulated alone; the runtime moves and computes whole experts: take them away")
+        raise InputError(
+            source, "tiles: are simulated alone; the runtime moves and computes whole experts: take them away"
+        )
     ready = prepare(scenario, inputs, source, max_lookahead=None if forced else trace.num_layers - 1)
     if getattr(ready.policies.miss, "READS_IN_PLACE", False):
         raise InputError(source, f"miss: {inputs.policies['miss'].name}: {READ_IN_PLACE}; name another to replay")
@@ -247,7 +249,9 @@ def _low(scenario: Scenario, offloaded: OffloadedModel, device: Device, *, num_s
     return Low.on(device, copies, num_slots=num_slots)
 
 
-def _write_back(scenario: Scenario, offloaded: OffloadedModel, device: Device) -> AbstractContextManager[WriteBack | None]:
+def _write_back(
+    scenario: Scenario, offloaded: OffloadedModel, device: Device
+) -> AbstractContextManager[WriteBack | None]:
     """Return what copies evicted experts back, if the scenario asks for it."""
     if not scenario.cache.write_back:
         return nullcontext()

@@ -40,7 +40,9 @@ from validation.runtime.recording import Cause, Recording, Wait
 from validation.runtime.slots import Low, Slots, SlotsOf
 
 _MOST_UNRESOLVED_SPANS = 1 << 14
-READ_IN_PLACE = "torch computes from device memory alone, so missing experts cannot be read where they lie in host memory"
+READ_IN_PLACE = (
+    "torch computes from device memory alone, so missing experts cannot be read where they lie in host memory"
+)
 StepEnded = Callable[[Step, int], None]
 
 

@@ -86,7 +86,9 @@ class Session(AbstractContextManager["Session"]):
         if isinstance(policies.miss, Reroutes) or getattr(policies.miss, "LOSSY", False):
             view.require_gate_weights()  # what is lost is counted by them
         if getattr(policies.miss, "NEEDS_LOW_PRECISION", False) and not num_low_slots:
-            raise InputError("num_low_slots", "is 0, and the policy uses low-precision copies; give them slots and a format")
+            raise InputError(
+                "num_low_slots", "is 0, and the policy uses low-precision copies; give them slots and a format"
+            )
         if getattr(policies.miss, "READS_IN_PLACE", False):
             raise InputError("policy", f"{READ_IN_PLACE}; use another")
         low = None

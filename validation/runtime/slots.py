@@ -160,7 +160,9 @@ class SlotChannel:
     def cancel(self, key: int) -> Transfer | None:
         """Call off a prefetch that waits; its slot is released by the dispatch."""
         cancelled = self._link.cancel(key)
-        assert cancelled is not None, f"the prefetch of key {key} is called off, but does not wait; hold the link meanwhile"
+        assert cancelled is not None, (
+            f"the prefetch of key {key} is called off, but does not wait; hold the link meanwhile"
+        )
         return cancelled
 
     def released(self, key: int) -> None:
