@@ -97,6 +97,18 @@ class Link:
             self._is_cut = False
             self._schedule_end(transfer.started_ns + self._transfer_ns - transfer.served_ns)
 
+    def cancel(self, key: int) -> Transfer | None:
+        """Take the prefetch of `key` out of the queue and return it; None if no prefetch waits for `key`.
+
+        What is in service is never cancelled, nor what a gate has asked for. A prefetch that has given way can be: its
+        `served_ns` says for how long the link has served it in vain.
+        """
+        return self._queue.cancel(key)
+
+    def queued_prefetches(self) -> list[int]:
+        """Return the keys of the prefetches that wait and that no gate has asked for, in the order of their turns."""
+        return self._queue.queued_prefetches()
+
     def num_queued(self) -> int:
         """Count the transfers that wait."""
         return self._queue.num_queued()

@@ -28,6 +28,7 @@ class TransferQueue:
     """What a link serves, and what waits for it.
 
         transfer = demand(key) | prefetch(key)    # in service at once where nothing is
+        cancel(key)                               # of what waits
         if must_give_way(): give_way()            # asked where the service can be interrupted
         finish()                                  # the transfer in service is over, and the next in service
 
@@ -73,6 +74,23 @@ class TransferQueue:
             self.prefetches.remove(transfer)
             self.demands.append(transfer)
         return transfer
+
+    def cancel(self, key: int) -> Transfer | None:
+        """Take the prefetch of `key` out of the queue and return it.
+
+        Does nothing, and returns None, if there is none, if it is in service, or if a gate has asked for it. One that has
+        given way waits as the others do: it can be cancelled, and what it has been served was in vain.
+        """
+        transfer = self._prefetch_of_key.get(key)
+        if transfer is None or transfer.is_demanded or transfer is self.serving:
+            return None
+        self.prefetches.remove(transfer)
+        del self._prefetch_of_key[key]
+        return transfer
+
+    def queued_prefetches(self) -> list[int]:
+        """Return the keys of the prefetches that wait and that no gate has asked for, in the order of their turns."""
+        return [transfer.key for transfer in self.prefetches]
 
     def must_give_way(self) -> bool:
         """Tell whether a demand waits while the link serves what no gate has asked for."""

@@ -166,6 +166,38 @@ def test_promotion_of_an_interrupted_prefetch() -> None:
     ]
 
 
+def test_a_cancelled_prefetch_is_never_served() -> None:
+    """Key 2 is taken out of the queue at 1; key 1, in service, is not."""
+    found: list[list[int]] = []
+    cancelled: list[bool] = []
+
+    def purge(link: Link) -> None:
+        found.append(link.queued_prefetches())
+        cancelled.extend(link.cancel(key) is not None for key in (1, 2))
+
+    log, delivered, _ = services([(0, prefetch(1)), (0, prefetch(2)), (0, prefetch(3)), (1, purge)])
+    assert (found, cancelled) == ([[2, 3]], [False, True])
+    assert log == [(1, "prefetch", 0, 10), (3, "prefetch", 10, 20)]
+    assert delivered == [(10, 1), (20, 3)]
+
+
+def test_cancelling_what_has_given_way_says_what_was_in_vain() -> None:
+    """Interrupted at 4 and cancelled at 5, it has been served for 4; prefetched again, it starts anew."""
+    in_vain: list[int] = []
+
+    def cancel(link: Link) -> None:
+        transfer = link.cancel(1)
+        assert transfer is not None
+        in_vain.append(transfer.served_ns)
+
+    decisions = [(0, prefetch(1)), (3, demand(2)), (5, cancel), (6, prefetch(1))]
+    log, delivered, link = services(decisions, chunk_ends_ns=(4, 7, 10))
+    assert in_vain == [4]
+    assert log == [(1, "prefetch", 0, 4), (2, "demand", 4, 14), (1, "prefetch", 14, 24)]
+    assert delivered == [(14, 2), (24, 1)]
+    assert link.busy_ns() == 24
+
+
 def test_promotion_of_a_demand_changes_nothing() -> None:
     """A demand keeps its place however often it is asked for."""
     log, _, _ = services([(0, demand(1)), (0, demand(2)), (0, demand(3)), (1, promote(2)), (1, promote(1))])

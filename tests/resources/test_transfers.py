@@ -9,7 +9,9 @@ NUM_KEYS = 6
 Choice = tuple[str, int]
 
 choices = st.lists(
-    st.tuples(st.sampled_from(["demand", "prefetch", "prefetch", "promote", "boundary", "end"]), st.integers(0, 5)),
+    st.tuples(
+        st.sampled_from(["demand", "prefetch", "prefetch", "promote", "cancel", "boundary", "end"]), st.integers(0, 5)
+    ),
     max_size=60,
 )
 
@@ -87,6 +89,37 @@ def test_a_key_can_come_again() -> None:
     assert queue.promote(1) is not None
 
 
+def test_a_cancelled_prefetch_is_gone() -> None:
+    """One that waits, not one in service nor one that a gate has asked for; its key can come again."""
+    queue = TransferQueue()
+    for key in (1, 2, 3, 4):
+        queue.prefetch(key)
+    queue.demand(5)
+    queue.promote(4)
+    assert queue.queued_prefetches() == [2, 3]
+    cancelled = queue.cancel(2)
+    assert cancelled is not None
+    assert cancelled.key == 2
+    assert [queue.cancel(key) for key in (1, 2, 4, 5, 9)] == [None] * 5
+    assert queue.queued_prefetches() == [3]
+    assert queue.promote(2) is None
+    queue.prefetch(2)
+    assert queue.queued_prefetches() == [3, 2]
+    assert drain(queue) == [1, 5, 4, 3, 2]
+
+
+def test_what_has_given_way_can_be_cancelled() -> None:
+    """It waits first among the prefetches, and is not in service."""
+    queue = TransferQueue()
+    queue.prefetch(1)
+    queue.prefetch(2)
+    queue.demand(3)
+    queue.give_way()
+    assert queue.queued_prefetches() == [1, 2]
+    assert queue.cancel(1) is not None
+    assert drain(queue) == [3, 2]
+
+
 class PlainQueue:
     """The same with one list of [key, is demanded], sorted anew whenever something is picked."""
 
@@ -108,6 +141,8 @@ class PlainQueue:
                     if transfer in self.waiting:
                         self.waiting.remove(transfer)
                         self.waiting.append(transfer)
+        elif kind == "cancel":
+            self.waiting = [transfer for transfer in self.waiting if transfer[0] != key or transfer[1]]
         elif kind == "boundary" and self.serving and not self.serving[1] and any(item[1] for item in self.waiting):
             self.waiting.insert(0, self.serving)
             self.serving = None
@@ -135,6 +170,8 @@ def test_same_order_as_plain_lists(drawn: list[Choice]) -> None:
             getattr(queue, kind)(key)
         elif kind == "promote":
             queue.promote(key)
+        elif kind == "cancel":
+            assert (queue.cancel(key) is not None) == ([key, False] in plain.waiting)
         elif kind == "boundary" and queue.must_give_way():
             queue.give_way()
         elif kind == "end" and serving is not None:
@@ -143,3 +180,4 @@ def test_same_order_as_plain_lists(drawn: list[Choice]) -> None:
         waiting = (*queue.demands, *queue.prefetches)
         assert [t.key for t in (*([queue.serving] if queue.serving else []), *waiting)] == plain.order()
         assert queue.num_queued() == len(waiting)
+        assert [[key, False] for key in queue.queued_prefetches()] == [item for item in plain.waiting if not item[1]]
