@@ -5,8 +5,8 @@ chunk boundary and resumes, ahead of other prefetches, when no demand is queued.
 are delivered first, then decisions are taken, then the link picks what it serves next: so a prefetch that starts at the
 very instant at which a demand arrives gives way to it.
 
-Limits: one stream of copies; no contention with other traffic (CPU kernels, the other direction); every expert has the
-same size; latency is paid once per transfer, also when it is interrupted.
+Limits: one stream of copies; no contention with other traffic (CPU kernels, the other direction); latency is paid once per
+transfer, also when it is interrupted.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ import simpy
 from simpy.events import URGENT
 
 from simulator.resources.clock import Clock
-from simulator.resources.transfers import Transfer, TransferQueue
+from simulator.resources.transfers import Stretch, Transfer, TransferQueue
 
 Deliver = Callable[[Transfer], None]
 
@@ -36,23 +36,29 @@ class Link:
     """A serial server of transfers.
 
     `chunk_ends_ns` gives the duration of a transfer up to the end of each of its chunks, so its last entry is the
-    duration of the whole; one entry means no chunks. `deliver` is called when a transfer has ended. `on_service`, if
-    given, is called with (transfer, start_ns, end_ns) for each stretch of service.
+    duration of the whole; one entry means no chunks. Where transfers differ in size, `chunk_ends_of` gives the same by key
+    and `chunk_ends_ns` says nothing; it is asked whenever a service begins. `deliver` is called when a transfer has ended.
+    `on_service`, if given, is called with (transfer, start_ns, end_ns) for each stretch of service; with
+    `keeps_stretches` the transfer keeps them as well.
     """
 
     def __init__(
         self,
         env: Clock,
         *,
-        chunk_ends_ns: Sequence[int],
+        chunk_ends_ns: Sequence[int] = (),
+        chunk_ends_of: Callable[[int], Sequence[int]] | None = None,
         deliver: Deliver,
         on_service: Callable[[Transfer, int, int], None] | None = None,
+        keeps_stretches: bool = False,
     ) -> None:
-        if not chunk_ends_ns or chunk_ends_ns[0] < 0:
+        if chunk_ends_of is None and (not chunk_ends_ns or chunk_ends_ns[0] < 0):
             raise ValueError(f"chunk_ends_ns is {chunk_ends_ns}; it should name one duration or more")
         self._env = env
-        self._chunk_ends_ns = tuple(chunk_ends_ns)
-        self._transfer_ns = chunk_ends_ns[-1]
+        self._chunk_ends_of = chunk_ends_of
+        self._chunk_ends_ns = chunk_ends_ns  # of the transfer in service
+        self._transfer_ns = chunk_ends_ns[-1] if chunk_ends_ns else 0
+        self._keeps_stretches = keeps_stretches
         self.deliver = deliver
         self._on_service = on_service
         self._queue = TransferQueue()
@@ -137,6 +143,9 @@ class Link:
         """Begin a stretch of service of the transfer that the queue has put in service."""
         transfer.started_ns = self._env.now
         self._is_cut = False
+        if self._chunk_ends_of is not None:
+            self._chunk_ends_ns = self._chunk_ends_of(transfer.key)
+            self._transfer_ns = self._chunk_ends_ns[-1]
         self.end_of_service = _Completion(self._env, self._transfer_ns - transfer.served_ns, self._complete)
 
     def _schedule_end(self, at_ns: int) -> None:
@@ -155,6 +164,10 @@ class Link:
         self._busy_ns += now - started_ns
         if self._on_service is not None and now > started_ns:
             self._on_service(transfer, started_ns, now)
+        if self._keeps_stretches and now > started_ns:
+            if transfer.stretches is None:
+                transfer.stretches = []
+            transfer.stretches.append(Stretch(started_ns, now, now - started_ns))
         following: Transfer | None
         if is_cut:
             transfer.served_ns += now - started_ns

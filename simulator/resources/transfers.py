@@ -6,15 +6,28 @@ Limits: a key has at most one transfer under way.
 """
 
 from collections import deque
+from typing import NamedTuple
+
+
+class Stretch(NamedTuple):
+    """A time for which a transfer was served without interruption.
+
+    `served_ns` is what it was served in it, as the time that this takes at full speed.
+    """
+
+    start_ns: int
+    end_ns: int
+    served_ns: int
 
 
 class Transfer:
     """One expert on its way: `is_prefetch` says why it was issued, `is_demanded` whether a gate has asked for it.
 
-    Its link notes `started_ns`, when the latest stretch of service began, and `served_ns`, how long it was served before.
+    Its link notes `started_ns`, when the latest stretch of service began, and `served_ns`, what it was served before, as the
+    time that this takes at full speed; a link that is told to keeps all its `stretches`, up to the latest that has ended.
     """
 
-    __slots__ = ("is_demanded", "is_prefetch", "key", "served_ns", "started_ns")
+    __slots__ = ("is_demanded", "is_prefetch", "key", "served_ns", "started_ns", "stretches")
 
     def __init__(self, key: int, is_prefetch: bool) -> None:
         self.key = key
@@ -22,6 +35,7 @@ class Transfer:
         self.is_demanded = not is_prefetch
         self.served_ns = 0
         self.started_ns = 0
+        self.stretches: list[Stretch] | None = None
 
 
 class TransferQueue:

@@ -15,7 +15,10 @@ Decision = Callable[[Link], None]
 
 
 def services(
-    decisions: Sequence[tuple[int, Decision]], *, chunk_ends_ns: Sequence[int] = (10,)
+    decisions: Sequence[tuple[int, Decision]],
+    *,
+    chunk_ends_ns: Sequence[int] = (10,),
+    chunk_ends_of: Callable[[int], Sequence[int]] | None = None,
 ) -> tuple[list[Service], list[tuple[int, int]], Link]:
     """Take decisions at their times; return the services, the deliveries (time, key), and the link at the end."""
     env = Clock()
@@ -27,7 +30,8 @@ def services(
 
     link = Link(
         env,
-        chunk_ends_ns=chunk_ends_ns,
+        chunk_ends_ns=chunk_ends_ns if chunk_ends_of is None else (),
+        chunk_ends_of=chunk_ends_of,
         deliver=lambda transfer: delivered.append((int(env.now), transfer.key)),
         on_service=note,
     )
@@ -237,6 +241,40 @@ def test_busy_time_and_queue() -> None:
     )
     assert seen == [(0, 0), (0, 1), (3, 1), (10, 0), (17, 0), (20, 0)]
     assert link.busy_ns() == 20
+
+
+def test_transfers_of_two_sizes() -> None:
+    """Keys from 100 on take 3, in one chunk; the others 10, in three. Each gives way at its own boundaries."""
+
+    def chunk_ends_of(key: int) -> Sequence[int]:
+        return (3,) if key >= 100 else (4, 7, 10)
+
+    log, _, link = services(
+        [(0, prefetch(1)), (0, prefetch(101)), (2, demand(102)), (18, demand(2)), (18, demand(103))],
+        chunk_ends_of=chunk_ends_of,
+    )
+    assert log == [
+        (1, "prefetch", 0, 4),
+        (102, "demand", 4, 7),
+        (1, "prefetch", 7, 13),
+        (101, "prefetch", 13, 16),
+        (2, "demand", 18, 28),
+        (103, "demand", 28, 31),
+    ]
+    assert link.busy_ns() == 29
+    log, _, _ = services([(0, prefetch(101)), (2, demand(2)), (2, prefetch(1))], chunk_ends_of=chunk_ends_of)
+    assert log == [(101, "prefetch", 0, 3), (2, "demand", 3, 13), (1, "prefetch", 13, 23)]
+
+
+def test_the_size_of_what_is_in_service_counts() -> None:
+    """A promotion in service goes on to the end of its own size, after others of another size have been served."""
+
+    def chunk_ends_of(key: int) -> Sequence[int]:
+        return (1, 2) if key >= 100 else (4, 7, 10)
+
+    decisions = [(0, demand(101)), (0, prefetch(1)), (3, demand(102)), (4, promote(1)), (5, prefetch(103))]
+    log, _, _ = services(decisions, chunk_ends_of=chunk_ends_of)
+    assert log == [(101, "demand", 0, 2), (1, "prefetch", 2, 12), (102, "demand", 12, 14), (103, "prefetch", 14, 16)]
 
 
 @pytest.mark.parametrize("chunk_ends_ns", [(), (-1,)])
