@@ -156,6 +156,7 @@ class Dispatch:
 
     def step_started(self) -> None:
         """Let prefetches be named before the first layer of a step."""
+        self._view.is_past_gate = False
         if self._prefetch is not None:
             self._issue(self._prefetch.at_step_start())
 
@@ -166,6 +167,7 @@ class Dispatch:
         """
         view = self._view
         view.visit += 1
+        view.is_past_gate = True
         if view.future is not None:
             view.future.advance()
         if not self._looks_at_gates:
