@@ -42,6 +42,29 @@ class Tiles:
 
 
 WHOLE = Tiles()
+
+
+class Turns:
+    """The order in which experts are computed where each waits for its turn."""
+
+    def __init__(self, keys: Sequence[int], num_keys: int) -> None:
+        self._left = deque(keys)
+        self._there: set[int] = set()
+        self._num_keys = num_keys
+
+    def come(self, keys: Sequence[int]) -> Sequence[int]:
+        """Take experts, or their low-precision copies, that are there now; return those whose turn has come, in order."""
+        self._there.update(keys)
+        turn_has_come = []
+        while self._left:
+            key = next((one for one in (self._left[0], self._left[0] + self._num_keys) if one in self._there), None)
+            if key is None:
+                break
+            self._left.popleft()
+            turn_has_come.append(key)
+        return turn_has_come
+
+
 StepEnded = Callable[[Step, int], None]
 Waits = Generator[simpy.Event, None, None]
 TokensOf = Mapping[int, int] | None
@@ -128,23 +151,30 @@ class Engine:
         return counters.copy()
 
     def _gpu_stream(self) -> Waits:
-        env, counters, stream, dispatch = self.env, self.counters, self.stream, self.dispatch
+        env, counters, stream, dispatch, timeline = self.env, self.counters, self.stream, self.dispatch, self._timeline
+        non_expert_ns, overhead_ns = counters.non_expert_compute_ns, counters.runtime_overhead_ns
         for step in self._steps:
             step_costs = self._costs.step(step)
             self._view.step = step
-            if self._timeline is not None:
-                self._timeline.step_started(step, env.now)
+            if timeline is not None:
+                timeline.step_started(step, env.now)
             dispatch.step_started()
             for layer, lead_ns in enumerate(step_costs.lead_ns):
                 if self._is_pageable:
                     yield from self._wait_for_pageable_copy(layer)
-                stream.non_expert(layer, lead_ns, step_costs.lead_overhead_ns[layer])
+                if timeline is not None:
+                    timeline.non_expert(layer, stream.free_ns, lead_ns)
+                stream.free_ns += lead_ns
+                overhead = step_costs.lead_overhead_ns[layer]
+                non_expert_ns[layer] += lead_ns - overhead
+                overhead_ns[layer] += overhead
                 yield Timeout(env, stream.free_ns - env.now)
-                picks = dispatch.enter(layer)
-                if picks is None:
-                    keys, num_tokens = distinct_experts(step.tokens, layer)
-                else:
+                num_tokens: Sequence[int] | None
+                if dispatch.reroutes:
+                    picks = dispatch.reroute(layer)
                     keys, num_tokens = distinct([[key for key in token if key != DROPPED] for token in picks])
+                else:
+                    keys, num_tokens = distinct_experts(step.tokens, layer)
                 tokens_of = dict(zip(keys, num_tokens, strict=True)) if num_tokens is not None else None
                 yield from self._experts(layer, keys, tokens_of)
                 if self._has_prefetch:
@@ -162,28 +192,16 @@ class Engine:
             self._step_ended(step, env.now)
 
     def _experts(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> Waits:
-        """Run one layer's experts, from the gate on."""
-        dispatch = self.dispatch
+        """Run one layer's experts, from the gate on: those that are resident, then the others as they arrive."""
+        env, link, stream, dispatch = self.env, self.link, self.stream, self.dispatch
+        arrived, grouped = dispatch.arrived, self._costs.kernels_are_grouped
         ready, left, waiting, on_cpu = dispatch.gate(layer, keys, tokens_of)
         awaited: list[_OnCpu] = []
         if on_cpu or dispatch.deferred or dispatch.early or self._early or self._deferred:
             awaited = self._begin_on_cpu(layer, on_cpu, tokens_of)
-        if dispatch.in_turn:
-            yield from self._compute_in_turn(layer, ready, left, waiting, tokens_of)
-        else:
-            yield from self._compute_as_they_come(layer, ready, left, waiting, tokens_of)
-        if dispatch.in_place:
-            yield from self._read_in_place(layer, dispatch.in_place, tokens_of)
-        if awaited:
-            yield from self._join_cpu(layer, awaited)
-        dispatch.computed(keys)
-
-    def _compute_as_they_come(
-        self, layer: int, ready: Sequence[int], left: int, waiting: deque[int], tokens_of: TokensOf
-    ) -> Waits:
-        """Compute the experts that are resident, then the others in the order in which they arrive."""
-        env, stream, arrived = self.env, self.stream, self.dispatch.arrived
-        grouped = self._costs.kernels_are_grouped
+        turns = Turns(dispatch.turns, self._view.num_keys) if dispatch.in_turn else None
+        if turns is not None:
+            ready = turns.come(ready)
         if waiting:
             for group in [ready] if grouped else [[key] for key in ready]:
                 stream.compute(layer, group, tokens_of)
@@ -194,61 +212,41 @@ class Engine:
         while left:
             if grouped and stream.free_ns > env.now:
                 yield Timeout(env, stream.free_ns - env.now)
-            if not arrived:
-                yield from self._wait_for_arrival(layer, left, waiting, tokens_of)
-            came = [arrived.popleft()]
+            stalled, lost_ns = False, self._costs.stall_overhead_ns
+            while not arrived:
+                transfer, end_of_service = link.serving, link.end_of_service
+                assert transfer is not None
+                assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
+                yield end_of_service
+                until_ns = env.now
+                if until_ns > stream.free_ns:
+                    if transfer.stretches is not None and arrived:
+                        until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
+                        lost_ns += self._tiles_overhead_ns
+                    stream.stall(layer, transfer, until_ns)
+                    stalled = True
+                if len(waiting) == left:  # nothing of this layer is on its way: what arrived may make room for it
+                    dispatch.fetch_waiting(waiting)
+            if stalled and lost_ns:
+                stream.lose(layer, lost_ns)
+            came: Sequence[int] = [arrived.popleft()]
             if grouped:
-                came.extend(arrived)
+                came = [*came, *arrived]
                 arrived.clear()
-            stream.compute(layer, came, tokens_of)
             left -= len(came)
+            if turns is not None:
+                came = turns.come(came)
+            stream.compute(layer, came, tokens_of)
             if waiting:
                 yield from self._give_up_slots(came, waiting)
-
-    def _compute_in_turn(
-        self, layer: int, ready: Sequence[int], left: int, waiting: deque[int], tokens_of: TokensOf
-    ) -> Waits:
-        """Compute each expert in its turn, whichever are there before."""
-        stream, dispatch = self.stream, self.dispatch
-        there, num_keys = set(ready), self._view.num_keys
-        for turn in dispatch.turns:
-            key = next((one for one in (turn, turn + num_keys) if one in there), None)
-            while key is None:
-                if not dispatch.arrived:
-                    yield from self._wait_for_arrival(layer, left, waiting, tokens_of)
-                there.add(dispatch.arrived.popleft())
-                left -= 1
-                key = next((one for one in (turn, turn + num_keys) if one in there), None)
-            stream.compute(layer, [key], tokens_of)
-            if waiting:
-                yield from self._give_up_slots([key], waiting)
-
-    def _wait_for_arrival(self, layer: int, left: int, waiting: deque[int], tokens_of: TokensOf) -> Waits:
-        """Let time pass until an expert of this layer has arrived.
-
-        With tiles, the stream has computed what came before the last tile by then: it has waited so much less.
-        """
-        link, env, stream, dispatch = self.link, self.env, self.stream, self.dispatch
-        stalled, lost_ns = False, self._costs.stall_overhead_ns
-        while not dispatch.arrived:
-            transfer, end_of_service = link.serving, link.end_of_service
-            assert transfer is not None
-            assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
-            yield end_of_service
-            if env.now > stream.free_ns:
-                until_ns = env.now
-                if transfer.stretches is not None and dispatch.arrived:
-                    until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
-                    lost_ns += self._tiles_overhead_ns
-                stream.stall(layer, transfer, until_ns)
-                stalled = True
-            if len(waiting) == left:  # nothing of this layer is on its way: what arrived may make room for it
-                dispatch.fetch_waiting(waiting)
-        if stalled:
-            stream.lose(layer, lost_ns)
+        if dispatch.in_place:
+            yield from self._read_in_place(layer, dispatch.in_place, tokens_of)
+        if awaited:
+            yield from self._join_cpu(layer, awaited)
+        dispatch.computed(keys)
 
     def _waits_for_tiles_until_ns(self, transfer: Transfer, tokens_of: TokensOf) -> int:
-        """Return until when the stream would wait, in one piece, for an expert that it computes tile by tile."""
+        """Return until when the stream waits, in one piece, for an expert that it computes tile by tile as it comes."""
         assert transfer.stretches is not None
         kernel_ns = self.stream.expert_ns(transfer.key, tokens_of)
         end_ns = tiled_end_ns(
