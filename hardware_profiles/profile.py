@@ -115,7 +115,7 @@ def _duration_over(amount: str, *, weighed: bool = False, least: int = 1) -> Cal
     def parse(entry: object) -> Duration:
         if isinstance(entry, Constant | DurationTable):
             return entry
-        others = _others_of(entry, parse) if isinstance(entry, Mapping) and "other_weights" in entry else ()
+        others = _others_of(entry, parse) if weighed and isinstance(entry, Mapping) and "other_weights" in entry else ()
         form = f'{{constant: "8 us", kind, source}} or {{{amount}: [...], time: ["8 us", ...], kind, source}}'
         if not isinstance(entry, Mapping):
             raise ValueError(f"{entry!r} is not a duration; write {form}")
@@ -159,7 +159,9 @@ def _others_of(entry: Mapping[object, object], parse: Callable[[object], Duratio
     others = [parse(item) for item in listed]
     known = [_weights_of(entry), *(one.weights_bytes for one in others)]
     if None in known or any(one.other_weights for one in others):
-        raise ValueError("other_weights: every duration there, and the one that they belong to, needs weights of its own")
+        raise ValueError(
+            "other_weights: every duration there, and the one that they belong to, needs weights of its own"
+        )
     if len(set(known)) < len(known):
         raise ValueError("other_weights: two durations are for weights of the same bytes; leave one of them out")
     return tuple(sorted(others, key=lambda one: one.weights_bytes or 0))

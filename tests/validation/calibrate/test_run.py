@@ -156,7 +156,10 @@ def test_all_samples_are_kept(done: Done) -> None:
         values["measurements"]
     )
     points = values["measurements"]["expert.alone"]["points"]
-    assert [point["at"]["tokens"] for point in points] == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+    ats = [point["at"] for point in points]
+    of_scale = {scale: [at["tokens"] for at in ats if at["scale"] == scale] for scale in (1, 0.5, 1.5)}
+    assert of_scale[1] == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+    assert of_scale[0.5] == of_scale[1.5] == [1, 2, 4, 8, 16, 32]
     assert all(point["samples_s"]["time"] for point in points)
 
 
