@@ -222,10 +222,11 @@ def test_more_weights_never_take_less_and_no_part_is_negative(
     found = sized((small, ([1], [first_ns])), (large, ([1], [first_ns + later_ns])))
     assert found.ns(1, model) <= found.ns(1, model + more)
     for stated_bytes, stated_ns in ((small, first_ns), (large, first_ns + later_ns)):
-        beyond = model >= large if stated_bytes == large else model <= small
-        if beyond:
-            share = Fraction(model, stated_bytes)
-            assert min(share, 1) * stated_ns <= found.ns(1, model) <= max(share, 1) * stated_ns
+        is_beyond = model >= large if stated_bytes == large else model <= small
+        if is_beyond:
+            in_proportion_ns = Fraction(model, stated_bytes) * stated_ns
+            bounds_ns = sorted([in_proportion_ns, Fraction(stated_ns)])
+            assert bounds_ns[0] <= found.ns(1, model) <= bounds_ns[1]
 
 
 def test_sizes_that_contradict_each_other_leave_the_nearest_as_it_is() -> None:
