@@ -55,7 +55,7 @@ validate: $(VENV)/installed-live
 	for model in lab-wide lab-narrow; do \
 	  test -e $(VALIDATED)/$$model.yaml || \
 	  $(BIN)/moesim calibrate --model $$model --dtype float32 --device cpu --budget "$(BUDGET)" \
-	    --out $(VALIDATED)/$$model.yaml || exit; \
+	    --throttle "2 GB/s" --out $(VALIDATED)/$$model.yaml || exit; \
 	done
 	$(BIN)/moesim validate validation/suites/$(SUITE).yaml --device cpu --out $(VALIDATED)/$(SUITE) \
 	  --profile lab-wide=$(VALIDATED)/lab-wide.yaml --profile lab-narrow=$(VALIDATED)/lab-narrow.yaml $(ARGS)

@@ -41,7 +41,8 @@ given:
 - **Counts equal** says that hits, late hits and misses of every repeat are exactly those simulated. Without a prefetcher
   they depend on the routing alone; with one, on what has arrived by when, so that they may differ by a few.
 - **Profile of the other model**: the same replays, predicted with a profile that was measured on a model of other widths and
-  of another architecture; the model at hand was never measured for it. The steps that count are those at that profile's speed.
+  of another architecture; the model at hand was never measured for it. The steps that count are those at the speed of that
+  profile.
 """
 _REPEAT = """\
 ## To repeat it
@@ -57,8 +58,8 @@ to `results/validation/cpu-quick/report.html`. What stands above is made by
 make results
 ```
 
-which calibrates anew, replays both suites with both profiles, half an hour in all, and writes `validation/results/*.json` and
-this page. For one model, another suite, or profiles at hand:
+which calibrates anew, replays both suites with both profiles, half an hour in all, and writes `validation/results/*.json`
+and this page. For one model, another suite, or profiles at hand:
 
 ```sh
 moesim validate validation/suites/cpu.yaml --profile lab-wide=a.yaml --profile lab-narrow=b.yaml
