@@ -220,6 +220,26 @@ def test_the_command_says_how_fast_the_machine_was(
     assert told.err.startswith("moesim: warning: only 49% of the samples") if warns else told.err == ""
 
 
+def test_the_command_says_what_was_not_measured(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr, as a warning."""
+    command._tell(replace(done.outcome, warnings=["a sibling was not measured: too large"]), done.out, None)
+    assert "moesim: warning: a sibling was not measured: too large\n" in capsys.readouterr().err
+
+
+def test_tables_are_there_for_other_weights(done: Done) -> None:
+    """Of siblings at half and one and a half times the width, measured and dated like the rest."""
+    durations = profile_of(done).durations
+    for name in ("expert", "cpu_expert", "layer", "dense_layer", "step"):
+        table = getattr(durations, name)
+        assert isinstance(table, DurationTable), name
+        smaller, larger = table.other_weights
+        assert smaller.weights_bytes < table.weights_bytes < larger.weights_bytes, name
+        assert "tiny at 0.5 times its width, in float32" in smaller.source
+        assert "tiny at 1.5 times its width, in float32" in larger.source
+    assert durations.context is not None
+    assert durations.context.other_weights == ()
+
+
 def resumed(done: Done, out: Path, reference_ns: float) -> Outcome:
     """Go on with samples that lack the last measurement and have another reference."""
     values = json.loads(samples_path(done.out).read_text(encoding="utf-8"))
