@@ -58,7 +58,7 @@ to `results/validation/cpu-quick/report.html`. What stands above is made by
 make results
 ```
 
-which calibrates anew, replays both suites with both profiles, half an hour in all, and writes `validation/results/*.json`
+which calibrates anew, replays both suites with both profiles, the better part of an hour, and writes `validation/results/*.json`
 and this page. For one model, another suite, or profiles at hand:
 
 ```sh
