@@ -58,8 +58,8 @@ to `results/validation/cpu-quick/report.html`. What stands above is made by
 make results
 ```
 
-which calibrates anew, replays both suites with both profiles, the better part of an hour, and writes `validation/results/*.json`
-and this page. For one model, another suite, or profiles at hand:
+which calibrates anew, replays both suites with both profiles, the better part of an hour, and writes
+`validation/results/*.json` and this page. For one model, another suite, or profiles at hand:
 
 ```sh
 moesim validate validation/suites/cpu.yaml --profile lab-wide=a.yaml --profile lab-narrow=b.yaml
