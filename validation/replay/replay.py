@@ -32,7 +32,7 @@ from validation.runtime.executor import Executor
 from validation.runtime.link import CopyLink
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.quiet import quiet
-from validation.runtime.recording import Recording
+from validation.runtime.recording import Recording, span_cost_ns
 from validation.runtime.slots import SlotChannel, Slots
 from validation.runtime.speed import probe_ns
 from validation.runtime.throttle import Throttle
@@ -57,7 +57,8 @@ class Replayed:
 
     `summary` has the keys of a simulated run's metrics, `layers` the counts per routing round, `steps` all steps, warm-up
     included. `num_other_picks` counts the tokens whose own gates picked other experts than the trace says, over all layers.
-    `recording_frac` is what resolving the recording took, outside the run's time, as a share of it.
+    `recording_frac` is what recording took, as a share of the run's time: noting the stretches of work, which is in that
+    time, and resolving them, which is not.
     """
 
     summary: Mapping[str, object]
@@ -134,6 +135,7 @@ def replay(
         )
         counters = executor.snapshot()
         services = list(link.services)
+        noting_ns = span_cost_ns(device)
     collector.close()
     measured = counters.minus(collector.at_warmup) if collector.at_warmup is not None else counters
     if timeline_path is not None:
@@ -154,7 +156,7 @@ def replay(
         summary=summary,
         steps=measured_steps,
         num_other_picks=executor.num_other_picks,
-        recording_frac=recording.spent_ns / counters.now_ns,
+        recording_frac=(recording.spent_ns + recording.num_spans * noting_ns) / counters.now_ns,
     )
 
 
