@@ -6,15 +6,15 @@ import pytest
 
 from simulator.cache import ABSENT, RESIDENT, ExpertCache, Pool
 from simulator.eviction.lru import LRU
-from simulator.run_view import RunView
+from tests.hand_made import HandView
 from validation.calibrate.measure.rotation import Rotation
 
 
 def lru_cache(num_experts: int, num_resident: int) -> ExpertCache:
     """Return the simulator's cache of one bank, the first experts resident, 0 used longest ago."""
-    view = RunView(num_layers=1, make_future=lambda: pytest.fail("looked ahead"), max_lookahead=0)
+    view = HandView()
     pool = Pool(num_slots=num_resident, free_slots=num_resident, eviction=LRU(view))
-    cache = ExpertCache(pool_of_key=[pool] * num_experts, held=view.held_keys)
+    cache = ExpertCache(pool_of_key=[pool] * num_experts, held=view.held)
     cache.warm(range(num_resident))
     return cache
 

@@ -14,24 +14,22 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from simulator.dispatch import Dispatch
+from simulator.dispatch import Dispatch, Policies
 from simulator.eviction import EVICTION
-from simulator.lay_out import lay_out_cache
+from simulator.lay_out import CacheSize, lay_out_cache
 from simulator.miss import MISS
-from simulator.oracle import RecordedFuture
-from simulator.prefetch import PREFETCH
-from simulator.run_view import RunView
+from simulator.placement import Residents, Room
+from simulator.slots import SLOTS
 from validation.calibrate.measure.rotation import Rotation
 from validation.calibrate.subject import SLOT_BYTES, Subject
 from validation.runtime.cpu_pool import CpuPool
 from validation.runtime.device import Mark
 from validation.runtime.executor import Executor
 from validation.runtime.link import CopyLink
+from validation.runtime.live_view import live_view
 from validation.runtime.recording import Recording, SpanKind, Wait
 from validation.runtime.slots import SlotChannel, Slots
 from validation.runtime.throttle import Throttle
@@ -105,17 +103,15 @@ class NarrowVisits:
     def __enter__(self) -> Self:
         offloaded, device = self._subject.offloaded, self._subject.device
         num_banks = offloaded.host.num_banks
-        view = RunView(num_layers=offloaded.num_layers, make_future=_no_future, max_lookahead=0)
+        view = live_view(offloaded)
         cache = lay_out_cache(
+            view=view,
             make_eviction=lambda: EVICTION["lru"](view),
-            num_slots=self._num_slots * num_banks,
-            num_banks=num_banks,
-            num_experts=offloaded.num_experts,
-            top_k=offloaded.top_k,
+            placement=_FirstExperts(offloaded.num_experts),
+            split=SLOTS["equal"](view),
+            size=CacheSize(experts=self._num_slots * num_banks),
             scope="per_layer",
-            start="popular",
             held=view.held_keys,
-            count_popularity=lambda: _first_experts(self._num_slots, num_banks, offloaded.num_experts),
         )
         link = self._resources.enter_context(CopyLink(device, throttle=self._throttle))
         cpu_pool = self._resources.enter_context(CpuPool(1, 1))
@@ -126,8 +122,7 @@ class NarrowVisits:
             view=view,
             cache=cache,
             channel=channel,
-            prefetch=PREFETCH["none"](view),
-            miss=MISS["fetch"](view),
+            policies=Policies(miss=MISS["fetch"](view)),
             timeline=None,
             now_ns=device.now_ns,
         )
@@ -166,11 +161,14 @@ class _ExpertSpans(Recording):
             self.experts.append((start, end))
 
 
-def _no_future() -> RecordedFuture:
-    raise AssertionError("no policy here looks ahead")
+class _FirstExperts:
+    """Have the first experts of each bank resident, the very first used longest ago: `simulator.placement.Placement`."""
 
+    def __init__(self, num_experts: int) -> None:
+        self._num_experts = num_experts
 
-def _first_experts(num_resident: int, num_banks: int, num_experts: int) -> NDArray[np.int64]:
-    """Return a popularity by which the first experts of each bank are resident, the very first used longest ago."""
-    ids = np.arange(num_experts)
-    return np.tile(np.where(ids < num_resident, ids + 1, 0), num_banks)
+    def place(self, room: Room) -> Residents:
+        """Fill each bank."""
+        assert room.of_bank is not None
+        warm = [bank * self._num_experts + expert for bank, slots in enumerate(room.of_bank) for expert in range(slots)]
+        return Residents(warm=warm)
