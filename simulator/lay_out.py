@@ -90,8 +90,8 @@ def pool_sizes(cache: ExpertCache) -> Sequence[int]:
 def _low_pools(
     make_eviction: Callable[[], Eviction], split: Split, num_slots: int, num_banks: int, *, is_global: bool
 ) -> list[Pool]:
-    """Make pools for the low-precision copies, divided as the others are."""
-    if is_global:
+    """Make pools for the low-precision copies, divided as the others are; one for all where a bank would have no slot."""
+    if is_global or num_slots < num_banks:
         return [_pool(make_eviction(), num_slots)] * num_banks
     return [_pool(make_eviction(), slots) for slots in split.split(num_slots, num_banks)]
 

@@ -80,7 +80,7 @@ def _build(kind: str, choice: PolicyChoice, make: Callable[..., P], seen: Sequen
             _check_type(name, value, accepted[name])
         policy = make(*seen, **choice.parameters)
     except (TypeError, ValueError) as error:
-        raise InputError(source, f"{kind}: {choice.name}: {error}") from None
+        raise InputError(source, f"{kind}: {choice.name}: {error}") from error
     missing = [verb for verb in _VERBS[kind] if not callable(getattr(policy, verb, None))]
     if missing:
         raise InputError(source, f"{kind}: {choice.name} is no {kind} policy; it lacks {', '.join(missing)}")

@@ -17,6 +17,10 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+class NothingToLearnFrom(ValueError):
+    """A policy learns from recorded routing, and the run has none."""
+
+
 class Training:
     """Some sequences of a trace, for fitting. Nothing of them is run.
 

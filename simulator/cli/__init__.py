@@ -40,6 +40,41 @@ Examples:
 """,
 )
 app.command(
+    "simulator.cli.compare:compare",
+    name="compare",
+    help="""\
+Run systems side by side on one scenario: which is fastest here, and what it costs the output.
+
+Each runs on the scenario's trace, model, machine, cache capacity and load; the scenario's own system and policies are laid
+aside. On-demand fetching, two oracles and a GPU that holds all experts are run as well, to hold the others against. A
+system that fails is a row with its reason. Where a system learns and the scenario sets nothing apart (`fit`), the first
+half of the sequences is, for all.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim compare examples/demo.yaml
+    moesim compare examples/demo.yaml --systems fiddler,hobbit,promoe --max-tokens 200
+    moesim compare examples/demo.yaml --set cache.frac=0.1 --out results/compared
+    moesim compare examples/demo.yaml --systems all --json
+""",
+)
+app.command(
+    "simulator.cli.systems:systems",
+    name="systems",
+    help="""\
+List the systems that ship, with what each loses of the output, or show one in detail: its source, where the composition
+differs from the real system, and its settings.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim systems
+    moesim systems fiddler
+    moesim systems hobbit --json
+""",
+)
+app.command(
     "simulator.cli.models:models",
     name="models",
     help="""\

@@ -1,6 +1,6 @@
 """Progress of long work: on stderr, and only on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -32,5 +32,29 @@ def token_progress() -> Iterator[ReportTokens | None]:
         def report(done: int, total: int) -> None:
             if done % _TOKENS_PER_UPDATE == 0 or done == total:
                 bar.update(task, completed=done, total=total)
+
+        yield report
+
+
+@contextmanager
+def run_progress(total: int) -> Iterator[Callable[[str], None] | None]:
+    """Show a bar of runs with an ETA, to be told the name of each as it ends; yields None where stderr is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("systems"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("simulating", total=total)
+
+        def report(name: str) -> None:
+            bar.update(task, advance=1, description=f"done: {name}")
 
         yield report

@@ -10,13 +10,13 @@ from cyclopts import Group, Parameter
 from rich.console import Console
 
 from hardware_profiles.errors import InputError
-from hardware_profiles.yaml_file import parse_yaml
 from simulator.cli.options import WholeNumber
 from simulator.cli.progress import token_progress
+from simulator.cli.settings import apply_settings
 from simulator.report import print_summary, warnings_of
 from simulator.results import TIMELINE, ResultFolder, summary_json
 from simulator.run import simulate
-from simulator.scenario import build_scenario, read_scenario, set_path
+from simulator.scenario import build_scenario, read_scenario
 
 _INPUT = Group.create_ordered("What to simulate")
 _CACHE = Group.create_ordered("Cache and policies")
@@ -126,11 +126,7 @@ def run(
     if given:
         kept = {key: value for key, value in _mapping(values.get("cache"), source).items() if key not in sizes}
         values["cache"] = kept | given
-    for setting in set_ or []:
-        path, equals, text = setting.partition("=")
-        if not equals or not path.strip():
-            raise InputError(f"--set {setting}", "should read path=value, such as cache.scope=global")
-        set_path(values, path.strip(), _parse(path, text))
+    apply_settings(values, set_ or [])
     if timeline and out is None:
         raise InputError("--timeline", "has nowhere to go; name a folder with --out")
     checked = build_scenario(values, source)
@@ -166,15 +162,6 @@ def _mapping(value: object, source: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise InputError(source, f"cache: {value!r} is not a mapping; write cache: {{frac: 0.25}}")
     return value
-
-
-def _parse(path: str, text: str) -> object:
-    """Read the value of --set as YAML would, so that 3 is a number and "6 GiB" a text."""
-    try:
-        return parse_yaml(text, f"--set {path}")
-    except InputError as error:
-        shown = text if len(text) <= 40 else f"{text[:37]}..."
-        raise InputError(error.source, f"{shown!r} {error.faults[0]}; quote it if it is a text") from None
 
 
 def _require_inputs(values: Mapping[str, object], settings: Sequence[str]) -> None:

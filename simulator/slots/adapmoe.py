@@ -5,7 +5,7 @@ from math import comb
 
 import numpy as np
 
-from simulator.slots.least_cost import least_cost
+from simulator.slots.least_cost import fewest_slots, least_cost
 from simulator.view import View
 
 _COST_UNIT = 1e-12
@@ -37,7 +37,8 @@ class AdapMoE:
     and top-2 this equals (f2 + f3 + f4 = 2 P2 (1 - b) + P2 b + P1 (1 - b)), and whose figures these are, to three places.
     For other E and top-k it is our extension.
 
-    Limits: experts of a layer count as equally popular. Theirs gives each layer one slot or more, this top-k.
+    Limits: experts of a layer count as equally popular. Theirs gives each layer one slot or more, this top-k, or
+    what an even split would where slots are fewer.
     """
 
     def __init__(self, view: View, *, accuracy: float = -1.0, single: float = 0.0) -> None:
@@ -61,7 +62,7 @@ class AdapMoE:
     def split(self, num_slots: int, num_banks: int) -> Sequence[int]:
         """Minimise the loads expected."""
         assert num_banks == len(self._costs)
-        return least_cost(self._costs, num_slots, at_least=self._top_k)
+        return least_cost(self._costs, num_slots, at_least=fewest_slots(num_slots, num_banks, self._top_k))
 
 
 def expected_loads(num_slots: int, num_experts: int, num_used: int, accuracy: float) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.slots.least_cost import least_cost
+from simulator.slots.least_cost import fewest_slots, least_cost
 from simulator.view import View
 from traces.statistics.miss_ratio import stack_distances
 from traces.statistics.recency import bank_events
@@ -34,7 +34,7 @@ class ByMisses:
     def split(self, num_slots: int, num_banks: int) -> Sequence[int]:
         """Minimise misses."""
         assert num_banks == len(self._misses_BE)
-        return least_cost(self._misses_BE, num_slots, at_least=self._top_k)
+        return least_cost(self._misses_BE, num_slots, at_least=fewest_slots(num_slots, num_banks, self._top_k))
 
 
 def lru_misses(view: View) -> NDArray[np.int64]:

@@ -41,3 +41,8 @@ def least_cost(costs: NDArray[np.int64], num_slots: int, *, at_least: int) -> Se
         split.append(int(taken_BN[bank, num_slots]))
         num_slots -= split[-1]
     return split[::-1]
+
+
+def fewest_slots(num_slots: int, num_banks: int, top_k: int) -> int:
+    """Return the slots that each bank gets at least: top-k, or its even share, rounded down, where they are fewer."""
+    return max(1, min(top_k, num_slots // num_banks))

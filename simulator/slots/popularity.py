@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from simulator.slots.least_cost import fewest_slots
 from simulator.view import View
 
 
@@ -11,8 +12,8 @@ class Popularity:
     """Split in proportion to the experts that each bank needs to serve a share of its tokens, `hit_frac`.
 
     What a bank needs is the fewest of its experts that together take so much of its popularity: few where some experts are
-    popular, many where all are alike. Each bank has top-k slots; the others go one by one to the bank that has fewest in
-    proportion to its need, ties to the first, until it holds all its experts.
+    popular, many where all are alike. Each bank has top-k slots, or an even share where slots are fewer; the others go one by
+    one to the bank that has fewest in proportion to its need, ties to the first, until it holds all its experts.
 
     Source: ours, as is the default; divisor apportionment after Adams, with bounds.
     """
@@ -24,14 +25,15 @@ class Popularity:
 
     def split(self, num_slots: int, num_banks: int) -> Sequence[int]:
         """Divide by need."""
-        top_k, num_experts = self._view.top_k, self._view.num_experts
-        if not num_banks * top_k <= num_slots <= num_banks * num_experts:
+        num_experts = self._view.num_experts
+        least = fewest_slots(num_slots, num_banks, self._view.top_k)
+        if not num_banks * least <= num_slots <= num_banks * num_experts:
             raise ValueError(
-                f"cannot split {num_slots} slots among {num_banks} banks; each takes {top_k} to {num_experts} of them"
+                f"cannot split {num_slots} slots among {num_banks} banks; each takes {least} to {num_experts} of them"
             )
         needs = self.needs()
-        slots = [top_k] * num_banks
-        for _ in range(num_slots - num_banks * top_k):
+        slots = [least] * num_banks
+        for _ in range(num_slots - num_banks * least):
             open_banks = [bank for bank in range(num_banks) if slots[bank] < num_experts]
             slots[min(open_banks, key=lambda bank: slots[bank] / needs[bank])] += 1
         return slots

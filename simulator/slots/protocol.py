@@ -8,4 +8,7 @@ class Split(Protocol):
     """Divide the slots of a cache whose scope is `per_layer`. Built as `Policy(view, **parameters)`."""
 
     def split(self, num_slots: int, num_banks: int) -> Sequence[int]:
-        """Return the slots of each bank, `num_slots` in all, each at least top-k and at most the experts of a bank."""
+        """Return the slots of each bank, `num_slots` in all, each at most the experts of a bank and at least top-k.
+
+        Where slots are fewer than that, each bank has its even share, rounded down, or more.
+        """

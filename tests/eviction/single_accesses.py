@@ -31,14 +31,17 @@ def residents(make: Callable[..., Eviction], stream: Sequence[int], num_slots: i
     view.slots_per_layer = num_slots
     policy = make(view)
     held: set[int] = set()
+    observes = policy if isinstance(policy, ObservesGates) else None
+    admits = policy if isinstance(policy, Admits) else None
+    gives_up = policy if isinstance(policy, GivesUp) else None
     for visit, key in enumerate(stream):
         view.oracle.visit = visit
-        if isinstance(policy, ObservesGates):
-            policy.at_gate()
+        if observes is not None:
+            observes.at_gate()
         hit = key in held
         if hit:
             policy.touch(key)
-        elif len(held) < num_slots or not isinstance(policy, Admits) or policy.admits(key):
+        elif len(held) < num_slots or admits is None or admits.admits(key):
             if len(held) == num_slots:
                 victim = policy.victim()
                 assert victim is not None
@@ -46,8 +49,8 @@ def residents(make: Callable[..., Eviction], stream: Sequence[int], num_slots: i
                 held.remove(victim)
             policy.insert(key)
             held.add(key)
-        if isinstance(policy, GivesUp) and key in held:
-            for given_up in policy.gives_up([key]):
+        if gives_up is not None and key in held:
+            for given_up in gives_up.gives_up([key]):
                 policy.remove(given_up)
                 held.remove(given_up)
         yield hit, held

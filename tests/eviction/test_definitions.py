@@ -18,8 +18,8 @@ class History:
     """What has happened to the keys that a pool holds: all that a definition needs.
 
     `inserted_at`, `touched_at` (the insertion counts) and `accesses` (since the insertion, which counts one) by key;
-    `visits`, accesses since the start; `age`, the highest priority of a victim of aged LFU, and `priority`, as of each key's last
-    access.
+    `visits`, accesses since the start; `age`, the highest priority of a victim of aged LFU, and `priority`, as of each key's
+    last access.
     """
 
     def __init__(self, scan: Scan) -> None:

@@ -189,7 +189,12 @@ def test_follows_its_definition(name: str, seed: int, tmp_path: Path) -> None:
 def test_fits_once(tmp_path: Path) -> None:
     """However many pools ask, the same training and arguments are fitted once."""
     asked = []
-    fit = fit_once(lambda training, number: asked.append(number) or len(training.keys_TLK) + number)
+
+    def count(training: Training, number: int) -> int:
+        asked.append(number)
+        return len(training.keys_TLK) + number
+
+    fit = fit_once(count)
     one, other = training(tmp_path), training(tmp_path)
     assert [fit(one, 1), fit(one, 1), fit(one, 2), fit(other, 1)] == [12, 12, 13, 12]
     assert asked == [1, 2, 1]

@@ -28,20 +28,21 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> dict[int, HandView]:
 @pytest.mark.parametrize("name", SLOTS)
 @pytest.mark.parametrize("num_banks", [1, 2, 5])
 def test_divides_all_slots_within_bounds(name: str, num_banks: int, views: dict[int, HandView]) -> None:
-    """None is left over; each bank has a working set of slots, and none that it has no expert for; twice the same."""
+    """None is left over; each bank has a working set of slots, or its share, and none that it has no expert for; twice the same."""
     view = views[num_banks]
-    for num_slots in range(num_banks * TOP_K, num_banks * NUM_EXPERTS + 1):
+    for num_slots in range(num_banks, num_banks * NUM_EXPERTS + 1):
         split = list(SLOTS[name](view).split(num_slots, num_banks))
         assert len(split) == num_banks
         assert sum(split) == num_slots
         assert all(type(slots) is int for slots in split)
-        assert all(TOP_K <= slots <= NUM_EXPERTS for slots in split)
+        assert all(min(TOP_K, num_slots // num_banks) <= slots <= NUM_EXPERTS for slots in split)
         assert split == list(SLOTS[name](view).split(num_slots, num_banks))
 
 
 @pytest.mark.parametrize("name", ["popularity", "adapmoe", "by_misses"])
-@pytest.mark.parametrize("num_slots", [3, 17])
-def test_refuses_what_cannot_be_divided(name: str, num_slots: int, views: dict[int, HandView]) -> None:
-    """Fewer slots than working sets, or more than experts."""
-    with pytest.raises(ValueError, match=f"cannot split {num_slots} slots among 2 banks; each takes 2 to 8 of them"):
+@pytest.mark.parametrize(("num_slots", "least"), [(1, 1), (17, 2)])
+def test_refuses_what_cannot_be_divided(name: str, num_slots: int, least: int, views: dict[int, HandView]) -> None:
+    """Fewer slots than banks, or more than experts."""
+    fault = f"cannot split {num_slots} slots among 2 banks; each takes {least} to 8 of them"
+    with pytest.raises(ValueError, match=fault):
         SLOTS[name](views[2]).split(num_slots, 2)

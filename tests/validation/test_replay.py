@@ -39,7 +39,7 @@ from validation.runtime.cores import Cores
 from validation.runtime.device import CpuDevice
 from validation.runtime.executor import Executor
 from validation.runtime.offload import OffloadedModel
-from validation.runtime.recording import Recording
+from validation.runtime.recording import Recording, span_cost_ns
 from validation.runtime.throttle import Throttle
 
 LAYERS, EXPERTS, TOP_K = 3, 8, 2
@@ -471,3 +471,19 @@ def test_a_trace_of_another_shape_is_refused(machine: Machine, config: Path, tmp
     other = random_model(tmp_path / "config.json", CpuDevice(), torch.float32, 3)
     with pytest.raises(InputError, match="3 rounds of 8 experts, the model 2 of 8"):
         replay(scenario, other, machine, forced=True)
+
+
+def test_recording_counts_what_noting_takes(
+    config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside resolving, each stretch of work costs what one was timed to take; a second each is more than the whole run."""
+    scenario = random_scenario(1, config, tmp_path)
+    plain = replay(scenario, offloaded, machine, forced=True, throttle=FAST)
+    assert 0 < plain.recording_frac < 1
+    monkeypatch.setattr("validation.replay.replay.span_cost_ns", lambda _device: 1e9)
+    assert replay(scenario, offloaded, machine, forced=True, throttle=FAST).recording_frac > 100
+
+
+def test_noting_a_stretch_of_work_takes_microseconds() -> None:
+    """More than nothing, less than a millisecond."""
+    assert 100 < span_cost_ns(CpuDevice()) < 1e6

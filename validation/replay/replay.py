@@ -34,7 +34,7 @@ from validation.runtime.executor import READ_IN_PLACE, Executor
 from validation.runtime.link import CopyLink
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.quiet import quiet
-from validation.runtime.recording import Recording
+from validation.runtime.recording import Recording, span_cost_ns
 from validation.runtime.slots import Low, SlotChannel, Slots, num_low_slots
 from validation.runtime.speed import probe_ns
 from validation.runtime.throttle import Throttle
@@ -60,7 +60,8 @@ class Replayed:
 
     `summary` has the keys of a simulated run's metrics, `layers` the counts per routing round, `steps` all steps, warm-up
     included. `num_other_picks` counts the tokens whose own gates picked other experts than the trace says, over all layers.
-    `recording_frac` is what resolving the recording took, outside the run's time, as a share of it.
+    `recording_frac` is what recording took, as a share of the run's time: noting the stretches of work, which is in that
+    time, and resolving them, which is not.
     """
 
     summary: Mapping[str, object]
@@ -158,6 +159,7 @@ def replay(
         )
         counters = executor.snapshot()
         services = list(link.services)
+        noting_ns = span_cost_ns(device)
     collector.close()
     measured = counters.minus(collector.at_warmup) if collector.at_warmup is not None else counters
     if timeline_path is not None:
@@ -178,7 +180,7 @@ def replay(
         summary=summary,
         steps=measured_steps,
         num_other_picks=executor.num_other_picks,
-        recording_frac=recording.spent_ns / counters.now_ns,
+        recording_frac=(recording.spent_ns + recording.num_spans * noting_ns) / counters.now_ns,
     )
 
 

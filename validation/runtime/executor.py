@@ -163,7 +163,7 @@ class Executor:
         first_key = self._first_keys[layer]
         picks, ids_NK, weights_NK = self._picks(layer, hidden_NH, ids_NK, weights_NK)
         self._deliver()
-        rerouted = dispatch.enter(layer)
+        rerouted = dispatch.reroute(layer) if dispatch.reroutes else None
         if rerouted is not None:
             picks = rerouted
         keys, tokens_of = _distinct(picks)

@@ -1,0 +1,113 @@
+"""The table that a comparison prints."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hardware_profiles.quantity import format_bytes
+from simulator.compare.facts import BYTES, LOSSES, STALLS, Row, mapping, rows_of, texts
+from simulator.report import format_duration
+
+CAUSES = {
+    "exposed_demand_fetch": "demand fetch",
+    "exposed_late_prefetch": "late prefetch",
+    "queued_behind_prefetch": "queued behind prefetch",
+    "exposed_cpu_expert": "CPU",
+    "expert_compute": "expert kernels",
+    "non_expert_compute": "attention and other layer work",
+    "step_compute": "LM head, sampling",
+    "runtime_overhead": "runtime overhead",
+}
+LOSS_NAMES = {
+    "dropped_mass_frac": "dropped",
+    "unlike_mass_frac": "unlike",
+    "low_precision_mass_frac": "low prec.",
+    "deferred_mass_frac": "late",
+}
+_LARGEST = 2
+
+
+def render_comparison(facts: Mapping[str, object], title: str) -> RenderableType:
+    """Lay a comparison out: its title, the table, what failed, warnings and remarks."""
+    rows = rows_of(facts)
+    parts: list[RenderableType] = [Text(title, style="bold"), _table(rows)]
+    parts += [Text(f"{row['system']} failed: {row['reason']}", style="red") for row in rows if row["status"] != "ok"]
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in grouped(rows, "warnings")]
+    parts += [Text(f"note: {note}") for note in texts(facts["notes"])]
+    parts.append(Text(str(facts["place"]), style="dim"))
+    return Group(*parts)
+
+
+def grouped(rows: Sequence[Row], key: str) -> Sequence[str]:
+    """Return the texts of all rows, each once, with the systems that it is about where these are not all."""
+    systems: dict[str, list[str]] = {}
+    for row in rows:
+        for text in texts(row[key]):
+            systems.setdefault(text, []).append(str(row["system"]))
+    num_run = sum(row["status"] == "ok" for row in rows)
+    return [text if len(about) == num_run else f"{text} ({', '.join(about)})" for text, about in systems.items()]
+
+
+def largest_stalls(row: Row) -> str:
+    """Name the largest causes of stalls, with their shares of the makespan."""
+    makespan_ns = row["makespan_ns"]
+    if not isinstance(makespan_ns, int) or not makespan_ns:
+        return "-"
+    stalls = sorted(((int(str(row[f"{cause}_ns"])), cause) for cause in STALLS), key=lambda item: -item[0])
+    named = [f"{CAUSES[cause]} {stall_ns / makespan_ns:.0%}" for stall_ns, cause in stalls[:_LARGEST] if stall_ns]
+    return ", ".join(named) or "-"
+
+
+def losses(row: Row) -> str:
+    """Name what was done to the gates' mass, as shares of it."""
+    named = [
+        f"{LOSS_NAMES[name]} {share:.2%}" for name in LOSSES if isinstance(share := row[name], int | float) and share
+    ]
+    return ", ".join(named) or ("see quality" if row["quality"] and row["status"] == "ok" else "-")
+
+
+def number(value: object, pattern: str) -> str:
+    """Write a number; a dash for none."""
+    return pattern.format(value) if isinstance(value, int | float) else "-"
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("system", no_wrap=True)
+    for heading in ("place", "TPOT", "p99", "TTFT", "tokens/s", "hits", "bytes"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("largest stalls, of the time")
+    table.add_column("gate mass lost")
+    for row in rows:
+        if row["status"] == "ok":
+            table.add_row(*_cells(row), style="dim" if row["is_reference"] else "")
+    return table
+
+
+def _cells(row: Row) -> Sequence[str]:
+    moved = sum(count for name in BYTES if isinstance(count := row[name], int))
+    return (
+        str(row["system"]),
+        number(row["place"], "{:.2f}"),
+        format_duration(row["tpot_mean_s"]),
+        format_duration(row["tpot_p99_s"]),
+        format_duration(row["ttft_mean_s"]),
+        number(row["throughput_tokens_per_s"], "{:.4g}"),
+        number(row["hit_frac"], "{:.1%}"),
+        format_bytes(moved),
+        largest_stalls(row),
+        losses(row),
+    )
+
+
+def title_of(facts: Mapping[str, object]) -> str:
+    """Return one line that says what was compared."""
+    common = mapping(facts["common"])
+    if not common:
+        return "Systems"
+    share = common["cache_frac"]
+    assert isinstance(share, float)
+    return f"{common['model']} on {common['hardware']}, {common['cache_experts']} experts resident ({share:.1%})"
