@@ -106,7 +106,11 @@ class Engine:
         self._is_pageable = is_pageable
         self._demands = demands
         self._cpu = CpuPool(
-            self.env, costs.num_cpu_workers, memory=memory, first_rank=_FIRST_CPU_RANK, on_job=self._job_ended
+            self.env,
+            costs.num_cpu_workers,
+            memory=memory,
+            first_rank=_FIRST_CPU_RANK,
+            on_job=self._job_timed if timeline is not None else None,
         )
         self._early: dict[int, _OnCpu] = {}  # what the CPU began before the gate asked
         self._deferred: list[_OnCpu] = []  # what the layer before deferred
@@ -123,6 +127,7 @@ class Engine:
         counters = self.counters
         counters.now_ns = self.env.now
         counters.link_busy_ns = self.link.busy_ns()
+        counters.cpu_busy_ns = self._cpu.busy_ns()
         if self._write_back is not None:
             counters.write_backs, counters.write_back_busy_ns = self._write_back.num_copied, self._write_back.busy_ns()
         return counters.copy()
@@ -150,6 +155,8 @@ class Engine:
                 if self._has_prefetch:
                     yield Timeout(env, stream.free_ns - env.now)
                     dispatch.layer_ended()
+            if self._is_pageable:
+                yield from self._wait_for_pageable_copy(self._view.num_layers - 1)
             stream.head(step_costs.tail_ns, step_costs.tail_overhead_ns)
             yield Timeout(env, stream.free_ns - env.now)
             counters.steps += 1
@@ -169,13 +176,15 @@ class Engine:
         if on_cpu or dispatch.deferred or dispatch.early or self._early or self._deferred:
             awaited = self._begin_on_cpu(layer, on_cpu, tokens_of)
         if dispatch.in_turn:
-            yield from self._compute_in_turn(layer, ready, left, waiting, tokens_of)
+            yield from self._compute_in_turn(layer, ready, waiting, tokens_of)
         else:
             yield from self._compute_as_they_come(layer, ready, left, waiting, tokens_of)
         if dispatch.in_place:
             yield from self._read_in_place(layer, dispatch.in_place, tokens_of)
         if awaited:
             yield from self._join_cpu(layer, awaited)
+        if dispatch.gives_up:
+            yield Timeout(self.env, self.stream.free_ns - self.env.now)
         dispatch.computed(keys)
 
     def _compute_as_they_come(
@@ -184,6 +193,13 @@ class Engine:
         """Compute the experts that are resident, then the others in the order in which they arrive."""
         env, stream, arrived = self.env, self.stream, self.dispatch.arrived
         grouped = self._costs.kernels_are_grouped
+
+        def next_there() -> int | None:
+            return arrived[0] if arrived else None
+
+        def waits_alone() -> bool:
+            return len(waiting) == left
+
         if waiting:
             for group in [ready] if grouped else [[key] for key in ready]:
                 stream.compute(layer, group, tokens_of)
@@ -195,7 +211,7 @@ class Engine:
             if grouped and stream.free_ns > env.now:
                 yield Timeout(env, stream.free_ns - env.now)
             if not arrived:
-                yield from self._wait_for_arrival(layer, left, waiting, tokens_of)
+                yield from self._wait_for_arrival(layer, next_there, waiting, waits_alone, tokens_of)
             came = [arrived.popleft()]
             if grouped:
                 came.extend(arrived)
@@ -205,47 +221,60 @@ class Engine:
             if waiting:
                 yield from self._give_up_slots(came, waiting)
 
-    def _compute_in_turn(
-        self, layer: int, ready: Sequence[int], left: int, waiting: deque[int], tokens_of: TokensOf
-    ) -> Waits:
-        """Compute each expert in its turn, whichever are there before."""
+    def _compute_in_turn(self, layer: int, ready: Sequence[int], waiting: deque[int], tokens_of: TokensOf) -> Waits:
+        """Compute each expert in its turn, whichever are there before. Those that wait for a slot let others go first."""
         stream, dispatch = self.stream, self.dispatch
-        there, num_keys = set(ready), self._view.num_keys
-        for turn in dispatch.turns:
-            key = next((one for one in (turn, turn + num_keys) if one in there), None)
-            while key is None:
-                if not dispatch.arrived:
-                    yield from self._wait_for_arrival(layer, left, waiting, tokens_of)
-                there.add(dispatch.arrived.popleft())
-                left -= 1
-                key = next((one for one in (turn, turn + num_keys) if one in there), None)
+        there, left = set(ready), list(dispatch.turns)
+
+        def next_there() -> int | None:
+            there.update(dispatch.arrived)
+            dispatch.arrived.clear()
+            key = next((one for one in left if one not in waiting), None)
+            return key if key in there else None
+
+        def waits_alone() -> bool:
+            return len(waiting) == len(left)
+
+        while left:
+            if next_there() is None:
+                yield from self._wait_for_arrival(layer, next_there, waiting, waits_alone, tokens_of)
+            key = next_there()
+            assert key is not None
+            left.remove(key)
             stream.compute(layer, [key], tokens_of)
             if waiting:
                 yield from self._give_up_slots([key], waiting)
 
-    def _wait_for_arrival(self, layer: int, left: int, waiting: deque[int], tokens_of: TokensOf) -> Waits:
-        """Let time pass until an expert of this layer has arrived.
+    def _wait_for_arrival(
+        self,
+        layer: int,
+        next_there: Callable[[], int | None],
+        waiting: deque[int],
+        waits_alone: Callable[[], bool],
+        tokens_of: TokensOf,
+    ) -> Waits:
+        """Let time pass until the expert has arrived that is computed next: `next_there` then says which.
 
-        With tiles, the stream has computed what came before the last tile by then: it has waited so much less.
+        With tiles, the stream has computed what came before the last tile by then: it has waited so much less. Where
+        `waits_alone` says that nothing of this layer is on its way, what arrived may make room for it.
         """
         link, env, stream, dispatch = self.link, self.env, self.stream, self.dispatch
-        stalled, lost_ns = False, self._costs.stall_overhead_ns
-        while not dispatch.arrived:
+        key, stalled, tiles_ns = None, False, 0
+        while key is None:
             transfer, end_of_service = link.serving, link.end_of_service
             assert transfer is not None
             assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
             yield end_of_service
-            if env.now > stream.free_ns:
-                until_ns = env.now
-                if transfer.stretches is not None and dispatch.arrived:
-                    until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
-                    lost_ns += self._tiles_overhead_ns
+            key, until_ns = next_there(), env.now
+            if until_ns > stream.free_ns and key == transfer.key and transfer.stretches is not None:
+                until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
+                tiles_ns = self._tiles_overhead_ns
+            if until_ns > stream.free_ns:
                 stream.stall(layer, transfer, until_ns)
                 stalled = True
-            if len(waiting) == left:  # nothing of this layer is on its way: what arrived may make room for it
+            if waits_alone():
                 dispatch.fetch_waiting(waiting)
-        if stalled:
-            stream.lose(layer, lost_ns)
+        stream.lose(layer, tiles_ns + (self._costs.stall_overhead_ns if stalled else 0))
 
     def _waits_for_tiles_until_ns(self, transfer: Transfer, tokens_of: TokensOf) -> int:
         """Return until when the stream would wait, in one piece, for an expert that it computes tile by tile."""
@@ -290,8 +319,10 @@ class Engine:
         fresh = [(key, _tokens(key, tokens_of)) for key in keys if key not in begun]
         if fresh:
             awaited.append(self._queue_on_cpu(layer, fresh))
-        deferred = [(key, _tokens(key, tokens_of)) for key in self.dispatch.deferred]
-        self._deferred = [self._queue_on_cpu(layer, deferred)] if deferred else []
+        self._deferred = [begun[key] for key in self.dispatch.deferred if key in begun]
+        deferred = [(key, _tokens(key, tokens_of)) for key in self.dispatch.deferred if key not in begun]
+        if deferred:
+            self._deferred.append(self._queue_on_cpu(layer, deferred))
         for key, num_tokens in self.dispatch.early.items():
             self._early[key] = self._queue_on_cpu(layer + 1, [(key, num_tokens)])
         return awaited
@@ -312,11 +343,10 @@ class Engine:
             yield ended
         self.stream.stall_for_cpu(layer, max(last_end_ns(group.jobs) + group.activation_ns for group in awaited))
 
-    def _job_ended(self, job: PooledJob) -> None:
-        """Count a job whose times are known."""
-        self.counters.cpu_busy_ns += job.end_ns - job.start_ns
-        if self._timeline is not None:
-            self._timeline.cpu_expert(job.layer, job.key, job.worker, job.start_ns, job.end_ns - job.start_ns)
+    def _job_timed(self, job: PooledJob) -> None:
+        """Draw a job whose times are known."""
+        assert self._timeline is not None
+        self._timeline.cpu_expert(job.layer, job.key, job.worker, job.start_ns, job.end_ns - job.start_ns)
 
     def _wait_for_pageable_copy(self, layer: int) -> Waits:
         """Have the stream wait for a copy from pageable memory, inside which the thread is that would give it work."""
