@@ -14,8 +14,9 @@ prefetches and promotions go to a channel, which is the simulated link or a thre
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+from hardware_profiles.errors import InputError
 from simulator.cache import ABSENT, IN_FLIGHT, RESIDENT, ExpertCache
 from simulator.eviction.protocol import GivesUp, ObservesGates
 from simulator.losses import Losses
@@ -100,7 +101,10 @@ class Dispatch:
 
     After a `gate`: `deferred` are the keys that the CPU computes until the next layer ends; `early` those of the next layer
     that it begins now, with their numbers of tokens; `in_place` those whose weights the GPU reads where they lie, last of
-    all. `in_turn` says that the experts in slots are computed strictly in the order of S, which is then in `turns`.
+    all. `in_turn` says that what is computed from slots is computed strictly in its turn; `turns` are then their keys, in
+    order, those of low-precision copies among them.
+
+    Its methods raise InputError where an expert has to be fetched for which there can never be a slot.
     """
 
     def __init__(
@@ -151,7 +155,7 @@ class Dispatch:
         deciders: Sequence[object] = (prefetch, miss, policies.order, policies.queue)
         self._observers = [policy.at_gate for policy in deciders if isinstance(policy, ObservesGates)]
         self._observing_evictions = any(isinstance(pool.eviction, ObservesGates) for pool in cache.pools)
-        self._gives_up = any(isinstance(pool.eviction, GivesUp) for pool in cache.pools)
+        self.gives_up = any(isinstance(pool.eviction, GivesUp) for pool in cache.pools)
         self._released, self._evicted = released, evicted
         self._follows_evictions = prefetch is not None or timeline is not None or evicted is not None
         cache.staged_touched = self._staged_touched
@@ -227,7 +231,8 @@ class Dispatch:
             self._timeline.load(now_ns, queued=self._channel.num_queued(), occupied=self.cache.num_occupied())
         if self.in_turn:
             others = {*on_cpu, *self.deferred, *self.in_place}
-            self.turns = [key for key in keys if key not in others]
+            low_of_key = {low - self._num_keys: low for low in self._low_held}
+            self.turns = [low_of_key.get(key, key) for key in keys if key not in others]
         if self._prefetch is not None:
             self._issue(self._prefetch.after_gate(keys))
         return ready, num_arriving, waiting, on_cpu
@@ -242,7 +247,7 @@ class Dispatch:
         if self._low_held:
             held.difference_update(self._low_held)
             self._low_held.clear()
-        if self._gives_up:
+        if self.gives_up:
             self._give_up(keys)
 
     def layer_ended(self) -> None:
@@ -353,6 +358,9 @@ class Dispatch:
                 on_cpu = [*on_cpu, *(key for key in hits if key in shared)]
                 ready = [key for key in ready if key not in shared]
                 self.counters.cpu_experts[layer] += len(shared)
+                self._elsewhere.update(shared)
+                self.unpin(shared)  # the CPU reads its own weights: a fetch that waits may have the slot
+                self.fetch_waiting(waiting)
         if self._starts_early is not None:
             self.early = _NO_EARLY if layer == self._view.num_layers - 1 else self._starts_early.start_early()
         return ready, on_cpu, num_arriving
@@ -428,6 +436,8 @@ class Dispatch:
             if not self.cache.stage(key):
                 return False
         elif not self._take_slot(key):
+            if not self.cache.has_slot_for(key):
+                self._refuse(key)
             return False
         if self._follows_evictions and self.cache.evicted is not None:
             self._note_eviction(self.cache.evicted)
@@ -441,7 +451,7 @@ class Dispatch:
         take_slot = cache.stage if self._stages_prefetches else cache.take_slot
         for key in keys:
             if state[key] != ABSENT:
-                if self._touches:
+                if self._touches and key not in cache.staged:  # only a gate lets an expert out of staging
                     cache.touch_of_key[key](key)
                 continue
             if not take_slot(key):
@@ -488,6 +498,19 @@ class Dispatch:
                 if self._follows_evictions:
                     self._note_eviction(key)
                 self._free(key)
+
+    def _refuse(self, key: int) -> NoReturn:
+        """Say of a key that it has to be fetched and never can be."""
+        bank, expert = divmod(key % self._num_keys, self._view.num_experts)
+        if key < self._num_keys:
+            what, remedy = "has", "have the placement leave slots (its parameter staging), or use a larger cache"
+        else:
+            what, remedy = "has a low-precision copy that has", "use a larger low_precision.frac, or a larger cache"
+        raise InputError(
+            "cache",
+            f"expert {expert} of bank {bank} {what} to be fetched, and no slot is left that it could take; {remedy}, or "
+            "scope: global, or a miss policy that fetches nothing",
+        )
 
     def _free(self, key: int) -> None:
         """Take the slot of a key away for nobody."""

@@ -44,27 +44,6 @@ class Tiles:
 WHOLE = Tiles()
 
 
-class Turns:
-    """The order in which experts are computed where each waits for its turn."""
-
-    def __init__(self, keys: Sequence[int], num_keys: int) -> None:
-        self._left = deque(keys)
-        self._there: set[int] = set()
-        self._num_keys = num_keys
-
-    def come(self, keys: Sequence[int]) -> Sequence[int]:
-        """Take experts, or their low-precision copies, that are there now; return those whose turn has come, in order."""
-        self._there.update(keys)
-        turn_has_come = []
-        while self._left:
-            key = next((one for one in (self._left[0], self._left[0] + self._num_keys) if one in self._there), None)
-            if key is None:
-                break
-            self._left.popleft()
-            turn_has_come.append(key)
-        return turn_has_come
-
-
 StepEnded = Callable[[Step, int], None]
 Waits = Generator[simpy.Event, None, None]
 TokensOf = Mapping[int, int] | None
@@ -129,7 +108,11 @@ class Engine:
         self._is_pageable = is_pageable
         self._demands = demands
         self._cpu = CpuPool(
-            self.env, costs.num_cpu_workers, memory=memory, first_rank=_FIRST_CPU_RANK, on_job=self._job_ended
+            self.env,
+            costs.num_cpu_workers,
+            memory=memory,
+            first_rank=_FIRST_CPU_RANK,
+            on_job=self._job_timed if timeline is not None else None,
         )
         self._early: dict[int, _OnCpu] = {}  # what the CPU began before the gate asked
         self._deferred: list[_OnCpu] = []  # what the layer before deferred
@@ -146,6 +129,7 @@ class Engine:
         counters = self.counters
         counters.now_ns = self.env.now
         counters.link_busy_ns = self.link.busy_ns()
+        counters.cpu_busy_ns = self._cpu.busy_ns()
         if self._write_back is not None:
             counters.write_backs, counters.write_back_busy_ns = self._write_back.num_copied, self._write_back.busy_ns()
         return counters.copy()
@@ -180,6 +164,8 @@ class Engine:
                 if self._has_prefetch:
                     yield Timeout(env, stream.free_ns - env.now)
                     dispatch.layer_ended()
+            if self._is_pageable:
+                yield from self._wait_for_pageable_copy(self._view.num_layers - 1)
             stream.head(step_costs.tail_ns, step_costs.tail_overhead_ns)
             yield Timeout(env, stream.free_ns - env.now)
             counters.steps += 1
@@ -199,9 +185,9 @@ class Engine:
         awaited: list[_OnCpu] = []
         if on_cpu or dispatch.deferred or dispatch.early or self._early or self._deferred:
             awaited = self._begin_on_cpu(layer, on_cpu, tokens_of)
-        turns = Turns(dispatch.turns, self._view.num_keys) if dispatch.in_turn else None
-        if turns is not None:
-            ready = turns.come(ready)
+        if dispatch.in_turn:
+            yield from self._compute_in_turn(layer, ready, waiting, tokens_of)
+            ready, left = (), 0
         if waiting:
             for group in [ready] if grouped else [[key] for key in ready]:
                 stream.compute(layer, group, tokens_of)
@@ -212,30 +198,28 @@ class Engine:
         while left:
             if grouped and stream.free_ns > env.now:
                 yield Timeout(env, stream.free_ns - env.now)
-            stalled, lost_ns = False, self._costs.stall_overhead_ns
+            stalled, tiles_ns = False, 0
             while not arrived:
                 transfer, end_of_service = link.serving, link.end_of_service
                 assert transfer is not None
                 assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
                 yield end_of_service
                 until_ns = env.now
+                if until_ns > stream.free_ns and arrived and transfer.stretches is not None:
+                    until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
+                    tiles_ns = self._tiles_overhead_ns
                 if until_ns > stream.free_ns:
-                    if transfer.stretches is not None and arrived:
-                        until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
-                        lost_ns += self._tiles_overhead_ns
                     stream.stall(layer, transfer, until_ns)
                     stalled = True
                 if len(waiting) == left:  # nothing of this layer is on its way: what arrived may make room for it
                     dispatch.fetch_waiting(waiting)
-            if stalled and lost_ns:
-                stream.lose(layer, lost_ns)
+            if stalled or tiles_ns:
+                stream.lose(layer, tiles_ns + (self._costs.stall_overhead_ns if stalled else 0))
             came: Sequence[int] = [arrived.popleft()]
             if grouped:
                 came = [*came, *arrived]
                 arrived.clear()
             left -= len(came)
-            if turns is not None:
-                came = turns.come(came)
             stream.compute(layer, came, tokens_of)
             if waiting:
                 yield from self._give_up_slots(came, waiting)
@@ -243,7 +227,64 @@ class Engine:
             yield from self._read_in_place(layer, dispatch.in_place, tokens_of)
         if awaited:
             yield from self._join_cpu(layer, awaited)
+        if dispatch.gives_up:
+            yield Timeout(env, stream.free_ns - env.now)
         dispatch.computed(keys)
+
+    def _compute_in_turn(self, layer: int, ready: Sequence[int], waiting: deque[int], tokens_of: TokensOf) -> Waits:
+        """Compute each expert in its turn, whichever are there before. Those that wait for a slot let others go first."""
+        stream, dispatch = self.stream, self.dispatch
+        there, left = set(ready), list(dispatch.turns)
+
+        def next_there() -> int | None:
+            there.update(dispatch.arrived)
+            dispatch.arrived.clear()
+            key = next((one for one in left if one not in waiting), None)
+            return key if key in there else None
+
+        def waits_alone() -> bool:
+            return len(waiting) == len(left)
+
+        while left:
+            if next_there() is None:
+                yield from self._wait_for_turn(layer, next_there, waiting, waits_alone, tokens_of)
+            key = next_there()
+            assert key is not None
+            left.remove(key)
+            stream.compute(layer, [key], tokens_of)
+            if waiting:
+                yield from self._give_up_slots([key], waiting)
+
+    def _wait_for_turn(
+        self,
+        layer: int,
+        next_there: Callable[[], int | None],
+        waiting: deque[int],
+        waits_alone: Callable[[], bool],
+        tokens_of: TokensOf,
+    ) -> Waits:
+        """Let time pass until the expert has arrived that is computed next: `next_there` then says which.
+
+        With tiles, the stream has computed what came before the last tile by then: it has waited so much less. Where
+        `waits_alone` says that nothing of this layer is on its way, what arrived may make room for it.
+        """
+        link, env, stream, dispatch = self.link, self.env, self.stream, self.dispatch
+        key, stalled, tiles_ns = None, False, 0
+        while key is None:
+            transfer, end_of_service = link.serving, link.end_of_service
+            assert transfer is not None
+            assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
+            yield end_of_service
+            key, until_ns = next_there(), env.now
+            if until_ns > stream.free_ns and key == transfer.key and transfer.stretches is not None:
+                until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
+                tiles_ns = self._tiles_overhead_ns
+            if until_ns > stream.free_ns:
+                stream.stall(layer, transfer, until_ns)
+                stalled = True
+            if waits_alone():
+                dispatch.fetch_waiting(waiting)
+        stream.lose(layer, tiles_ns + (self._costs.stall_overhead_ns if stalled else 0))
 
     def _waits_for_tiles_until_ns(self, transfer: Transfer, tokens_of: TokensOf) -> int:
         """Return until when the stream waits, in one piece, for an expert that it computes tile by tile as it comes."""
@@ -288,8 +329,10 @@ class Engine:
         fresh = [(key, _tokens(key, tokens_of)) for key in keys if key not in begun]
         if fresh:
             awaited.append(self._queue_on_cpu(layer, fresh))
-        deferred = [(key, _tokens(key, tokens_of)) for key in self.dispatch.deferred]
-        self._deferred = [self._queue_on_cpu(layer, deferred)] if deferred else []
+        self._deferred = [begun[key] for key in self.dispatch.deferred if key in begun]
+        deferred = [(key, _tokens(key, tokens_of)) for key in self.dispatch.deferred if key not in begun]
+        if deferred:
+            self._deferred.append(self._queue_on_cpu(layer, deferred))
         for key, num_tokens in self.dispatch.early.items():
             self._early[key] = self._queue_on_cpu(layer + 1, [(key, num_tokens)])
         return awaited
@@ -310,11 +353,10 @@ class Engine:
             yield ended
         self.stream.stall_for_cpu(layer, max(last_end_ns(group.jobs) + group.activation_ns for group in awaited))
 
-    def _job_ended(self, job: PooledJob) -> None:
-        """Count a job whose times are known."""
-        self.counters.cpu_busy_ns += job.end_ns - job.start_ns
-        if self._timeline is not None:
-            self._timeline.cpu_expert(job.layer, job.key, job.worker, job.start_ns, job.end_ns - job.start_ns)
+    def _job_timed(self, job: PooledJob) -> None:
+        """Draw a job whose times are known."""
+        assert self._timeline is not None
+        self._timeline.cpu_expert(job.layer, job.key, job.worker, job.start_ns, job.end_ns - job.start_ns)
 
     def _wait_for_pageable_copy(self, layer: int) -> Waits:
         """Have the stream wait for a copy from pageable memory, inside which the thread is that would give it work."""
