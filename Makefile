@@ -2,7 +2,8 @@
 # make test     install and run the tests
 # make test-live  install torch and transformers as well, and run the tests that need them
 # make check    ruff and mypy --strict
-# make validate calibrate on this machine, and hold the simulator against real runs of six configurations
+# make validate calibrate on this machine, and hold the simulator against real runs of six configurations (SUITE=cpu: of all)
+# make results  the same of all configurations, anew, and write what is committed: validation/results, the docs' figures
 # make bench    speed, as ratios within one process
 # Another interpreter: make test PYTHON=python3.13 (it gets a virtual environment of its own).
 SHELL := /bin/bash
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-live check validate bench clean
+.PHONY: demo test test-live check validate results bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/created:
@@ -47,14 +48,23 @@ check: $(VENV)/installed-test
 	$(BIN)/mypy
 
 VALIDATED := results/validation
+SUITE := cpu-quick
+BUDGET := 2 min
 validate: $(VENV)/installed-live
 	@mkdir -p $(VALIDATED)
 	for model in lab-wide lab-narrow; do \
 	  test -e $(VALIDATED)/$$model.yaml || \
-	  $(BIN)/moesim calibrate --model $$model --dtype float32 --device cpu --out $(VALIDATED)/$$model.yaml || exit; \
+	  $(BIN)/moesim calibrate --model $$model --dtype float32 --device cpu --budget "$(BUDGET)" \
+	    --throttle "2 GB/s" --out $(VALIDATED)/$$model.yaml || exit; \
 	done
-	$(BIN)/moesim validate validation/suites/cpu-quick.yaml --device cpu --out $(VALIDATED)/cpu-quick \
+	$(BIN)/moesim validate validation/suites/$(SUITE).yaml --device cpu --out $(VALIDATED)/$(SUITE) \
 	  --profile lab-wide=$(VALIDATED)/lab-wide.yaml --profile lab-narrow=$(VALIDATED)/lab-narrow.yaml $(ARGS)
+
+results: $(VENV)/installed-live
+	rm -rf $(VALIDATED)
+	$(MAKE) validate SUITE=cpu BUDGET="150 s" ARGS="--results validation/results/cpu.json"
+	$(MAKE) validate SUITE=cpu-quick ARGS="--results validation/results/cpu-quick.json"
+	$(BIN)/python docs/make_validation.py
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m pytest bench -p no:xdist --benchmark-disable-gc -s $(ARGS)

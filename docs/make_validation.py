@@ -40,7 +40,9 @@ given:
   where the simulation lies between the least and the largest measurement.
 - **Counts equal** says that hits, late hits and misses of every repeat are exactly those simulated. Without a prefetcher
   they depend on the routing alone; with one, on what has arrived by when, so that they may differ by a few.
-- **Profile of the other model**: the same replays, predicted with a profile that was measured on a model of other widths.
+- **Profile of the other model**: the same replays, predicted with a profile that was measured on a model of other widths and
+  of another architecture; the model at hand was never measured for it. The steps that count are those at the speed of that
+  profile.
 """
 _REPEAT = """\
 ## To repeat it
@@ -50,7 +52,14 @@ make validate
 ```
 
 calibrates both laboratory models on this machine, runs `validation/suites/cpu-quick.yaml` and writes a page with all plots
-to `results/validation/cpu-quick/report.html`. For one model, and another suite:
+to `results/validation/cpu-quick/report.html`. What stands above is made by
+
+```sh
+make results
+```
+
+which calibrates anew, replays both suites with both profiles, the better part of an hour, and writes
+`validation/results/*.json` and this page. For one model, another suite, or profiles at hand:
 
 ```sh
 moesim validate validation/suites/cpu.yaml --profile lab-wide=a.yaml --profile lab-narrow=b.yaml
@@ -87,7 +96,10 @@ def validation_page(reports: Sequence[Mapping[str, object]]) -> str:
 
 
 def readme(text: str, reports: Sequence[Mapping[str, object]]) -> str:
-    """Return the README's text with its table of the reports: each suite's errors, on demand and with prefetching."""
+    """Return the README's text with its table of the reports: each suite's errors, on demand and with prefetching.
+
+    A last row of each is of all configurations, predicted with the profile of the other model.
+    """
     before, rest = text.split(_BEGIN)
     _, after = rest.split(_END)
     rows = [
@@ -96,8 +108,10 @@ def readme(text: str, reports: Sequence[Mapping[str, object]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for report in reports:
-        by_prefetch = _mapping(_mapping(report["summary"])["by_prefetch"])
-        for name, entry in by_prefetch.items():
+        groups = dict(_mapping(_mapping(report["summary"])["by_prefetch"]))
+        if report["cross"] is not None:
+            groups["all, with the other model's profile"] = _mapping(_mapping(report["cross"])["summary"])["all"]
+        for name, entry in groups.items():
             one = _mapping(entry)
             steady, whole = (
                 f"{percent(one[f'{key}_median_frac'])}, {percent(one[f'{key}_p90_frac'])}"
@@ -142,6 +156,10 @@ def _section(report: Mapping[str, object]) -> str:
             "",
             *_summary(_mapping(_mapping(report["cross"])["summary"])),
             "",
+            "| configuration | profile of | error, steps at the calibrated speed | their share | error, all steps |",
+            "|---|---|---|---|---|",
+            *[_crossed_row(row) for row in _rows(_mapping(report["cross"])["configurations"])],
+            "",
         ]
     return "\n".join(lines)
 
@@ -170,6 +188,17 @@ def _row(row: Mapping[str, object]) -> str:
         range_text(spread),
         counts,
         "yes" if row["counts_equal"] else "no",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _crossed_row(row: Mapping[str, object]) -> str:
+    cells = [
+        f"`{row['id']}`",
+        str(row["profile_of"]),
+        percent(row["tpot_error_frac"], signed=True),
+        percent(row["steady_frac"]),
+        percent(row["tpot_error_all_frac"], signed=True),
     ]
     return f"| {' | '.join(cells)} |"
 

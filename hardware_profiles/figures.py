@@ -63,7 +63,9 @@ def describe(known: Known) -> str:
 def _weighed(known: Constant | DurationTable) -> str:
     if known.weights_bytes is None:
         return ""
-    return f", for weights of {format_decimal_bytes(known.weights_bytes)}"
+    others = [format_decimal_bytes(other.weights_bytes or 0) for other in known.other_weights]
+    also = f", also for {', '.join(others)}" if others else ""
+    return f", for weights of {format_decimal_bytes(known.weights_bytes)}{also}"
 
 
 def digest(profile: HardwareProfile) -> str:
@@ -81,6 +83,8 @@ def _plain(known: Known) -> dict[str, object]:
     provenance: dict[str, object] = {"kind": known.kind, "source": known.source}
     if not isinstance(known, Figure) and known.weights_bytes is not None:
         provenance["weights"] = known.weights_bytes
+        if known.other_weights:
+            provenance["other_weights"] = [_plain(other) for other in known.other_weights]
     match known:
         case Figure(value=value):
             return {"value": value, **provenance}

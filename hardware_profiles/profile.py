@@ -78,7 +78,8 @@ class DurationTable:
     """A duration by an amount (tokens or bytes), interpolated linearly between points, by the end slopes beyond them.
 
     `amounts` ascend; `seconds` do not descend. `weights_bytes` are the weights that the work read: for weights of other
-    bytes the duration scales with them; None where it stands as it is.
+    bytes the duration scales with them; None where it stands as it is. `other_weights` are durations of the same work for
+    weights of other bytes, ascending, each with its own: what lies between two is interpolated.
     """
 
     amounts: tuple[float, ...]
@@ -86,16 +87,18 @@ class DurationTable:
     kind: Kind
     source: str
     weights_bytes: float | None = None
+    other_weights: "tuple[Duration, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constant:
-    """A duration that does not depend on the amount of work; `weights_bytes` as of a table."""
+    """A duration that does not depend on the amount of work; `weights_bytes` and `other_weights` as of a table."""
 
     seconds: float
     kind: Kind
     source: str
     weights_bytes: float | None = None
+    other_weights: "tuple[Duration, ...]" = ()
 
 
 Duration = Constant | DurationTable
@@ -104,20 +107,25 @@ Duration = Constant | DurationTable
 def _duration_over(amount: str, *, weighed: bool = False, least: int = 1) -> Callable[[object], Duration]:
     """Parse `{constant: "8 us", kind, source}` or `{<amount>: [...], time: [...], kind, source}`.
 
-    Amounts other than bytes are whole numbers from `least`. A `weighed` duration may say `weights: "17.3 MB"` as well.
+    Amounts other than bytes are whole numbers from `least`. A `weighed` duration may say `weights: "17.3 MB"` as well, and
+    then list others of the same form, each with its own weights, as `other_weights`.
     """
-    also = {"weights", "kind", "source"} if weighed else {"kind", "source"}
+    also = {"weights", "other_weights", "kind", "source"} if weighed else {"kind", "source"}
 
     def parse(entry: object) -> Duration:
         if isinstance(entry, Constant | DurationTable):
             return entry
+        others = _others_of(entry, parse) if weighed and isinstance(entry, Mapping) and "other_weights" in entry else ()
         form = f'{{constant: "8 us", kind, source}} or {{{amount}: [...], time: ["8 us", ...], kind, source}}'
         if not isinstance(entry, Mapping):
             raise ValueError(f"{entry!r} is not a duration; write {form}")
         if "constant" in entry:
             kind, source = _provenance(entry, {"constant", *also})
             seconds = float(parse_quantity(entry["constant"], Dimension.SECONDS))
-            return Constant(seconds=seconds, kind=kind, source=source, weights_bytes=_weights_of(entry))
+            weights_bytes = _weights_of(entry)
+            return Constant(
+                seconds=seconds, kind=kind, source=source, weights_bytes=weights_bytes, other_weights=others
+            )
         kind, source = _provenance(entry, {amount, "time", *also})
         amounts, times = entry.get(amount), entry.get("time")
         if not isinstance(amounts, list) or not isinstance(times, list) or len(amounts) != len(times) or not amounts:
@@ -137,9 +145,26 @@ def _duration_over(amount: str, *, weighed: bool = False, least: int = 1) -> Cal
             kind=kind,
             source=source,
             weights_bytes=_weights_of(entry),
+            other_weights=others,
         )
 
     return parse
+
+
+def _others_of(entry: Mapping[object, object], parse: Callable[[object], Duration]) -> tuple[Duration, ...]:
+    """Return the durations under `other_weights`, ascending by their weights, which all differ."""
+    listed = entry["other_weights"]
+    if not isinstance(listed, list):
+        raise ValueError(f"other_weights is {listed!r}; it should be a list of durations, each with its weights")
+    others = [parse(item) for item in listed]
+    known = [_weights_of(entry), *(one.weights_bytes for one in others)]
+    if None in known or any(one.other_weights for one in others):
+        raise ValueError(
+            "other_weights: every duration there, and the one that they belong to, needs weights of its own"
+        )
+    if len(set(known)) < len(known):
+        raise ValueError("other_weights: two durations are for weights of the same bytes; leave one of them out")
+    return tuple(sorted(others, key=lambda one: one.weights_bytes or 0))
 
 
 def _weights_of(entry: Mapping[object, object]) -> float | None:

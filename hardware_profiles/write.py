@@ -127,7 +127,7 @@ def _figure(figure: Figure, indent: str) -> Iterator[str]:
 
 
 def _duration(duration: Duration, amount: str, indent: str) -> Iterator[str]:
-    """Yield a constant, or a table as two lists."""
+    """Yield a constant, or a table as two lists; then the same for other weights."""
     if duration.weights_bytes is not None:
         yield f"{indent}weights: {_quoted(format_quantity(duration.weights_bytes, Dimension.BYTES))}"
     if isinstance(duration, Constant):
@@ -137,6 +137,12 @@ def _duration(duration: Duration, amount: str, indent: str) -> Iterator[str]:
         times = [_quoted(format_quantity(seconds, Dimension.SECONDS)) for seconds in duration.seconds]
         yield from _list("time", times, indent)
     yield from _provenance(duration, indent)
+    if duration.other_weights:
+        yield f"{indent}other_weights:"
+    for other in duration.other_weights:
+        first, *rest = _duration(other, amount, indent + "    ")
+        yield f"{indent}  - {first.lstrip()}"
+        yield from rest
 
 
 def _amount(value: float, amount: str) -> str:

@@ -19,7 +19,9 @@ def warnings_of_run(scenario: Scenario, inputs: Inputs, *, knows_future: bool, i
     if not is_exact:
         warnings.append("percentiles of more than a million latencies are within 0.1 %")
     if inputs.profile.link.host_memory == "pageable":
-        warnings.append("host memory is pageable: copies block the CPU thread, which is not modelled")
+        warnings.append(
+            "host memory is pageable: what a copy through it costs is in the link's figures only if they were measured so"
+        )
     if inputs.model.unverified:
         warnings.append(f"figures of {inputs.model.name} not verified: {'; '.join(inputs.model.unverified)}")
     return warnings

@@ -4,7 +4,7 @@ The simulated engine and the torch runtime of `validation` both drive this, the 
 the same policies are asked the same questions in the same order, whatever carries the answers out: demand fetches,
 prefetches and promotions go to a channel, which is the simulated link or a thread that copies.
 
-    picks = enter()                      # a gate's result is known
+    picks = reroute(layer)               # a gate's result is known; only where a policy `reroutes`
     asked = gate(layer, keys, tokens_of)
     arrived.popleft() ...                # what has been waited for, as it comes
     fetch_waiting(waiting), unpin(...)   # as experts are computed, where some wait for a slot
@@ -14,12 +14,14 @@ prefetches and promotions go to a channel, which is the simulated link or a thre
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+from hardware_profiles.errors import InputError
 from simulator.cache import ABSENT, IN_FLIGHT, RESIDENT, ExpertCache
 from simulator.eviction.protocol import GivesUp, ObservesGates
 from simulator.losses import Losses
 from simulator.metrics.counters import Counters
+from simulator.miss.fetch import Fetch
 from simulator.miss.protocol import Miss, MissAction, Reroutes, Shares, StartsEarly
 from simulator.order.protocol import Order
 from simulator.prefetch.protocol import Prefetch, Touches
@@ -99,7 +101,10 @@ class Dispatch:
 
     After a `gate`: `deferred` are the keys that the CPU computes until the next layer ends; `early` those of the next layer
     that it begins now, with their numbers of tokens; `in_place` those whose weights the GPU reads where they lie, last of
-    all. `in_turn` says that the experts in slots are computed strictly in the order of S, which is then in `turns`.
+    all. `in_turn` says that what is computed from slots is computed strictly in its turn; `turns` are then their keys, in
+    order, those of low-precision copies among them.
+
+    Its methods raise InputError where an expert has to be fetched for which there can never be a slot.
     """
 
     def __init__(
@@ -138,8 +143,11 @@ class Dispatch:
         self._queue = policies.queue
         self._order = policies.order
         self.in_turn = policies.order is not None and bool(getattr(policies.order, "IN_TURN", False))
-        self._take_slot, self._demand, self._decide = cache.take_slot, channel.demand, miss.decide  # asked most often
+        self._miss = miss
+        self._only_fetches = isinstance(miss, Fetch)  # asked most often, so not asked at all
+        self._take_slot, self._demand, self._held = cache.take_slot, channel.demand, view.held_keys
         self._reroutes = miss if isinstance(miss, Reroutes) else None
+        self.reroutes = self._reroutes is not None
         self._shares = miss if isinstance(miss, Shares) else None
         self._starts_early = miss if isinstance(miss, StartsEarly) else None
         self._touches = prefetch is not None and isinstance(prefetch, Touches)
@@ -147,37 +155,26 @@ class Dispatch:
         deciders: Sequence[object] = (prefetch, miss, policies.order, policies.queue)
         self._observers = [policy.at_gate for policy in deciders if isinstance(policy, ObservesGates)]
         self._observing_evictions = any(isinstance(pool.eviction, ObservesGates) for pool in cache.pools)
-        self._gives_up = any(isinstance(pool.eviction, GivesUp) for pool in cache.pools)
+        self.gives_up = any(isinstance(pool.eviction, GivesUp) for pool in cache.pools)
         self._released, self._evicted = released, evicted
         self._follows_evictions = prefetch is not None or timeline is not None or evicted is not None
         cache.staged_touched = self._staged_touched
         self._losses = Losses(view, self.counters, self._reroutes)
-        self._looks_at_gates = bool(self._observers or self._observing_evictions or self._reroutes is not None)
+        self._looks_at_gates = bool(self._observers) or self._observing_evictions
 
     def step_started(self) -> None:
         """Let prefetches be named before the first layer of a step."""
+        self._view.is_past_gate = False
         if self._prefetch is not None:
             self._issue(self._prefetch.at_step_start())
 
-    def enter(self, layer: int) -> Sequence[Sequence[int]] | None:
-        """Go to the next visit, whose gate's result is known; return the picks that a lossy policy makes of it, else None.
+    def reroute(self, layer: int) -> Sequence[Sequence[int]]:
+        """Enter the next visit, and return what a policy that `reroutes` makes of its gate's picks.
 
-        [n][K], with DROPPED in the place of what is done without.
+        [n][K], with DROPPED in the place of what is done without. Called before `gate`, whose S are these picks' experts.
         """
-        view = self._view
-        view.visit += 1
-        if view.future is not None:
-            view.future.advance()
-        if not self._looks_at_gates:
-            return None
-        for at_gate in self._observers:
-            at_gate()
-        if self._observing_evictions:
-            eviction = self.cache.eviction_of_key(view.first_key(layer))
-            if isinstance(eviction, ObservesGates):
-                eviction.at_gate()
-        if self._reroutes is None:
-            return None
+        assert self._reroutes is not None
+        self._enter(layer)
         picks = self._reroutes.reroute()
         self._losses.rerouted(layer, picks)
         return picks
@@ -188,14 +185,15 @@ class Dispatch:
         S is pinned, but for what is not computed from a slot of its own; hits and late hits are touched; misses are handled
         as the policy says; then prefetches are named.
         """
-        view, counters, cache, channel = self._view, self.counters, self.cache, self._channel
-        state, touch_of_key = cache.state, cache.touch_of_key
+        if not self.reroutes:
+            self._enter(layer)
+        counters, state, touch_of_key = self.counters, self.cache.state, self.cache.touch_of_key
         if self._order is not None:
             keys = self._order.arrange(keys, _counts(keys, tokens_of))
-        self.deferred = self.in_place = _NO_KEYS
-        hits, missed = [], []
-        num_late = 0
-        view.held_keys.update(keys)
+        hits: list[int] = []
+        missed: list[int] = []
+        num_arriving = 0
+        self._held.update(keys)
         for key in keys:
             status = state[key]
             if status == RESIDENT:
@@ -203,51 +201,45 @@ class Dispatch:
                 hits.append(key)
             elif status == IN_FLIGHT:
                 touch_of_key[key](key)
-                channel.promote(key)
+                self._channel.promote(key)
                 self._wanted.add(key)
-                num_late += 1
+                num_arriving += 1
             else:
                 missed.append(key)
         counters.accesses[layer] += len(keys)
         counters.hits[layer] += len(hits)
         if self._unused_prefetches:
             self._count_prefetches_used(hits)
-        counters.late_hits[layer] += num_late
+        counters.late_hits[layer] += num_arriving
         counters.misses[layer] += len(missed)
         if self._queue is not None:
             self._call_off(self._queue, keys)
-        waiting, on_cpu, num_arriving = _NONE_WAITING, _NO_KEYS, num_late
-        ready: Sequence[int] = hits
-        if missed:
+        waiting = _NONE_WAITING
+        if self._only_fetches:
+            if missed:
+                waiting = self._fetch_all(missed)
+                num_arriving += len(missed)
+            ready: Sequence[int] = hits
+            on_cpu = _NO_KEYS
+        else:
             waiting = deque()
-            on_cpu, num_fetched, low_ready = self._handle_misses(layer, missed, tokens_of, waiting)
+            ready, on_cpu, num_fetched = self._handle(layer, keys, hits, missed, tokens_of, waiting)
             num_arriving += num_fetched
-            if low_ready:
-                standing_in = {key - self._num_keys: key for key in low_ready}
-                resident = set(hits)
-                ready = [standing_in.get(key, key) for key in keys if key in resident or key in standing_in]
         if self._timeline is not None:
             now_ns = self._now_ns()
             self._timeline.gate(layer, keys, hits, missed, now_ns)
-            self._timeline.load(now_ns, queued=channel.num_queued(), occupied=cache.num_occupied())
-        if self._shares is not None and hits:
-            shared = set(self._shares.share(hits, _counts(hits, tokens_of)))
-            if shared:
-                on_cpu = [*on_cpu, *(key for key in hits if key in shared)]
-                ready = [key for key in ready if key not in shared]
-                counters.cpu_experts[layer] += len(shared)
+            self._timeline.load(now_ns, queued=self._channel.num_queued(), occupied=self.cache.num_occupied())
         if self.in_turn:
             others = {*on_cpu, *self.deferred, *self.in_place}
-            self.turns = [key for key in keys if key not in others]
-        if self._starts_early is not None:
-            self.early = _NO_EARLY if layer == view.num_layers - 1 else self._starts_early.start_early()
+            low_of_key = {low - self._num_keys: low for low in self._low_held}
+            self.turns = [low_of_key.get(key, key) for key in keys if key not in others]
         if self._prefetch is not None:
             self._issue(self._prefetch.after_gate(keys))
         return ready, num_arriving, waiting, on_cpu
 
     def computed(self, keys: Sequence[int]) -> None:
         """Hear that all experts of a visit have been computed, `keys` of S: they are no longer pinned."""
-        held = self._view.held_keys
+        held = self._held
         if self._elsewhere:
             keys = [key for key in keys if key not in self._elsewhere]
             self._elsewhere.clear()
@@ -255,7 +247,7 @@ class Dispatch:
         if self._low_held:
             held.difference_update(self._low_held)
             self._low_held.clear()
-        if self._gives_up:
+        if self.gives_up:
             self._give_up(keys)
 
     def layer_ended(self) -> None:
@@ -279,19 +271,19 @@ class Dispatch:
 
     def deliver(self, transfer: Transfer) -> None:
         """Take over an expert that the link has brought."""
-        key = transfer.key
+        key, counters = transfer.key, self.counters
         if key == self._reading and not transfer.is_prefetch:
-            self.counters.in_place_transfers += 1
+            counters.in_place_transfers += 1
             self._reading = None
             self.arrived.append(key)
             return
         self.cache.state[key] = RESIDENT
         if key >= self._num_keys:
-            self.counters.low_transfers += 1
+            counters.low_transfers += 1
         elif transfer.is_prefetch:
-            self.counters.prefetch_transfers += 1
+            counters.prefetch_transfers += 1
         else:
-            self.counters.demand_transfers += 1
+            counters.demand_transfers += 1
         if key in self._wanted:
             self._wanted.discard(key)
             self.arrived.append(key)
@@ -305,6 +297,74 @@ class Dispatch:
         """Count the prefetched experts that no gate has asked for yet and that nothing has evicted."""
         return len(self._unused_prefetches)
 
+    def _enter(self, layer: int) -> None:
+        """Go to the next visit, whose gate's result is known, and let policies look at it."""
+        view = self._view
+        view.visit += 1
+        view.is_past_gate = True
+        if view.future is not None:
+            view.future.advance()
+        if self._looks_at_gates:
+            for at_gate in self._observers:
+                at_gate()
+            if self._observing_evictions:
+                eviction = self.cache.eviction_of_key(view.first_key(layer))
+                if isinstance(eviction, ObservesGates):
+                    eviction.at_gate()
+
+    def _fetch_all(self, missed: Sequence[int]) -> deque[int]:
+        """Fetch every missing key; return those that wait for a slot."""
+        if self._follows_evictions or self.cache.admits:
+            waiting = deque([key for key in missed if not self._fetch(key)])
+        else:  # the same, for most runs
+            waiting = deque()
+            take_slot, demand, wanted = self._take_slot, self._demand, self._wanted
+            for key in missed:
+                if take_slot(key):
+                    wanted.add(key)
+                    demand(key)
+                else:
+                    waiting.append(key)
+        self.counters.wave_fetches += len(waiting)
+        return waiting
+
+    def _handle(
+        self,
+        layer: int,
+        keys: Sequence[int],
+        hits: Sequence[int],
+        missed: Sequence[int],
+        tokens_of: Mapping[int, int] | None,
+        waiting: deque[int],
+    ) -> tuple[Sequence[int], Sequence[int], int]:
+        """Carry out what the policy says of the experts of a visit.
+
+        Returns what is ready to be computed on the GPU, in the order of S; what the CPU computes; and how many of the
+        missing experts will arrive over the link.
+        """
+        self.deferred = self.in_place = _NO_KEYS
+        on_cpu: Sequence[int] = _NO_KEYS
+        ready: Sequence[int] = hits
+        num_arriving = 0
+        if missed:
+            on_cpu, num_arriving, low_ready = self._handle_misses(layer, missed, tokens_of, waiting)
+            if low_ready:
+                standing_in = {key - self._num_keys: key for key in low_ready}
+                resident = set(hits)
+                ready = [standing_in.get(key, key) for key in keys if key in resident or key in standing_in]
+        if self._shares is not None and hits:
+            shared = set(self._shares.share(hits, _counts(hits, tokens_of)))
+            if shared:
+                on_cpu = [*on_cpu, *(key for key in hits if key in shared)]
+                ready = [key for key in ready if key not in shared]
+                self.counters.cpu_experts[layer] += len(shared)
+                self._elsewhere.update(shared)
+                self.unpin(shared)  # the CPU reads its own weights: a fetch that waits may have the slot
+                self.fetch_waiting(waiting)
+        if self._starts_early is not None:
+            self.early = _NO_EARLY if layer == self._view.num_layers - 1 else self._starts_early.start_early()
+        return ready, on_cpu, num_arriving
+
     def _handle_misses(
         self, layer: int, missed: Sequence[int], tokens_of: Mapping[int, int] | None, waiting: deque[int]
     ) -> tuple[Sequence[int], int, Sequence[int]]:
@@ -313,7 +373,7 @@ class Dispatch:
         Returns the keys that the CPU computes, how many experts will arrive over the link, and the low-precision copies
         that are there already.
         """
-        actions = self._decide(missed, _counts(missed, tokens_of))
+        actions = self._miss.decide(missed, _counts(missed, tokens_of))
         on_cpu, deferred, low_ready, low, in_place = [], [], [], [], []
         num_arriving = 0
         is_last = layer == self._view.num_layers - 1
@@ -376,6 +436,8 @@ class Dispatch:
             if not self.cache.stage(key):
                 return False
         elif not self._take_slot(key):
+            if not self.cache.has_slot_for(key):
+                self._refuse(key)
             return False
         if self._follows_evictions and self.cache.evicted is not None:
             self._note_eviction(self.cache.evicted)
@@ -389,7 +451,7 @@ class Dispatch:
         take_slot = cache.stage if self._stages_prefetches else cache.take_slot
         for key in keys:
             if state[key] != ABSENT:
-                if self._touches:
+                if self._touches and key not in cache.staged:  # only a gate lets an expert out of staging
                     cache.touch_of_key[key](key)
                 continue
             if not take_slot(key):
@@ -436,6 +498,19 @@ class Dispatch:
                 if self._follows_evictions:
                     self._note_eviction(key)
                 self._free(key)
+
+    def _refuse(self, key: int) -> NoReturn:
+        """Say of a key that it has to be fetched and never can be."""
+        bank, expert = divmod(key % self._num_keys, self._view.num_experts)
+        if key < self._num_keys:
+            what, remedy = "has", "have the placement leave slots (its parameter staging), or use a larger cache"
+        else:
+            what, remedy = "has a low-precision copy that has", "use a larger low_precision.frac, or a larger cache"
+        raise InputError(
+            "cache",
+            f"expert {expert} of bank {bank} {what} to be fetched, and no slot is left that it could take; {remedy}, or "
+            "scope: global, or a miss policy that fetches nothing",
+        )
 
     def _free(self, key: int) -> None:
         """Take the slot of a key away for nobody."""

@@ -20,9 +20,12 @@ from simulator.dispatch import Dispatch, Policies
 from simulator.metrics.counters import Counters
 from simulator.miss.protocol import DROPPED
 from simulator.resources.clock import Clock
-from simulator.resources.cpu import CpuWorkers
+from simulator.resources.cpu_pool import CpuPool, PooledJob, last_end_ns
+from simulator.resources.host_memory import HostMemory
 from simulator.resources.link import Link
+from simulator.resources.shared_link import SharedLink
 from simulator.resources.transfers import Transfer
+from simulator.resources.write_back import WriteBack
 from simulator.run_view import RunView
 from simulator.stream import GpuStream
 from simulator.tiles import tiled_end_ns
@@ -39,6 +42,8 @@ class Tiles:
 
 
 WHOLE = Tiles()
+
+
 StepEnded = Callable[[Step, int], None]
 Waits = Generator[simpy.Event, None, None]
 TokensOf = Mapping[int, int] | None
@@ -60,19 +65,26 @@ class Engine:
         policies: Policies,
         step_ended: StepEnded,
         timeline: Timeline | None = None,
+        shares_memory: bool = False,
         writes_back: bool = False,
+        is_pageable: bool = False,
         tiles: Tiles = WHOLE,
     ) -> None:
         self.env = Clock()
-        num_keys, low_ends_ns = view.num_keys, costs.low_chunk_ends_ns
-        self.link = Link(
-            self.env,
-            chunk_ends_ns=costs.chunk_ends_ns,
-            chunk_ends_of=(lambda key: costs.chunk_ends_ns if key < num_keys else low_ends_ns) if low_ends_ns else None,
-            deliver=_nobody_to_deliver_to,
-            on_service=timeline.transfer if timeline is not None else None,
-            keeps_stretches=tiles.count > 1,
-        )
+        demands = costs.memory_demands if shares_memory else None
+        memory = HostMemory(self.env, demands.bandwidth) if demands is not None else None
+        self.link = _make_link(self.env, costs, memory, view.num_keys, timeline, keeps_stretches=tiles.count > 1)
+        self._write_back: WriteBack | None = None
+        if writes_back:
+            self._write_back = WriteBack(
+                self.env,
+                transfer_ns=costs.write_back_ns,
+                num_bytes=0,
+                memory=memory,
+                rank=_D2H_RANK,
+                demand=demands.d2h if demands is not None else 1,
+                on_service=timeline.write_back if timeline is not None else None,
+            )
         self.dispatch = Dispatch(
             view=view,
             cache=cache,
@@ -80,7 +92,7 @@ class Engine:
             policies=policies,
             timeline=timeline,
             now_ns=lambda: self.env.now,
-            evicted=self._write_back if writes_back else None,
+            evicted=self._write_back.evict if self._write_back is not None else None,
         )
         self.link.deliver = self.dispatch.deliver
         self.counters = self.dispatch.counters
@@ -93,9 +105,17 @@ class Engine:
         self._timeline = timeline
         self._tiles = tiles
         self._tiles_overhead_ns = (tiles.count - 1) * tiles.overhead_ns
-        self._cpu = CpuWorkers(costs.num_cpu_workers)
-        self._early_ns: dict[int, int] = {}  # when the CPU has done what it began before the gate asked
-        self._deferred_ns = 0  # when the CPU has done what the layer before deferred
+        self._is_pageable = is_pageable
+        self._demands = demands
+        self._cpu = CpuPool(
+            self.env,
+            costs.num_cpu_workers,
+            memory=memory,
+            first_rank=_FIRST_CPU_RANK,
+            on_job=self._job_timed if timeline is not None else None,
+        )
+        self._early: dict[int, _OnCpu] = {}  # what the CPU began before the gate asked
+        self._deferred: list[_OnCpu] = []  # what the layer before deferred
 
     def run(self) -> None:
         """Run to the end of the last step."""
@@ -109,29 +129,43 @@ class Engine:
         counters = self.counters
         counters.now_ns = self.env.now
         counters.link_busy_ns = self.link.busy_ns()
+        counters.cpu_busy_ns = self._cpu.busy_ns()
+        if self._write_back is not None:
+            counters.write_backs, counters.write_back_busy_ns = self._write_back.num_copied, self._write_back.busy_ns()
         return counters.copy()
 
     def _gpu_stream(self) -> Waits:
-        env, counters, stream, dispatch = self.env, self.counters, self.stream, self.dispatch
+        env, counters, stream, dispatch, timeline = self.env, self.counters, self.stream, self.dispatch, self._timeline
+        non_expert_ns, overhead_ns = counters.non_expert_compute_ns, counters.runtime_overhead_ns
         for step in self._steps:
             step_costs = self._costs.step(step)
             self._view.step = step
-            if self._timeline is not None:
-                self._timeline.step_started(step, env.now)
+            if timeline is not None:
+                timeline.step_started(step, env.now)
             dispatch.step_started()
             for layer, lead_ns in enumerate(step_costs.lead_ns):
-                stream.non_expert(layer, lead_ns, step_costs.lead_overhead_ns[layer])
+                if self._is_pageable:
+                    yield from self._wait_for_pageable_copy(layer)
+                if timeline is not None:
+                    timeline.non_expert(layer, stream.free_ns, lead_ns)
+                stream.free_ns += lead_ns
+                overhead = step_costs.lead_overhead_ns[layer]
+                non_expert_ns[layer] += lead_ns - overhead
+                overhead_ns[layer] += overhead
                 yield Timeout(env, stream.free_ns - env.now)
-                picks = dispatch.enter(layer)
-                if picks is None:
-                    keys, num_tokens = distinct_experts(step.tokens, layer)
-                else:
+                num_tokens: Sequence[int] | None
+                if dispatch.reroutes:
+                    picks = dispatch.reroute(layer)
                     keys, num_tokens = distinct([[key for key in token if key != DROPPED] for token in picks])
+                else:
+                    keys, num_tokens = distinct_experts(step.tokens, layer)
                 tokens_of = dict(zip(keys, num_tokens, strict=True)) if num_tokens is not None else None
                 yield from self._experts(layer, keys, tokens_of)
                 if self._has_prefetch:
                     yield Timeout(env, stream.free_ns - env.now)
                     dispatch.layer_ended()
+            if self._is_pageable:
+                yield from self._wait_for_pageable_copy(self._view.num_layers - 1)
             stream.head(step_costs.tail_ns, step_costs.tail_overhead_ns)
             yield Timeout(env, stream.free_ns - env.now)
             counters.steps += 1
@@ -144,28 +178,16 @@ class Engine:
             self._step_ended(step, env.now)
 
     def _experts(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> Waits:
-        """Run one layer's experts, from the gate on."""
-        dispatch, stream = self.dispatch, self.stream
+        """Run one layer's experts, from the gate on: those that are resident, then the others as they arrive."""
+        env, link, stream, dispatch = self.env, self.link, self.stream, self.dispatch
+        arrived, grouped = dispatch.arrived, self._costs.kernels_are_grouped
         ready, left, waiting, on_cpu = dispatch.gate(layer, keys, tokens_of)
-        cpu_done_ns, self._deferred_ns = self._deferred_ns, 0
-        if on_cpu or dispatch.deferred or dispatch.early or self._early_ns:
-            cpu_done_ns = max(cpu_done_ns, self._begin_on_cpu(layer, on_cpu, tokens_of))
+        awaited: list[_OnCpu] = []
+        if on_cpu or dispatch.deferred or dispatch.early or self._early or self._deferred:
+            awaited = self._begin_on_cpu(layer, on_cpu, tokens_of)
         if dispatch.in_turn:
-            yield from self._compute_in_turn(layer, ready, left, waiting, tokens_of)
-        else:
-            yield from self._compute_as_they_come(layer, ready, left, waiting, tokens_of)
-        if dispatch.in_place:
-            yield from self._read_in_place(layer, dispatch.in_place, tokens_of)
-        if cpu_done_ns:
-            stream.stall_for_cpu(layer, cpu_done_ns)
-        dispatch.computed(keys)
-
-    def _compute_as_they_come(
-        self, layer: int, ready: Sequence[int], left: int, waiting: deque[int], tokens_of: TokensOf
-    ) -> Waits:
-        """Compute the experts that are resident, then the others in the order in which they arrive."""
-        env, stream, arrived = self.env, self.stream, self.dispatch.arrived
-        grouped = self._costs.kernels_are_grouped
+            yield from self._compute_in_turn(layer, ready, waiting, tokens_of)
+            ready, left = (), 0
         if waiting:
             for group in [ready] if grouped else [[key] for key in ready]:
                 stream.compute(layer, group, tokens_of)
@@ -176,61 +198,96 @@ class Engine:
         while left:
             if grouped and stream.free_ns > env.now:
                 yield Timeout(env, stream.free_ns - env.now)
-            if not arrived:
-                yield from self._wait_for_arrival(layer, left, waiting, tokens_of)
-            came = [arrived.popleft()]
+            stalled, tiles_ns = False, 0
+            while not arrived:
+                transfer, end_of_service = link.serving, link.end_of_service
+                assert transfer is not None
+                assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
+                yield end_of_service
+                until_ns = env.now
+                if until_ns > stream.free_ns and arrived and transfer.stretches is not None:
+                    until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
+                    tiles_ns = self._tiles_overhead_ns
+                if until_ns > stream.free_ns:
+                    stream.stall(layer, transfer, until_ns)
+                    stalled = True
+                if len(waiting) == left:  # nothing of this layer is on its way: what arrived may make room for it
+                    dispatch.fetch_waiting(waiting)
+            if stalled or tiles_ns:
+                stream.lose(layer, tiles_ns + (self._costs.stall_overhead_ns if stalled else 0))
+            came: Sequence[int] = [arrived.popleft()]
             if grouped:
-                came.extend(arrived)
+                came = [*came, *arrived]
                 arrived.clear()
-            stream.compute(layer, came, tokens_of)
             left -= len(came)
+            stream.compute(layer, came, tokens_of)
             if waiting:
                 yield from self._give_up_slots(came, waiting)
+        if dispatch.in_place:
+            yield from self._read_in_place(layer, dispatch.in_place, tokens_of)
+        if awaited:
+            yield from self._join_cpu(layer, awaited)
+        if dispatch.gives_up:
+            yield Timeout(env, stream.free_ns - env.now)
+        dispatch.computed(keys)
 
-    def _compute_in_turn(
-        self, layer: int, ready: Sequence[int], left: int, waiting: deque[int], tokens_of: TokensOf
-    ) -> Waits:
-        """Compute each expert in its turn, whichever are there before."""
+    def _compute_in_turn(self, layer: int, ready: Sequence[int], waiting: deque[int], tokens_of: TokensOf) -> Waits:
+        """Compute each expert in its turn, whichever are there before. Those that wait for a slot let others go first."""
         stream, dispatch = self.stream, self.dispatch
-        there, num_keys = set(ready), self._view.num_keys
-        for turn in dispatch.turns:
-            key = next((one for one in (turn, turn + num_keys) if one in there), None)
-            while key is None:
-                if not dispatch.arrived:
-                    yield from self._wait_for_arrival(layer, left, waiting, tokens_of)
-                there.add(dispatch.arrived.popleft())
-                left -= 1
-                key = next((one for one in (turn, turn + num_keys) if one in there), None)
+        there, left = set(ready), list(dispatch.turns)
+
+        def next_there() -> int | None:
+            there.update(dispatch.arrived)
+            dispatch.arrived.clear()
+            key = next((one for one in left if one not in waiting), None)
+            return key if key in there else None
+
+        def waits_alone() -> bool:
+            return len(waiting) == len(left)
+
+        while left:
+            if next_there() is None:
+                yield from self._wait_for_turn(layer, next_there, waiting, waits_alone, tokens_of)
+            key = next_there()
+            assert key is not None
+            left.remove(key)
             stream.compute(layer, [key], tokens_of)
             if waiting:
                 yield from self._give_up_slots([key], waiting)
 
-    def _wait_for_arrival(self, layer: int, left: int, waiting: deque[int], tokens_of: TokensOf) -> Waits:
-        """Let time pass until an expert of this layer has arrived.
+    def _wait_for_turn(
+        self,
+        layer: int,
+        next_there: Callable[[], int | None],
+        waiting: deque[int],
+        waits_alone: Callable[[], bool],
+        tokens_of: TokensOf,
+    ) -> Waits:
+        """Let time pass until the expert has arrived that is computed next: `next_there` then says which.
 
-        With tiles, the stream has computed what came before the last tile by then: it has waited so much less.
+        With tiles, the stream has computed what came before the last tile by then: it has waited so much less. Where
+        `waits_alone` says that nothing of this layer is on its way, what arrived may make room for it.
         """
         link, env, stream, dispatch = self.link, self.env, self.stream, self.dispatch
-        stalled, lost_ns = False, self._costs.stall_overhead_ns
-        while not dispatch.arrived:
+        key, stalled, tiles_ns = None, False, 0
+        while key is None:
             transfer, end_of_service = link.serving, link.end_of_service
             assert transfer is not None
             assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
             yield end_of_service
-            if env.now > stream.free_ns:
-                until_ns = env.now
-                if transfer.stretches is not None and dispatch.arrived:
-                    until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
-                    lost_ns += self._tiles_overhead_ns
+            key, until_ns = next_there(), env.now
+            if until_ns > stream.free_ns and key == transfer.key and transfer.stretches is not None:
+                until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
+                tiles_ns = self._tiles_overhead_ns
+            if until_ns > stream.free_ns:
                 stream.stall(layer, transfer, until_ns)
                 stalled = True
-            if len(waiting) == left:  # nothing of this layer is on its way: what arrived may make room for it
+            if waits_alone():
                 dispatch.fetch_waiting(waiting)
-        if stalled:
-            stream.lose(layer, lost_ns)
+        stream.lose(layer, tiles_ns + (self._costs.stall_overhead_ns if stalled else 0))
 
     def _waits_for_tiles_until_ns(self, transfer: Transfer, tokens_of: TokensOf) -> int:
-        """Return until when the stream would wait, in one piece, for an expert that it computes tile by tile."""
+        """Return until when the stream waits, in one piece, for an expert that it computes tile by tile as it comes."""
         assert transfer.stretches is not None
         kernel_ns = self.stream.expert_ns(transfer.key, tokens_of)
         end_ns = tiled_end_ns(
@@ -241,11 +298,6 @@ class Engine:
             overhead_ns=self._tiles.overhead_ns,
         )
         return end_ns - kernel_ns - self._tiles_overhead_ns
-
-    def _write_back(self, key: int) -> None:
-        """Copy an evicted expert back to the host."""
-        del key
-        self.counters.write_backs += 1
 
     def _read_in_place(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> Waits:
         """Compute experts, one by one, whose weights the kernel reads over the link as it runs."""
@@ -270,31 +322,96 @@ class Engine:
         self.dispatch.unpin(computed)
         self.dispatch.fetch_waiting(waiting)
 
-    def _begin_on_cpu(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> int:
-        """Give experts to the CPU's workers, in order: these, the deferred, the early; return when the first are done."""
-        begun, self._early_ns = self._early_ns, {}
-        done_ns = max((begun[key] for key in keys if key in begun), default=0)
-        fresh = [key for key in keys if key not in begun]
+    def _begin_on_cpu(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> "list[_OnCpu]":
+        """Give experts to the CPU's workers, in order: these, the deferred, the early; return what this layer waits for."""
+        begun, self._early = self._early, {}
+        awaited = self._deferred + [begun[key] for key in keys if key in begun]
+        fresh = [(key, _tokens(key, tokens_of)) for key in keys if key not in begun]
         if fresh:
-            done_ns = max(done_ns, self._queue_on_cpu(layer, [(key, _tokens(key, tokens_of)) for key in fresh]))
-        deferred, early = self.dispatch.deferred, self.dispatch.early
+            awaited.append(self._queue_on_cpu(layer, fresh))
+        self._deferred = [begun[key] for key in self.dispatch.deferred if key in begun]
+        deferred = [(key, _tokens(key, tokens_of)) for key in self.dispatch.deferred if key not in begun]
         if deferred:
-            self._deferred_ns = self._queue_on_cpu(layer, [(key, _tokens(key, tokens_of)) for key in deferred])
-        for key, num_tokens in early.items():
-            self._early_ns[key] = self._queue_on_cpu(layer + 1, [(key, num_tokens)])
-        return done_ns
+            self._deferred.append(self._queue_on_cpu(layer, deferred))
+        for key, num_tokens in self.dispatch.early.items():
+            self._early[key] = self._queue_on_cpu(layer + 1, [(key, num_tokens)])
+        return awaited
 
-    def _queue_on_cpu(self, layer: int, experts: Sequence[tuple[int, int]]) -> int:
-        """Queue (key, number of tokens) for the workers; return when all results are back."""
-        counters, now_ns = self.counters, int(self.env.now)
-        done_ns = now_ns
+    def _queue_on_cpu(self, layer: int, experts: Sequence[tuple[int, int]]) -> "_OnCpu":
+        """Queue (key, number of tokens) for the workers."""
+        jobs = []
         for key, num_tokens in experts:
-            job = self._cpu.queue(now_ns, self._costs.cpu_expert_ns(num_tokens))
-            counters.cpu_busy_ns += job.end_ns - job.start_ns
-            done_ns = max(done_ns, job.end_ns)
-            if self._timeline is not None:
-                self._timeline.cpu_expert(layer, key, job.worker, job.start_ns, job.end_ns - job.start_ns)
-        return done_ns + self._costs.activation_ns(sum(num_tokens for _, num_tokens in experts))
+            duration_ns = self._costs.cpu_expert_ns(num_tokens)
+            demand = self._demands.cpu_expert(duration_ns) if self._demands is not None else 1
+            jobs.append(self._cpu.queue(key, duration_ns, demand, layer=layer))
+        return _OnCpu(jobs, self._costs.activation_ns(sum(num_tokens for _, num_tokens in experts)))
+
+    def _join_cpu(self, layer: int, awaited: "Sequence[_OnCpu]") -> Waits:
+        """Have the stream wait for what the CPU computes."""
+        ended = self._cpu.ended([job for group in awaited for job in group.jobs])
+        if ended is not None:
+            yield ended
+        self.stream.stall_for_cpu(layer, max(last_end_ns(group.jobs) + group.activation_ns for group in awaited))
+
+    def _job_timed(self, job: PooledJob) -> None:
+        """Draw a job whose times are known."""
+        assert self._timeline is not None
+        self._timeline.cpu_expert(job.layer, job.key, job.worker, job.start_ns, job.end_ns - job.start_ns)
+
+    def _wait_for_pageable_copy(self, layer: int) -> Waits:
+        """Have the stream wait for a copy from pageable memory, inside which the thread is that would give it work."""
+        env, link, stream = self.env, self.link, self.stream
+        yield Timeout(env, stream.free_ns - env.now)
+        transfer, end_of_service = link.serving, link.end_of_service
+        if link.is_under_way() and transfer is not None and end_of_service is not None:
+            yield end_of_service
+            stream.stall(layer, transfer, env.now)
+
+
+@dataclass(frozen=True, slots=True)
+class _OnCpu:
+    """Experts that the CPU computes together, and the way of their activations."""
+
+    jobs: Sequence[PooledJob]
+    activation_ns: int
+
+
+_H2D_RANK, _D2H_RANK, _FIRST_CPU_RANK = 0, 1, 2
+
+
+def _make_link(
+    env: Clock,
+    costs: Costs,
+    memory: HostMemory | None,
+    num_keys: int,
+    timeline: Timeline | None,
+    *,
+    keeps_stretches: bool,
+) -> Link:
+    """Make the host-to-device link, for copies of one or two sizes, with or without sharing host memory."""
+    ends_ns, low_ends_ns, demands = costs.chunk_ends_ns, costs.low_chunk_ends_ns, costs.memory_demands
+    chunk_ends_of = (lambda key: ends_ns if key < num_keys else low_ends_ns) if low_ends_ns else None
+    on_service = timeline.transfer if timeline is not None else None
+    if memory is None or demands is None:
+        return Link(
+            env,
+            chunk_ends_ns=ends_ns,
+            chunk_ends_of=chunk_ends_of,
+            deliver=_nobody_to_deliver_to,
+            on_service=on_service,
+            keeps_stretches=keeps_stretches,
+        )
+    return SharedLink(
+        env,
+        memory=memory,
+        rank=_H2D_RANK,
+        demand_of=lambda key: demands.h2d if key < num_keys else demands.low_h2d,
+        chunk_ends_ns=ends_ns,
+        chunk_ends_of=chunk_ends_of,
+        deliver=_nobody_to_deliver_to,
+        on_service=on_service,
+        keeps_stretches=keeps_stretches,
+    )
 
 
 def _tokens(key: int, tokens_of: TokensOf) -> int:

@@ -14,6 +14,7 @@ from simulator.inputs import resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
 from simulator.metrics.summary import summarise
+from simulator.miss.fetch import Fetch
 from simulator.model.footprint import expert_bytes
 from simulator.model.spec import ModelSpec
 from simulator.prepare import prepare
@@ -78,7 +79,9 @@ def simulate(
             policies=ready.policies,
             step_ended=step_ended,
             timeline=timeline,
+            shares_memory=scenario.cache.write_back or not isinstance(ready.policies.miss, Fetch),
             writes_back=scenario.cache.write_back,
+            is_pageable=inputs.profile.link.host_memory == "pageable",
             tiles=_tiles(scenario, costs, source),
         )
 

@@ -59,8 +59,9 @@ class RunFacts:
 class RunView:
     """A view made before the policies, which are built with it.
 
-    The executor sets `cache` and `num_queued`; before each step `step`, or None where nobody knows its tokens; before each
-    gate `visit` and, where a model picks for itself, `live`.
+    The executor sets `step` before each step, to None where nobody knows its tokens, and before each gate, where a model
+    picks for itself, `live`; its dispatch sets the rest. `is_past_gate` is false from a step's start to its first gate: what
+    its tokens will pick is not known then.
     """
 
     def __init__(self, facts: RunFacts) -> None:
@@ -72,6 +73,7 @@ class RunView:
         self.held_keys: set[int] = set()
         self.cache: ExpertCache | None = None
         self.step: Step | None = None
+        self.is_past_gate = False
         self.live: LiveGate | None = None
         self.num_queued: Callable[[], int] = _none_queued
         self.future: RecordedFuture | None = None
@@ -130,7 +132,7 @@ class RunView:
         """Return what the current gate has picked, [n][K]."""
         if self.live is not None:
             return self.live.picks
-        if self.step is None or self.visit < 0:
+        if self.step is None or not self.is_past_gate:
             return ()
         layer = self.layer
         return [token[layer] for token in self.step.tokens]
@@ -140,7 +142,7 @@ class RunView:
         assert self.needs_gate_weights, "a policy that reads gate weights calls require_gate_weights as it is built"
         if self.live is not None:
             return self.live.weights
-        if self.step is None or self.visit < 0:
+        if self.step is None or not self.is_past_gate:
             return ()
         assert self.step.weights is not None
         layer = self.layer
@@ -167,7 +169,7 @@ class RunView:
 
     def lookahead(self, distance: int) -> Picks:
         """Return per token the keys that the gate `distance` layers on would pick; empty past the last layer."""
-        if self.visit < 0 or self.layer + distance >= self.num_layers:
+        if not self.is_past_gate or self.layer + distance >= self.num_layers:
             return ()
         if self.live is not None:
             return self.live.ahead(distance)

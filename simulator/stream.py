@@ -21,19 +21,12 @@ class GpuStream:
         self.free_ns = 0
         self._costs = costs
         self._counters = counters
+        self._expert_compute_ns = counters.expert_compute_ns
         self._timeline = timeline
         self._num_keys = num_keys
-        self.runs_in_runs = (
-            timeline is None and not costs.kernels_are_grouped
-        )  # kernels that are alike, as one duration
-
-    def non_expert(self, layer: int, duration_ns: int, overhead_ns: int) -> None:
-        """Put a layer's non-expert work on the stream; `overhead_ns` of it is the runtime's."""
-        if self._timeline is not None:
-            self._timeline.non_expert(layer, self.free_ns, duration_ns)
-        self.free_ns += duration_ns
-        self._counters.non_expert_compute_ns[layer] += duration_ns - overhead_ns
-        self._counters.runtime_overhead_ns[layer] += overhead_ns
+        # Kernels that are alike may be put on it as one duration, of which one is this long.
+        is_plain = timeline is None and not costs.kernels_are_grouped and not costs.low_chunk_ends_ns
+        self._kernel_ns = costs.expert_ns(1) if is_plain else None
 
     def head(self, duration_ns: int, overhead_ns: int) -> None:
         """Put the step's own work after its last layer on the stream."""
@@ -45,12 +38,12 @@ class GpuStream:
 
     def compute(self, layer: int, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> None:
         """Put experts that are there on the stream: one kernel each, or one for all. `tokens_of` is None for one each."""
-        costs = self._costs
-        if tokens_of is None and self.runs_in_runs and max(keys, default=0) < self._num_keys:
-            duration_ns = costs.expert_ns(1) * len(keys)
+        if tokens_of is None and self._kernel_ns is not None:
+            duration_ns = self._kernel_ns * len(keys)
             self.free_ns += duration_ns
-            self._counters.expert_compute_ns[layer] += duration_ns
+            self._expert_compute_ns[layer] += duration_ns
             return
+        costs = self._costs
         if costs.kernels_are_grouped:
             kernels = [(keys, costs.group_ns([self.num_tokens(key, tokens_of) for key in keys]))] if keys else []
         else:

@@ -22,6 +22,7 @@ from simulator.resources.transfers import Transfer
 from simulator.workload.step import Step
 
 GPU_STREAM, H2D_LINK, STALLS, DECISIONS, CPU_WORKERS = 1, 2, 3, 4, 5
+D2H_LINK = 1000  # there only where something is copied back; workers of the CPU are numbered from CPU_WORKERS on
 _TRACKS = {GPU_STREAM: "GPU stream", H2D_LINK: "H2D link", STALLS: "GPU stalls", DECISIONS: "Decisions"}
 _EVENTS_PER_WRITE = 1000  # compressing each by itself takes as long as all the rest
 
@@ -55,6 +56,7 @@ class Timeline:
         self._num_flows = 0
         self._flow_of_key: dict[int, int] = {}
         self._workers: set[int] = set()
+        self._has_d2h_track = False
         self._write_raw('{"displayTimeUnit":"ns","traceEvents":[')
         self._write("M", "process_name", 0, 0, {"name": process_name})
         for track, name in _TRACKS.items():
@@ -138,6 +140,14 @@ class Timeline:
             self._num_flows += 1
             self._flow_of_key[transfer.key] = self._num_flows
             self._write("s", "arrival", H2D_LINK, start_ns, {}, f',"id":{self._num_flows},"cat":"expert"')
+
+    def write_back(self, transfer: Transfer, start_ns: int, end_ns: int) -> None:
+        """Note the copy of an evicted expert back to the host."""
+        if not self._has_d2h_track:
+            self._has_d2h_track = True
+            self._write("M", "thread_name", D2H_LINK, 0, {"name": "D2H link"})
+            self._write("M", "thread_sort_index", D2H_LINK, 0, {"sort_index": H2D_LINK})
+        self._slice(D2H_LINK, "write-back", start_ns, end_ns - start_ns, {"expert": self._name(transfer.key)})
 
     def evicted(self, key: int) -> None:
         """Forget the flow of an expert that was evicted before any kernel used it."""

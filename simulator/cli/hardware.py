@@ -121,6 +121,8 @@ def _figure_as_json(path: str, known: Known) -> dict[str, object]:
     }
     if not isinstance(known, Figure) and known.weights_bytes is not None:
         provenance["weights_bytes"] = known.weights_bytes
+        if known.other_weights:
+            provenance["other_weights"] = [_figure_as_json(path, other) for other in known.other_weights]
     match known:
         case Figure(value=value) | Constant(seconds=value):
             return {"value": value, **provenance}

@@ -5,10 +5,9 @@
 
 Source: the roofline model (see simulator/costs/roofline.py); each token's state goes to the host and comes back once.
 
-Limits: the time is that of one worker by itself, unless it was measured with all of them busy: workers that share the
-memory's bandwidth slow each other down, and so do copies over the link, neither of which is modelled; the processor's
-peak is taken whole, without an efficiency; activations find the link idle, whatever `durations.transfer` says; starting
-a worker costs nothing.
+Limits: the time is that of one worker by itself, unless it was measured with all of them busy; that workers and copies
+share the memory's bandwidth is in simulator/resources/host_memory.py; the processor's peak is taken whole, without an
+efficiency; activations find the link idle, whatever `durations.transfer` says; starting a worker costs nothing.
 """
 
 from fractions import Fraction
@@ -61,6 +60,15 @@ class CpuCosts:
             )
         memory_s = self._expert_bytes / exact(cpu.expert_bandwidth.value)
         return NS_PER_S * max(memory_s, 2 * self._expert_params * num_tokens / exact(peak.value))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a time is known, or a peak to work it out from."""
+        return self._stated is not None or any(dtype in self._profile.cpu.flops for dtype in COMPUTE_DTYPES)
+
+    def write_back_ns(self, num_bytes: int) -> int:
+        """One copy to the host, over an idle link."""
+        return ceil_ns(_copy_ns(self._d2h, num_bytes))
 
     def activation_ns(self, num_tokens: int) -> int:
         """The states of `num_tokens` tokens to the host and the results back, over idle links."""

@@ -1,6 +1,6 @@
 """What the engine asks of the cost models: durations in whole nanoseconds, rounded up once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,12 +23,30 @@ class StepCosts:
     tail_overhead_ns: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryDemands:
+    """Host memory's bandwidth, and what one copy each way draws on it at full speed, all in bytes/s.
+
+    `cpu_expert` gives the same for one of the CPU's experts, from its duration by itself.
+    """
+
+    bandwidth: int
+    h2d: int
+    low_h2d: int
+    d2h: int
+    cpu_expert: Callable[[int], int]
+
+
 class Costs(Protocol):
     """Durations of all that a run does."""
 
     @property
     def chunk_ends_ns(self) -> Sequence[int]:
         """One expert's transfer up to the end of each chunk; the last entry is the whole."""
+
+    @property
+    def write_back_ns(self) -> int:
+        """One expert's transfer back to the host."""
 
     @property
     def kernels_are_grouped(self) -> bool:
@@ -45,6 +63,10 @@ class Costs(Protocol):
     @property
     def low_chunk_ends_ns(self) -> Sequence[int]:
         """The same for the transfer of a low-precision copy; empty where there are none."""
+
+    @property
+    def memory_demands(self) -> "MemoryDemands | None":
+        """What copies and the CPU's experts draw on host memory; None where its bandwidth suffices for all at once."""
 
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel on `num_tokens` tokens."""

@@ -28,7 +28,7 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.profile import HardwareProfile
 from simulator.costs.cpu import COMPUTE_DTYPES, CpuCosts
 from simulator.costs.exact import NS_PER_S, DurationCurve, ceil_ns, exact
-from simulator.costs.protocol import StepCosts
+from simulator.costs.protocol import MemoryDemands, StepCosts
 from simulator.costs.stated import StatedDuration, head_bytes, stated
 from simulator.costs.transfer import transfer_chunks_ns
 from simulator.model.footprint import (
@@ -43,6 +43,7 @@ from simulator.model.footprint import (
 )
 from simulator.model.quantisation import Quantisation, parse_quantisation
 from simulator.model.spec import ModelSpec, attention_kind, is_moe_layer
+from simulator.resources.host_memory import TrafficFactors, demand_bytes_per_s, is_ever_short
 from simulator.workload.step import Step
 
 _MOST_KNOWN_LAYERS = 1 << 16  # layers whose time is kept, by tokens and context
@@ -68,6 +69,7 @@ class RooflineCosts:
     ) -> None:
         """Take a model and a machine; `low_format` is that of low-precision copies of the experts, if there are such."""
         self._model = model
+        self._profile = profile
         self._kv_bytes_per_value = kv_cache.bits_per_weight / 8
         self._rest = parse_quantisation(model.rest_quantisation)
         durations = profile.durations
@@ -114,6 +116,31 @@ class RooflineCosts:
         if low_format is not None:
             self._low = RooflineCosts(replace(model, expert_quantisation=low_format), profile, kv_cache)
             self.low_expert_bytes, self.low_chunk_ends_ns = self._low.expert_bytes, self._low.chunk_ends_ns
+
+    @property
+    def write_back_ns(self) -> int:
+        """One expert's transfer back to the host, over an idle link."""
+        return self._cpu.write_back_ns(self._expert_bytes)
+
+    @property
+    def memory_demands(self) -> MemoryDemands | None:
+        """What copies and the CPU's experts draw on host memory; None where its bandwidth suffices for all at once."""
+        profile, factors = self._profile, TrafficFactors()
+        of_copy = factors.of_copy(is_pageable=profile.link.host_memory == "pageable")
+        demands = MemoryDemands(
+            bandwidth=int(profile.host.bandwidth.value),
+            h2d=demand_bytes_per_s(self._expert_bytes, max(1, self.transfer_ns), of_copy),
+            low_h2d=demand_bytes_per_s(self.low_expert_bytes, max(1, self.low_chunk_ends_ns[-1]), of_copy)
+            if self.low_expert_bytes
+            else 0,
+            d2h=demand_bytes_per_s(self._expert_bytes, max(1, self.write_back_ns), of_copy),
+            cpu_expert=lambda duration_ns: demand_bytes_per_s(
+                self._expert_bytes, max(1, duration_ns), factors.cpu_expert
+            ),
+        )
+        workers = [demands.cpu_expert(self.cpu_expert_ns(1))] * self.num_cpu_workers if self._cpu.is_known else []
+        together = [max(demands.h2d, demands.low_h2d), demands.d2h, *workers]
+        return demands if is_ever_short(demands.bandwidth, together) else None
 
     @property
     def expert_bytes(self) -> int:

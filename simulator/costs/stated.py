@@ -1,17 +1,24 @@
-"""Stated durations for the model at hand: where a profile says which weights a time was for, it scales with the bytes.
+"""Stated durations for the model at hand: where a profile says which weights a time was for, it follows the bytes.
 
-    time = stated time * bytes of the model's weights for that work / stated weights
+    one size stated   time = stated time * bytes of the model's weights for that work / stated weights
+    several sizes     between two, linear in the bytes; beyond the outermost, a fixed part and a part in proportion to the
+                      bytes, neither below zero, through the two that are nearest
+
+At a stated size the time is the stated one. A launch, Python and all else that does not grow with the weights is the fixed
+part, which takes two sizes to tell.
 
 Source: work that reads each weight once takes the time of reading, where few tokens share a weight; the arithmetic of
-many tokens grows with the same parameters, if not with their bits.
+many tokens grows with the same parameters, if not with their bits. The fixed part: measured, see docs/calibration.md.
 
-Limits: what does not grow with the weights (a launch, a kernel's ramp) is scaled along; a format with other bits per
-weight is scaled by its bytes even where arithmetic sets the pace; a shape that kernels like less is not seen.
+Limits: of a duration stated for one size all is scaled, its fixed part too; a format with other bits per weight goes by its
+bytes even where arithmetic sets the pace; a shape that kernels like less is not seen.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import itemgetter
 
 from hardware_profiles.profile import Duration, Durations
 from hardware_profiles.quantity import format_decimal_bytes
@@ -35,14 +42,30 @@ class StatedDuration:
 
     def __init__(self, duration: Duration) -> None:
         self._curve = DurationCurve(duration)
-        self._weights_bytes = None if duration.weights_bytes is None else exact(duration.weights_bytes)
+        sizes = [] if duration.weights_bytes is None else sorted([duration, *duration.other_weights], key=_bytes_of)
+        self._sizes = [(_bytes_of(one), DurationCurve(one)) for one in sizes]
 
     def ns(self, amount: int, weights_bytes: int) -> Fraction:
         """Return the time for an amount of work that reads weights of these bytes, exact, not rounded."""
-        stated_ns = self._curve.ns(amount)
-        if self._weights_bytes is None:
-            return stated_ns
-        return stated_ns * weights_bytes / self._weights_bytes
+        sizes = self._sizes
+        if not sizes:
+            return self._curve.ns(amount)
+        if len(sizes) == 1:
+            stated_bytes, curve = sizes[0]
+            return curve.ns(amount) * weights_bytes / stated_bytes
+        upper = min(max(bisect_left(sizes, weights_bytes, key=itemgetter(0)), 1), len(sizes) - 1)
+        (small, small_curve), (large, large_curve) = sizes[upper - 1 : upper + 1]
+        small_ns, large_ns = small_curve.ns(amount), large_curve.ns(amount)
+        if small <= weights_bytes <= large:
+            return small_ns + (large_ns - small_ns) * (weights_bytes - small) / (large - small)
+        nearest, nearest_ns = (small, small_ns) if weights_bytes < small else (large, large_ns)
+        fixed_ns = min(max((small_ns * large - large_ns * small) / (large - small), Fraction(0)), nearest_ns)
+        return fixed_ns + (nearest_ns - fixed_ns) * weights_bytes / nearest
+
+
+def _bytes_of(duration: Duration) -> Fraction:
+    assert duration.weights_bytes is not None, "the loader asks for it"
+    return exact(duration.weights_bytes)
 
 
 def stated(duration: Duration | None) -> StatedDuration | None:
@@ -52,34 +75,39 @@ def stated(duration: Duration | None) -> StatedDuration | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """A duration (`durations.<name>`) stated for weights of `stated_bytes`, used for the model's, by layers distinct."""
+    """A duration (`durations.<name>`) stated for weights of `stated_bytes`, used for the model's, by layers distinct.
+
+    `stated_bytes` ascend; with more than one, a fixed part is kept apart.
+    """
 
     name: str
     kind: str
-    stated_bytes: float
+    stated_bytes: tuple[float, ...]
     model_bytes: tuple[int, ...]
 
     def __str__(self) -> str:
         known = f"{self.kind} on" if self.kind in ("measured", "published") else "stated for"
+        sizes = [format_decimal_bytes(num_bytes) for num_bytes in self.stated_bytes]
         texts = list(dict.fromkeys(format_decimal_bytes(num_bytes) for num_bytes in self.model_bytes))
         found = texts[0] if len(texts) == 1 else f"between {texts[0]} and {texts[-1]}"
-        return (
-            f"durations.{self.name}, {known} {_WEIGHTS[self.name]} of {format_decimal_bytes(self.stated_bytes)}, "
-            f"is scaled by the bytes to {found}"
-        )
+        how = "is scaled by the bytes to" if len(sizes) == 1 else "is taken, by the bytes, for"
+        return f"durations.{self.name}, {known} {_WEIGHTS[self.name]} of {_and(sizes)}, {how} {found}"
+
+
+def _and(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def scalings(model: ModelSpec, durations: Durations) -> list[Scaling]:
-    """List the durations that are scaled for `model` by more than 0.5 %."""
+    """List the durations whose weights are not, within 0.5 %, those of `model`."""
     found = []
     for name, model_bytes in _weights_of(model).items():
         duration: Duration | None = getattr(durations, name)
         if duration is None or duration.weights_bytes is None:
             continue
-        ratios = [num_bytes / exact(duration.weights_bytes) for num_bytes in model_bytes]
-        if any(abs(ratio - 1) > _WORTH_TELLING for ratio in ratios):
-            stated_bytes = duration.weights_bytes
-            found.append(Scaling(name=name, kind=duration.kind, stated_bytes=stated_bytes, model_bytes=model_bytes))
+        sizes = sorted(float(_bytes_of(one)) for one in (duration, *duration.other_weights))
+        if any(min(abs(num_bytes / exact(size) - 1) for size in sizes) > _WORTH_TELLING for num_bytes in model_bytes):
+            found.append(Scaling(name=name, kind=duration.kind, stated_bytes=tuple(sizes), model_bytes=model_bytes))
     return found
 
 

@@ -16,8 +16,8 @@ class Mark0(Marking):
     Source: as `mark_and_predict`, on discard predictions. How bits are had for experts is ours.
 
     Limits: where an expert that this phase has discarded comes back, the published algorithm takes the place of a page of
-    the phase's start that was not used since, even where another slot is free. Here a free slot is taken, and a full pool
-    evicts an unmarked key whatever comes in: an eviction policy is not told for whom it makes room.
+    the phase's start that was not used since, even where another slot is free. Here a free slot is taken, and a full
+    pool evicts an unmarked key whatever comes in: an eviction policy is not told for whom it makes room.
     """
 
     def __init__(self, view: View, *, predictor: str = "coactivation", distance: int = 1) -> None:

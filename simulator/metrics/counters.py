@@ -66,6 +66,7 @@ class Counters:
     low_transfers: int = 0
     in_place_transfers: int = 0
     write_backs: int = 0
+    write_back_busy_ns: int = 0
     wave_fetches: int = 0
     link_busy_ns: int = 0
     cpu_busy_ns: int = 0

@@ -78,6 +78,7 @@ def summarise(
         "busy_frac": {
             "gpu": work_ns / makespan_ns if makespan_ns else None,
             "h2d": measured.link_busy_ns / makespan_ns if makespan_ns else None,
+            "d2h": measured.write_back_busy_ns / makespan_ns if makespan_ns else None,
             "cpu": measured.cpu_busy_ns / (num_cpu_workers * makespan_ns) if makespan_ns else None,
         },
         "attribution_s": {cause: value / NS_PER_S for cause, value in attribution_ns.items()},

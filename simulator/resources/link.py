@@ -5,11 +5,12 @@ chunk boundary and resumes, ahead of other prefetches, when no demand is queued.
 are delivered first, then decisions are taken, then the link picks what it serves next: so a prefetch that starts at the
 very instant at which a demand arrives gives way to it.
 
-Limits: one stream of copies; no contention with other traffic (CPU kernels, the other direction); latency is paid once per
-transfer, also when it is interrupted.
+Limits: one stream of copies; no contention with other traffic (for that, see simulator/resources/shared_link.py); latency
+is paid once per transfer, also when it is interrupted.
 """
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import simpy
 from simpy.events import URGENT
@@ -20,7 +21,7 @@ from simulator.resources.transfers import Stretch, Transfer, TransferQueue
 Deliver = Callable[[Transfer], None]
 
 
-class _Completion(simpy.Event):
+class Completion(simpy.Event):
     """A timeout that is processed before all ordinary events of its instant."""
 
     def __init__(self, env: Clock, delay_ns: int, callback: Callable[[simpy.Event], None]) -> None:
@@ -64,7 +65,7 @@ class Link:
         self._queue = TransferQueue()
         self._busy_ns = 0
         self.end_of_service: simpy.Event | None = None
-        self._is_cut = False
+        self._cut_ns: int | None = None  # up to where the transfer in service is served, if it is to give way
 
     @property
     def serving(self) -> Transfer | None:
@@ -98,10 +99,10 @@ class Link:
             return
         if transfer is not self._queue.serving:
             self._make_way()
-        elif self._is_cut:
+        elif self._cut_ns is not None:
             # A demand had it give way at its next boundary, but it is a demand itself now, and in service: it goes on.
-            self._is_cut = False
-            self._schedule_end(transfer.started_ns + self._transfer_ns - transfer.served_ns)
+            self._cut_ns = None
+            self._aim(transfer, self._transfer_ns)
 
     def cancel(self, key: int) -> Transfer | None:
         """Take the prefetch of `key` out of the queue and return it; None if no prefetch waits for `key`.
@@ -115,6 +116,16 @@ class Link:
         """Return the keys of the prefetches that wait and that no gate has asked for, in the order of their turns."""
         return self._queue.queued_prefetches()
 
+    def is_under_way(self) -> bool:
+        """Tell whether a service goes on that has begun before this instant.
+
+        Where copies are from pageable memory, the thread that launches kernels is inside such a copy: it gives the GPU
+        nothing to do before `end_of_service`. A copy of this instant begins when the thread has launched what it can.
+        Source: CUDA Driver API, "API synchronization behavior".
+        """
+        serving = self._queue.serving
+        return serving is not None and serving.started_ns < self._env.now
+
     def num_queued(self) -> int:
         """Count the transfers that wait."""
         return self._queue.num_queued()
@@ -126,30 +137,37 @@ class Link:
 
     def _make_way(self) -> None:
         """Have a prefetch in service give way to a demand at its next boundary."""
-        if self._is_cut or not self._queue.must_give_way():
+        if self._cut_ns is not None or not self._queue.must_give_way():
             return
         serving = self._queue.serving
         assert serving is not None
-        served_ns = serving.served_ns + self._env.now - serving.started_ns
+        served_ns = self._served_ns(serving)
         boundary_ns = next((end for end in (0, *self._chunk_ends_ns[:-1]) if end >= served_ns), None)
+        if boundary_ns is None:
+            return
+        self._cut_ns = boundary_ns
         if boundary_ns == served_ns:  # it stands at a boundary now: it gives way at once
-            self._is_cut = True
             self._end_service()
-        elif boundary_ns is not None:
-            self._is_cut = True
-            self._schedule_end(serving.started_ns + boundary_ns - serving.served_ns)
+        else:
+            self._aim(serving, boundary_ns)
 
     def _serve(self, transfer: Transfer) -> None:
         """Begin a stretch of service of the transfer that the queue has put in service."""
         transfer.started_ns = self._env.now
-        self._is_cut = False
+        self._cut_ns = None
         if self._chunk_ends_of is not None:
             self._chunk_ends_ns = self._chunk_ends_of(transfer.key)
             self._transfer_ns = self._chunk_ends_ns[-1]
-        self.end_of_service = _Completion(self._env, self._transfer_ns - transfer.served_ns, self._complete)
+        self.end_of_service = Completion(self._env, self._transfer_ns - transfer.served_ns, self._complete)
 
-    def _schedule_end(self, at_ns: int) -> None:
-        self.end_of_service = _Completion(self._env, at_ns - self._env.now, self._complete)
+    def _served_ns(self, serving: Transfer) -> int | Fraction:
+        """Return what the transfer in service has been served up to now, as time at full speed."""
+        return serving.served_ns + self._env.now - serving.started_ns
+
+    def _aim(self, serving: Transfer, served_ns: int) -> None:
+        """Have the transfer in service served up to there in this stretch."""
+        delay_ns = serving.started_ns + served_ns - serving.served_ns - self._env.now
+        self.end_of_service = Completion(self._env, delay_ns, self._complete)
 
     def _complete(self, event: simpy.Event) -> None:
         if event is self.end_of_service:  # else the end of a service that gave way before it
@@ -160,17 +178,18 @@ class Link:
         queue = self._queue
         transfer = queue.serving
         assert transfer is not None
-        now, started_ns, is_cut = self._env.now, transfer.started_ns, self._is_cut
+        now, started_ns, cut_ns = self._env.now, transfer.started_ns, self._cut_ns
         self._busy_ns += now - started_ns
         if self._on_service is not None and now > started_ns:
             self._on_service(transfer, started_ns, now)
         if self._keeps_stretches and now > started_ns:
+            served_ns = (self._transfer_ns if cut_ns is None else cut_ns) - transfer.served_ns
             if transfer.stretches is None:
                 transfer.stretches = []
-            transfer.stretches.append(Stretch(started_ns, now, now - started_ns))
+            transfer.stretches.append(Stretch(started_ns, now, served_ns))
         following: Transfer | None
-        if is_cut:
-            transfer.served_ns += now - started_ns
+        if cut_ns is not None:
+            transfer.served_ns = cut_ns
             following = queue.give_way()
         else:
             following = queue.finish()
@@ -178,5 +197,5 @@ class Link:
             self._serve(following)
         else:
             self.end_of_service = None
-        if not is_cut:
+        if cut_ns is None:
             self.deliver(transfer)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hardware_profiles.load import load_profile
 from simulator.costs.roofline import RooflineCosts
-from simulator.costs.stated import scalings
+from simulator.costs.stated import StatedDuration, scalings
 from simulator.model import footprint
 from simulator.model.load import load_model
 from simulator.model.quantisation import parse_quantisation
@@ -162,6 +162,92 @@ def test_unstated_layers_grow_with_the_context_by_themselves() -> None:
     found = costs(SPEC, {"layer": "10 us", "context": context}).step(step)
     assert found.lead_ns[0] == roofline.lead_ns[0] + 4000
     assert found.lead_ns[1] == 14_000
+
+
+def sized(*sizes: tuple[int, Table]) -> StatedDuration:
+    """Return a duration that is stated for several sizes, the first its own."""
+    (own_bytes, own), *others = sizes
+    listed = [entry(table, weights) for weights, table in others]
+    profile = load_profile("t4", {"durations.expert": entry(own, own_bytes) | {"other_weights": listed}})
+    assert profile.durations.expert is not None
+    return StatedDuration(profile.durations.expert)
+
+
+sizes = st.lists(st.tuples(st.integers(1, 10**9), tables), min_size=2, max_size=4, unique_by=lambda size: size[0])
+
+
+@settings(derandomize=True, deadline=None, max_examples=80)
+@given(sizes=sizes, amount=st.integers(1, 6000), own=st.integers(0, 3))
+def test_at_a_stated_size_the_time_is_the_stated_one(sizes: list[tuple[int, Table]], amount: int, own: int) -> None:
+    """To the last fraction of a nanosecond, whichever of the sizes is the profile's own and which others there are."""
+    rotated = sizes[own % len(sizes) :] + sizes[: own % len(sizes)]
+    found = sized(*rotated)
+    for weights, table in sizes:
+        alone = StatedDuration(load_profile("t4", {"durations.expert": entry(table)}).durations.expert)  # type: ignore[arg-type]
+        assert found.ns(amount, weights) == alone.ns(amount, 1)
+
+
+@settings(derandomize=True, deadline=None, max_examples=80)
+@given(
+    fixed_ns=st.integers(0, 10**6),
+    per_kilobyte_ns=st.integers(0, 10**4),
+    sizes=st.lists(st.integers(1, 10**5), min_size=2, max_size=4, unique=True),
+    model=st.integers(0, 10**6),
+)
+def test_what_does_not_grow_with_the_weights_is_not_scaled(
+    fixed_ns: int, per_kilobyte_ns: int, sizes: list[int], model: int
+) -> None:
+    """Times that are a fixed part and one in proportion to the bytes are met at every other size, exactly."""
+
+    def time_ns(kilobytes: int) -> int:
+        return fixed_ns + per_kilobyte_ns * kilobytes
+
+    found = sized(*((1000 * kilobytes, ([3], [time_ns(kilobytes)])) for kilobytes in sizes))
+    assert found.ns(3, 1000 * model) == time_ns(model)
+
+
+@settings(derandomize=True, deadline=None, max_examples=80)
+@given(
+    small=st.integers(1, 10**6),
+    larger=st.integers(1, 10**6),
+    times=st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)),
+    model=st.integers(1, 10**8),
+    more=st.integers(0, 10**8),
+)
+def test_more_weights_never_take_less_and_no_part_is_negative(
+    small: int, larger: int, times: tuple[int, int], model: int, more: int
+) -> None:
+    """Nor does the time grow faster than the bytes beyond what was stated, or rise above the nearest for fewer of them."""
+    large, (first_ns, later_ns) = small + larger, times
+    found = sized((small, ([1], [first_ns])), (large, ([1], [first_ns + later_ns])))
+    assert found.ns(1, model) <= found.ns(1, model + more)
+    for stated_bytes, stated_ns in ((small, first_ns), (large, first_ns + later_ns)):
+        is_beyond = model >= large if stated_bytes == large else model <= small
+        if is_beyond:
+            in_proportion_ns = Fraction(model, stated_bytes) * stated_ns
+            bounds_ns = sorted([in_proportion_ns, Fraction(stated_ns)])
+            assert bounds_ns[0] <= found.ns(1, model) <= bounds_ns[1]
+
+
+def test_sizes_that_contradict_each_other_leave_the_nearest_as_it_is() -> None:
+    """More weights in less time: all of it is taken as fixed beyond either end, never less than nothing."""
+    found = sized((10, ([1], [500])), (20, ([1], [400])))
+    assert [found.ns(1, num_bytes) for num_bytes in (1, 10, 15, 20, 10**6)] == [500, 500, 450, 400, 400]
+
+
+def test_several_sizes_are_told() -> None:
+    """All that was measured; a model of any of these sizes needs no word."""
+    num_bytes = footprint.expert_bytes(SPEC)
+
+    def told(own: int, *others: int) -> list[str]:
+        listed = [{"constant": "1 us", "weights": f"{one} B", **MEASURED} for one in others]
+        stated = {"constant": "1 us", "weights": f"{own} B", "other_weights": listed, **MEASURED}
+        return [str(one) for one in scalings(SPEC, load_profile("t4", {"durations.expert": stated}).durations)]
+
+    assert told(2 * num_bytes, num_bytes) == told(num_bytes, 1) == []
+    assert told(9_440_000, 2_360_000, 21_200_000) == [
+        "durations.expert, measured on experts of 2.36 MB, 9.44 MB and 21.2 MB, is taken, by the bytes, for 17.3 MB"
+    ]
 
 
 def test_what_is_scaled_is_told() -> None:

@@ -18,7 +18,7 @@ def _examples(language: str) -> list[str]:
 
 def test_the_durations_load() -> None:
     """The example's durations go onto a machine that ships."""
-    (example,) = (text for text in _examples("yaml") if text.startswith("durations:"))
+    example, sized = (text for text in _examples("yaml") if text.startswith("durations:"))
     values = parse_yaml(example, "docs/hardware_profiles.md")
     assert isinstance(values, dict)
     durations = load_profile(
@@ -26,6 +26,11 @@ def test_the_durations_load() -> None:
     ).durations
     assert durations.expert is not None
     assert durations.expert.weights_bytes == 17.3e6
+    others = parse_yaml(sized, "docs/hardware_profiles.md")
+    assert isinstance(others, dict)
+    with_others = load_profile("t4", {"durations.expert": others["durations"]["expert"]}).durations.expert
+    assert with_others is not None
+    assert [one.weights_bytes for one in with_others.other_weights] == [4.3e6]
 
 
 def test_the_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

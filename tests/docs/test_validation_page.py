@@ -41,4 +41,8 @@ def test_a_report_becomes_a_section(tmp_path: Path) -> None:
     assert "| error, steps at the calibrated speed | their spread | their share | error, all steps |" in page
     widths = [{line.count("|") for line in table.splitlines()} for table in page.split("\n\n") if table.startswith("|")]
     assert all(len(width) == 1 for width in widths)
-    assert len(widths) == 3
+    assert len(widths) == 4
+    crossed = page.partition("### With a profile of the other model")[2]
+    for configuration in suite.configurations:
+        (other,) = {"forced", "own"} - {configuration.model_name}
+        assert f"| `{configuration.id}` | {other} |" in crossed

@@ -37,6 +37,8 @@ class StatedCosts:
         self.num_cpu_workers = case.cpu_workers
         self.stall_overhead_ns = case.stall_overhead_ns
         self.low_chunk_ends_ns: Sequence[int] = ()
+        self.write_back_ns = 0
+        self.memory_demands = None
 
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel."""

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.eviction import EVICTION
+from simulator.eviction.protocol import Admits, GivesUp, ObservesGates
+from tests.eviction.single_accesses import recorded_routing
 from tests.hand_made import HandView
 
 NUM_KEYS = 8
@@ -14,7 +16,7 @@ Visits = list[list[int]]
 
 operations = st.lists(
     st.tuples(
-        st.sampled_from(["access", "access", "access", "remove", "victim", "evict", "hold", "release"]),
+        st.sampled_from(["access", "access", "access", "remove", "victim", "evict", "hold", "release", "computed"]),
         st.integers(0, NUM_KEYS - 1),
     ),
     max_size=80,
@@ -29,7 +31,8 @@ class Played:
     """
 
     def __init__(self, name: str, visits: Visits) -> None:
-        self.view = HandView(visits)
+        self.view = HandView(visits, num_experts=NUM_KEYS, training=recorded_routing(NUM_KEYS))
+        self.view.slots_per_layer = 3
         self.policy = EVICTION[name](self.view)
         self.keys: set[int] = set()
         self.victims: list[int | None] = []
@@ -39,6 +42,8 @@ class Played:
         for operation, key in sequence:
             if operation == "access":
                 self.view.oracle.visit += 1
+                if isinstance(self.policy, ObservesGates):
+                    self.policy.at_gate()
                 (self.policy.touch if key in self.keys else self.policy.insert)(key)
                 self.keys.add(key)
             elif operation == "remove" and key in self.keys:
@@ -50,6 +55,14 @@ class Played:
                 if operation == "evict" and victim is not None:
                     self.policy.remove(victim)
                     self.keys.remove(victim)
+                elif isinstance(self.policy, Admits):
+                    self.policy.admits(key)
+            elif operation == "computed" and isinstance(self.policy, GivesUp) and key in self.keys:
+                given_up = self.policy.gives_up([key])
+                assert set(given_up) <= {key}
+                for key in given_up:
+                    self.policy.remove(key)
+                    self.keys.remove(key)
             elif operation == "hold":
                 self.view.held.add(key)
             elif operation == "release":
@@ -122,7 +135,7 @@ def test_decides_alike_each_time(name: str, sequence: list[tuple[str, int]], vis
 @pytest.mark.parametrize("name", EVICTION)
 def test_an_empty_pool_has_no_victim(name: str) -> None:
     """Where nothing is held there is nothing to evict, at first and after the last key has gone."""
-    policy = EVICTION[name](HandView([[3]]))
+    policy = EVICTION[name](HandView([[3]], training=recorded_routing(16)))
     assert policy.victim() is None
     policy.insert(3)
     policy.remove(3)

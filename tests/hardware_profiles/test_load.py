@@ -127,9 +127,44 @@ def test_durations_may_say_which_weights_they_are_for() -> None:
         assert getattr(durations, name) == Constant(seconds=1e-3, weights_bytes=2.0**31, **_SET)  # type: ignore[arg-type]
 
 
+_OWN = {"constant": "1 us", "weights": "9 MB"}
+_OTHER = {"constant": "1 us", "kind": "measured", "source": "a test"}
+
+
+def test_durations_may_be_for_weights_of_several_sizes() -> None:
+    """Ascending, whatever order they are written in; shown, and part of the digest."""
+    others = [{**_OTHER, "weights": "20 MB"}, {**_OTHER, "weights": "2 MB"}]
+    sized = load_profile("t4", {"durations.layer": {**_OWN, "other_weights": others}})
+    assert sized.durations.layer is not None
+    assert [one.weights_bytes for one in sized.durations.layer.other_weights] == [2e6, 2e7]
+    assert describe(sized.durations.layer) == "1 us, for weights of 9 MB, also for 2 MB, 20 MB"
+    digests = {
+        digest(load_profile("t4", {"durations.layer": {**_OWN, "other_weights": others[:count]}})) for count in range(3)
+    }
+    assert len(digests) == 3
+
+
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
+        ({"durations.expert": {**_OWN, "other_weights": "2 MB"}}, "durations.expert: other_weights is '2 MB'"),
+        (
+            {"durations.expert": {**_OWN, "other_weights": [_OTHER]}},
+            "durations.expert: other_weights: every duration there, and the one that they belong to, needs weights",
+        ),
+        (
+            {"durations.expert": {"constant": "1 us", "other_weights": [{**_OTHER, "weights": "2 MB"}]}},
+            "durations.expert: other_weights: every duration there, and the one that they belong to, needs weights",
+        ),
+        (
+            {"durations.expert": {**_OWN, "other_weights": [{**_OTHER, "weights": "9 MB"}]}},
+            "durations.expert: other_weights: two durations are for weights of the same bytes",
+        ),
+        (
+            {"durations.expert": {**_OWN, "other_weights": [{"constant": "1 us", "weights": "2 MB"}]}},
+            "durations.expert: kind is None",
+        ),
+        ({"durations.transfer": {"constant": "1 us", "other_weights": []}}, "durations.transfer: unknown key other_w"),
         ({"durations.expert": {"constant": "1 us", "weights": 5}}, "durations.expert: 5 is a bare number"),
         ({"durations.expert": {"constant": "1 us", "weights": "0 B"}}, "durations.expert: weights is '0 B'"),
         ({"durations.transfer": {"constant": "1 us", "weights": "1 B"}}, "durations.transfer: unknown key weights"),

@@ -58,9 +58,8 @@ links = st.builds(
 
 
 @st.composite
-def durations(draw: st.DrawFn, *, weighed: bool, of_bytes: bool = False) -> Duration:
+def durations(draw: st.DrawFn, *, weights: float | None = None, of_bytes: bool = False) -> Duration:
     """Draw a constant or a table of up to forty points."""
-    weights = draw(st.none() | st.floats(1, 1e12)) if weighed else None
     kind, source = draw(kinds), draw(sources)
     if draw(st.booleans()):
         return Constant(seconds=draw(seconds), kind=kind, source=source, weights_bytes=weights)
@@ -70,7 +69,18 @@ def durations(draw: st.DrawFn, *, weighed: bool, of_bytes: bool = False) -> Dura
     return DurationTable(amounts=tuple(amounts), seconds=tuple(taken), kind=kind, source=source, weights_bytes=weights)
 
 
-weighed_durations = st.none() | durations(weighed=True)
+@st.composite
+def sized_durations(draw: st.DrawFn) -> Duration:
+    """Draw a duration for weights of no, one or several sizes."""
+    sizes = draw(st.lists(st.floats(1, 1e12), max_size=3, unique=True))
+    if not sizes:
+        return draw(durations())
+    own, *others = sizes
+    others_drawn = tuple(draw(durations(weights=one)) for one in sorted(others))
+    return replace(draw(durations(weights=own)), other_weights=others_drawn)
+
+
+weighed_durations = st.none() | sized_durations()
 profiles = st.builds(
     HardwareProfile,
     name=texts,
@@ -106,11 +116,11 @@ profiles = st.builds(
     durations=st.builds(
         Durations,
         expert=weighed_durations,
-        layer=durations(weighed=True),
+        layer=sized_durations(),
         dense_layer=weighed_durations,
-        context=st.none() | durations(weighed=False),
+        context=st.none() | durations(),
         step=weighed_durations,
-        transfer=st.none() | durations(weighed=False, of_bytes=True),
+        transfer=st.none() | durations(of_bytes=True),
         cpu_expert=weighed_durations,
     ),
 )
@@ -140,7 +150,12 @@ def test_the_machines_that_ship(name: str, tmp_path: Path) -> None:
 def test_a_file_reads_well() -> None:
     """Units as people write them, tables as two lists, empty choices left out, a header of name and description."""
     table = DurationTable(
-        amounts=(1, 64), seconds=(41e-6, 1.5e-3), kind="measured", source="a test", weights_bytes=17.3e6
+        amounts=(1, 64),
+        seconds=(41e-6, 1.5e-3),
+        kind="measured",
+        source="a test",
+        weights_bytes=17.3e6,
+        other_weights=(Constant(seconds=8e-6, kind="assumed", source="a guess", weights_bytes=4.3e6),),
     )
     profile = replace(
         load_profile("t4"), name="mine", description="A box\nunder a desk.", durations=Durations(expert=table)
@@ -157,6 +172,11 @@ def test_a_file_reads_well() -> None:
         '    time: ["41 us", "1.5 ms"]\n'
         "    kind: measured\n"
         '    source: "a test"\n'
+        "    other_weights:\n"
+        '      - weights: "4.3 MB"\n'
+        '        constant: "8 us"\n'
+        "        kind: assumed\n"
+        '        source: "a guess"\n'
     )
     assert "cpu_workers" not in text
     assert "speed_probe" not in text

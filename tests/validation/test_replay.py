@@ -8,31 +8,58 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 import torch
 import transformers
+from torch import Tensor
 
 from hardware_profiles.errors import InputError
+from simulator.eviction import EVICTION
+from simulator.miss import MISS
+from simulator.order import ORDER
+from simulator.prepare import Prepared
+from simulator.queue import QUEUE
 from simulator.run import simulate
 from simulator.scenario import Scenario, build_scenario
 from simulator.workload.step import Step
 from tests.hand_made import make_trace, random_routing
+from tests.validation.plain_visits import PlainVisits, Said, plain_low
+from traces.format import Sequences, TraceMetadata, write_trace
 from validation.models.random import random_model
+from validation.replay import replay as replay_module
 from validation.replay.forward import StepRunner
 from validation.replay.replay import Machine, Replayed, replay
 from validation.runtime.cores import Cores
 from validation.runtime.device import CpuDevice
+from validation.runtime.executor import Executor
 from validation.runtime.offload import OffloadedModel
-from validation.runtime.recording import Recording
+from validation.runtime.recording import Recording, span_cost_ns
 from validation.runtime.throttle import Throttle
 
 LAYERS, EXPERTS, TOP_K = 3, 8, 2
-COUNTS = ("steps", "tokens", "accesses", "hits", "late_hits", "misses", "cpu_experts", "wave_fetches")
-BYTES = ("h2d_demand_bytes", "h2d_prefetch_bytes")
+COUNTS = (
+    "steps",
+    "tokens",
+    "accesses",
+    "hits",
+    "late_hits",
+    "misses",
+    "cpu_experts",
+    "deferred_experts",
+    "low_precision_experts",
+    "wave_fetches",
+    "h2d_demand_bytes",
+    "h2d_prefetch_bytes",
+    "h2d_low_precision_bytes",
+    "d2h_write_back_bytes",
+    "loss",
+)
 FAST = Throttle(bandwidth_bytes_per_s=2e9, latency_s=1e-5)
 
 
@@ -83,7 +110,8 @@ def random_scenario(seed: int, config: Path, folder: Path, **values: object) -> 
         "hardware": "fixed-costs",
         "quantisation": {"experts": "fp32"},
         "cache": {"experts": random.randint(LAYERS * TOP_K, LAYERS * EXPERTS), "scope": scope},
-        "eviction": random.choice(["lru", "lfu", "lfu_aged", "fifo", "belady", "static"]),
+        "eviction": random.choice(["lru", "lfu", "lfu_aged", "fifo", "belady"]),
+        "placement": random.choice(["none", "none", "popular", "pinned_popular"]),
         "miss": random.choice(["fetch", "fetch", "cpu"]),
         "batch": random.randint(1, 4),
         "prefill_chunk_tokens": random.choice([None, 2]),
@@ -96,10 +124,222 @@ def test_counts_on_demand_are_those_of_the_simulation(
     seed: int, config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
 ) -> None:
     """Hits, misses and bytes, whatever the eviction policy, the scope, the batch and the prompts."""
-    scenario = random_scenario(seed, config, tmp_path)
+    check_counts(random_scenario(seed, config, tmp_path), offloaded, machine)
+
+
+def check_counts(scenario: Scenario, offloaded: OffloadedModel, machine: Machine) -> Mapping[str, Any]:
+    """Replay and simulate, compare the counts, return them."""
     measured = replay(scenario, offloaded, machine, forced=True, throttle=FAST).summary
     simulated = simulate(scenario).summary
-    assert {name: measured[name] for name in (*COUNTS, *BYTES)} == {name: simulated[name] for name in (*COUNTS, *BYTES)}
+    counted = {name: measured[name] for name in COUNTS}
+    assert counted == {name: simulated[name] for name in COUNTS}
+    return counted
+
+
+def rich_scenario(seed: int, config: Path, folder: Path, **values: object) -> Scenario:
+    """Draw a trace with gate weights and lookahead, two sequences to learn from, and a composition of all there is.
+
+    In-turn order is left out where a step may need more experts than there are slots.
+    """
+    rng = np.random.default_rng(seed)
+    random = Random(seed)
+    lengths = [random.randint(3, 9) for _ in range(random.randint(4, 6))]
+    num_tokens = sum(lengths)
+    routing = random_routing(seed, lengths=lengths, num_layers=LAYERS, num_experts=EXPERTS, top_k=TOP_K)
+    weights = -np.sort(-rng.dirichlet([1.0] * TOP_K, size=(num_tokens, LAYERS)), axis=-1)
+    path = folder / f"{seed}.safetensors"
+    write_trace(
+        path,
+        Sequences(
+            expert_ids=np.array([token for tokens in routing for token in tokens], np.uint8),
+            sequence_start=np.cumsum([0, *lengths]).astype(np.int64),
+            prompt_tokens=np.array([random.randint(0, length - 1) for length in lengths], np.int32),
+            gate_weights=weights.astype(np.float16),
+            lookahead_ids=rng.permuted(
+                np.broadcast_to(np.arange(EXPERTS, dtype=np.uint8), (num_tokens, LAYERS, LAYERS - 1, EXPERTS)), axis=-1
+            )[..., :TOP_K].copy(),
+        ),
+        TraceMetadata(model="drawn", num_experts=EXPERTS),
+        overwrite=True,
+    )
+    experts = random.randint(LAYERS * (TOP_K + 2), LAYERS * EXPERTS - 2)
+    staging = random.choice([0, 2])
+    drawn: dict[str, object] = {
+        "trace": str(path),
+        "model": str(config),
+        "hardware": "fixed-costs",
+        "quantisation": {"experts": "fp32"},
+        "cache": {
+            "experts": experts + staging,
+            "scope": random.choice(["per_layer", "global"]),
+            "staging": staging,
+            "write_back": random.random() < 0.3,
+        },
+        "fit": {"sequences": 2},
+        "eviction": random.choice(list(EVICTION)),
+        "miss": "fetch",
+        "order": random.choice([name for name in ORDER if name != "in_turn"]),
+        "queue": random.choice(list(QUEUE)),
+        "placement": random.choice(["none", "popular", "random"]),
+        "batching": random.choice(["together", {"name": "micro_batches", "count": 2}]),
+        "batch": random.randint(1, 4),
+        "prefill_chunk_tokens": random.choice([None, 2]),
+    }
+    return build_scenario(drawn | values, f"seed {seed}")
+
+
+@pytest.mark.parametrize("eviction", EVICTION)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_counts_of_every_eviction(
+    eviction: str, seed: int, config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
+) -> None:
+    """With and without staging slots and write-back, in both scopes, from both ends of the cache."""
+    for at, miss in enumerate(("fetch", "cpu_by_tokens")):
+        scenario = rich_scenario(1000 * seed + at, config, tmp_path, eviction=eviction, miss=miss)
+        check_counts(scenario, offloaded, machine)
+
+
+MISSES: Mapping[str, Mapping[str, object]] = {
+    **{name: {"name": name} for name in MISS if name != "in_place"},
+    "daop": {"name": "daop", "first_layer": 1},
+    "low_precision": {"name": "low_precision", "high": 0.2, "low": 0.7},
+    "low_precision, always": {"name": "low_precision", "always": True},
+    "drop, to the CPU": {"name": "drop", "keep_ranks": 0, "below": 0.4, "otherwise": "cpu"},
+    "defer, prefill too": {"name": "defer", "ranks": 1, "in_prefill": True},
+    "skip, by threshold": {"name": "skip", "threshold": 0.3, "skip_share": 0.0},
+}
+
+
+HAPPENS = {
+    "cpu": "cpu_experts",
+    "cpu_below": "cpu_experts",
+    "schedule": "cpu_experts",
+    "defer": "deferred_experts",
+    "defer, prefill too": "deferred_experts",
+    "low_precision": "low_precision_experts",
+    "low_precision, always": "low_precision_experts",
+    "drop": "dropped_picks",
+    "drop, to the CPU": "dropped_picks",
+    "skip": "dropped_picks",
+    "skip, by threshold": "dropped_picks",
+    "buddy": "substituted_picks",
+    "substitute_low_score": "substituted_picks",
+    "masked": "substituted_picks",
+    "daop": "substituted_picks",
+}
+
+
+@pytest.mark.parametrize("miss", MISSES)
+def test_counts_of_every_way_to_handle_a_miss(
+    miss: str, config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
+) -> None:
+    """And every visit's output is what the policy says, by a reference that goes token by token."""
+    happened = 0
+    for seed in range(3):
+        values: dict[str, object] = {"miss": MISSES[miss]}
+        if miss.startswith("low_precision"):
+            values |= {
+                "low_precision": {"format": "6 bit", "frac": 0.2},
+                "cache": {"experts": 22, "staging": seed % 2 * 2},
+            }
+        scenario = rich_scenario(100 + seed, config, tmp_path, **values)
+        measured, furthest = replay_beside_reference(scenario, offloaded, machine, FAST)
+        simulated = simulate(scenario).summary
+        assert {name: measured[name] for name in COUNTS} == {name: simulated[name] for name in COUNTS}
+        assert furthest < 1e-5
+        happened += {**measured, **measured["loss"]}.get(HAPPENS.get(miss, "misses"), 0)
+    assert happened > 0, "the runs do what they are there for"
+
+
+def replay_beside_reference(
+    scenario: Scenario, offloaded: OffloadedModel, machine: Machine, throttle: Throttle
+) -> tuple[Mapping[str, Any], float]:
+    """Replay; return the summary, and how far the visits' outputs are from the plain reference's, given the same states."""
+    said, visits, forced = Said(), [], []
+    prepares, visit = replay_module.prepare, Executor.visit
+
+    def prepare(*args: Any, **options: Any) -> Prepared:
+        ready = prepares(*args, **options)
+        said.listen(ready.policies.miss, ready.view)
+        return ready
+
+    def record(executor: Executor, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
+        assert executor._step is not None
+        forced.append([token[layer] for token in executor._step.tokens])
+        given = (layer, hidden_NH.clone(), ids_NK, weights_NK.clone())
+        output_NH = visit(executor, layer, hidden_NH, ids_NK, weights_NK)
+        visits.append((*given, output_NH.clone()))
+        return output_NH
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay_module, "prepare", prepare)
+        patch.setattr(Executor, "visit", record)
+        summary = replay(scenario, offloaded, machine, forced=True, throttle=throttle).summary
+    plain = PlainVisits(
+        offloaded, said, low=plain_low(offloaded, bits=4, group=8), keys_of=lambda number: forced[number]
+    )
+    with torch.inference_mode():
+        return summary, max(float((plain(*given) - output_NH).abs().max()) for *given, output_NH in visits)
+
+
+def test_a_call_off_and_a_prefetch_keep_slots_apart(
+    config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
+) -> None:
+    """Prefetches that are called off while the link is busy, staged ones, low copies: outputs are still right."""
+    slow = Throttle(bandwidth_bytes_per_s=3e7, latency_s=1e-5)  # 0.3 ms each: prefetches wait
+    cancelled = 0
+    for seed in range(6):
+        scenario = rich_scenario(
+            300 + seed,
+            config,
+            tmp_path,
+            prefetch={"name": "gate_lookahead", "distance": 2, "experts": 2},
+            queue=["purge_all", "purge_passed"][seed % 2],
+            warmup_steps=0,
+        )
+        summary, furthest = replay_beside_reference(scenario, offloaded, machine, slow)
+        cancelled += summary["prefetches"]["cancelled"]
+        assert furthest < 1e-5
+    assert cancelled > 0
+
+
+@pytest.mark.parametrize(
+    ("format_", "is_exact"), [("6 bit", True), ("10 bit", True), ("q6_k", True), ("4 bit", False), ("int8", False)]
+)
+def test_bytes_of_low_precision_copies_are_those_that_move(
+    format_: str, is_exact: bool, config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
+) -> None:
+    """Those of the format where its bits pay for the scales; where a format leaves them out, the scales come on top."""
+    scenario = rich_scenario(
+        7,
+        config,
+        tmp_path,
+        miss={"name": "low_precision", "always": True},
+        low_precision={"format": format_, "frac": 0.2},
+        cache={"experts": 20},
+    )
+    measured = replay(scenario, offloaded, machine, forced=True, throttle=FAST).summary
+    simulated = simulate(scenario).summary
+    assert measured["low_precision_experts"] == simulated["low_precision_experts"] != 0
+    moved, assumed = measured["h2d_low_precision_bytes"], simulated["h2d_low_precision_bytes"]
+    assert (moved == assumed) == is_exact
+    rows = 2 * 24 + 32  # of gate_up_proj [48, 32] and down_proj [32, 24], a scale of 2 bytes each
+    bytes_each = 3 * 32 * 24 * (1 if format_ == "int8" else 0.5) + 2 * rows
+    assert is_exact or moved / assumed == pytest.approx(bytes_each / (bytes_each - 2 * rows))  # type: ignore[operator]
+
+
+def test_what_only_the_simulator_can_do_is_refused(
+    config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
+) -> None:
+    """Tiles, weights that are read in place, formats that are no low precision."""
+    for values, told in (
+        ({"tiles": {"count": 4}}, "tiles: are simulated alone"),
+        ({"miss": "in_place"}, "in_place: torch computes from device memory alone"),
+        ({"low_precision": {"format": "fp16", "frac": 0.1}, "cache": {"experts": 20}}, "fp16 takes 16 bit per weight"),
+    ):
+        scenario = rich_scenario(3, config, tmp_path, **values)
+        with pytest.raises(InputError, match=told):
+            replay(scenario, offloaded, machine, forced=True)
 
 
 def checked(replayed: Replayed) -> dict[str, int]:
@@ -116,7 +356,7 @@ def test_times_are_attributed_to_their_causes(
     config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path
 ) -> None:
     """A slow link shows as stalls, experts on the CPU as waits for the CPU; a cache that holds all as neither."""
-    whole = {"cache": {"frac": 1.0, "start": "popular"}, "eviction": "lru", "miss": "fetch"}
+    whole = {"cache": {"frac": 1.0}, "placement": "popular", "eviction": "lru", "miss": "fetch"}
     small = {"cache": {"experts": LAYERS * TOP_K}, "eviction": "lru"}
     slow = Throttle(bandwidth_bytes_per_s=1e7, latency_s=0.0)  # 0.9 ms each
 
@@ -231,3 +471,19 @@ def test_a_trace_of_another_shape_is_refused(machine: Machine, config: Path, tmp
     other = random_model(tmp_path / "config.json", CpuDevice(), torch.float32, 3)
     with pytest.raises(InputError, match="3 rounds of 8 experts, the model 2 of 8"):
         replay(scenario, other, machine, forced=True)
+
+
+def test_recording_counts_what_noting_takes(
+    config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside resolving, each stretch of work costs what one was timed to take; a second each is more than the whole run."""
+    scenario = random_scenario(1, config, tmp_path)
+    plain = replay(scenario, offloaded, machine, forced=True, throttle=FAST)
+    assert 0 < plain.recording_frac < 1
+    monkeypatch.setattr("validation.replay.replay.span_cost_ns", lambda _device: 1e9)
+    assert replay(scenario, offloaded, machine, forced=True, throttle=FAST).recording_frac > 100
+
+
+def test_noting_a_stretch_of_work_takes_microseconds() -> None:
+    """More than nothing, less than a millisecond."""
+    assert 100 < span_cost_ns(CpuDevice()) < 1e6

@@ -3,20 +3,25 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from validation.calibrate.samples import Identity
+from validation.calibrate.siblings import Sibling
 from validation.calibrate.subject import Subject
+from validation.calibrate.weights import WeightBytes, weights_of
 from validation.compare.facts import machine_facts, processor_name, version_facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is read off the machine and the model, not timed. Bytes as the operating system or the driver counts them."""
+    """What is read off the machine and the model, not timed. Bytes as the operating system or the driver counts them.
+
+    `weights` are those of the model, `sibling_weights` those of its siblings by their scale.
+    """
 
     device_name: str
     processor: str
@@ -26,26 +31,19 @@ class Facts:
     reserve_bytes: int
     model: str
     dtype: str
-    expert_bytes: int
-    layer_bytes: int
-    dense_layer_bytes: int
-    head_bytes: int
+    weights: WeightBytes
+    sibling_weights: Mapping[float, WeightBytes]
     versions: Mapping[str, str]
 
 
-def read_facts(subject: Subject, *, model: str, dtype: str, reserve_bytes: int) -> Facts:
+def read_facts(
+    subject: Subject, *, model: str, dtype: str, reserve_bytes: int, siblings: Sequence[Sibling] = ()
+) -> Facts:
     """Read all facts; `reserve_bytes` is what the device had lost before the model came."""
     machine = machine_facts()
     torch_device = subject.device.torch_device
     host_bytes = int(str(machine["memory_bytes"]))
     is_cpu = torch_device.type == "cpu"
-    network = subject.offloaded.model
-    blocks = {layer.name.rpartition(".")[0].rpartition(".")[0] for layer in subject.offloaded.layers}
-    stem = next(iter(blocks)).rpartition(".")[0]
-    layers = dict(network.get_submodule(stem).named_children())
-    moe = [_bytes_of(layers[block.rpartition(".")[2]]) for block in blocks]
-    dense = [_bytes_of(layer) for name, layer in layers.items() if f"{stem}.{name}" not in blocks]
-    head = network.get_output_embeddings() or network.get_input_embeddings()
     return Facts(
         device_name=processor_name() if is_cpu else torch.cuda.get_device_name(torch_device),
         processor=processor_name(),
@@ -55,10 +53,8 @@ def read_facts(subject: Subject, *, model: str, dtype: str, reserve_bytes: int) 
         reserve_bytes=reserve_bytes,
         model=model,
         dtype=dtype,
-        expert_bytes=subject.expert_bytes,
-        layer_bytes=round(sum(moe) / len(moe)),
-        dense_layer_bytes=round(sum(dense) / len(dense)) if dense else 0,
-        head_bytes=_bytes_of(head),
+        weights=weights_of(subject.offloaded.model, subject.offloaded.layers, subject.expert_bytes),
+        sibling_weights={sibling.scale: sibling.weights for sibling in siblings},
         versions={name: str(value) for name, value in version_facts().items()},
     )
 
@@ -92,7 +88,3 @@ def identity_of(facts: Facts, subject: Subject, settings: Mapping[str, object]) 
         "transformers": facts.versions["transformers"],
         "moesim": facts.versions["moesim"],
     } | {key: str(value) for key, value in settings.items()}
-
-
-def _bytes_of(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from hardware_profiles.figures import describe, resolved_figures
 from hardware_profiles.quantity import format_seconds
+from validation.calibrate.evidence import Fitted
 from validation.calibrate.facts import Facts
 from validation.calibrate.measurement import spreads
-from validation.calibrate.profile import Calibrated, Fitted
+from validation.calibrate.profile import Calibrated
 from validation.calibrate.reference import speed_in_words
 from validation.calibrate.robust import Series
 from validation.calibrate.samples import Samples, Taken

@@ -31,6 +31,7 @@ from validation.calibrate.profile import Calibrated, assemble
 from validation.calibrate.reference import Speed, take_reference
 from validation.calibrate.robust import Effort, Point, measure_points
 from validation.calibrate.samples import Samples, Taken, read_samples, samples_path, write_samples, write_text
+from validation.calibrate.siblings import Sibling, siblings_of
 from validation.calibrate.subject import Subject
 from validation.calibrate.target import DTYPES, open_model
 from validation.runtime.cores import Cores
@@ -65,12 +66,16 @@ class CalibrationOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came out: the profile with its fits, the facts and samples behind it, and how many measurements are new."""
+    """What came out: the profile with its fits, the facts and samples behind it, and how many measurements are new.
+
+    `warnings` say what could not be measured.
+    """
 
     calibrated: Calibrated
     facts: Facts
     samples: Samples
     num_measured: int
+    warnings: Sequence[str]
 
 
 def calibrate(
@@ -102,11 +107,12 @@ def calibrate(
         max_batch=options.max_batch,
         seed=options.seed,
     )
-    facts = read_facts(subject, model=model_name, dtype=dtype, reserve_bytes=reserve_bytes)
+    siblings, refused = siblings_of(subject)
+    facts = read_facts(subject, model=model_name, dtype=dtype, reserve_bytes=reserve_bytes, siblings=siblings)
     identity = identity_of(facts, subject, {"threads": options.threads, "cpu_workers": options.cpu_workers})
     kept = samples_path(out)
     samples = Samples(identity=identity) if fresh else read_samples(kept, identity)
-    measurements = all_measurements(subject, options.throttle_bytes_per_s)
+    measurements = all_measurements(subject, siblings, options.throttle_bytes_per_s)
     missing = [one for one in measurements if not _is_taken(one, samples)]
     with quiet(options.threads if is_cpu else None), Cores() as cores:
         if is_cpu and not samples.taken:
@@ -124,17 +130,17 @@ def calibrate(
     if page is not None:
         write_text(page, calibration_page(calibrated, facts, samples, {one.name: one.title for one in measurements}))
     write_text(out, text)
-    return Outcome(calibrated=calibrated, facts=facts, samples=samples, num_measured=len(missing))
+    return Outcome(calibrated=calibrated, facts=facts, samples=samples, num_measured=len(missing), warnings=refused)
 
 
-def all_measurements(subject: Subject, throttle_bytes_per_s: float) -> list[Measurement]:
+def all_measurements(subject: Subject, siblings: Sequence[Sibling], throttle_bytes_per_s: float) -> list[Measurement]:
     """Return every measurement of a calibration, in the order in which they are taken."""
     return [
         *measure_machine(subject),
         *measure_link(subject, throttle_bytes_per_s=throttle_bytes_per_s),
-        *measure_experts(subject),
-        *measure_cpu_experts(subject),
-        *measure_passes(subject),
+        *measure_experts(subject, siblings),
+        *measure_cpu_experts(subject, siblings),
+        *measure_passes(subject, siblings),
         *measure_stalls(
             subject,
             throttle_bytes_per_s=throttle_bytes_per_s if subject.device.torch_device.type == "cpu" else None,

@@ -12,7 +12,10 @@ from validation.runtime.offload import OffloadedModel
 from validation.runtime.slots import Slots
 
 TOKENS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-_SLOT_BYTES = 1 << 30  # more than caches hold, less than any device has
+SLOT_BYTES = 3 << 30
+"""What the experts of passes may take on the device: as many of them as a run walks through, less than any device has."""
+FEW_EXPERTS = 4
+_RING_BYTES = 1 << 30  # more than caches hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,11 @@ class Subject:
         return self.offloaded.layout.num_bytes
 
     @property
+    def num_at_once(self) -> int:
+        """Count the experts of a layer that one pass is narrowed to: a few, and all that one token asks for."""
+        return min(self.offloaded.num_experts, max(self.offloaded.top_k, FEW_EXPERTS))
+
+    @property
     def hidden_width(self) -> int:
         """Return H, the width of the states that experts are given."""
         return int(self.offloaded.model.config.get_text_config(decoder=True).hidden_size)
@@ -52,7 +60,7 @@ class ResidentExperts:
     def __init__(self, subject: Subject) -> None:
         offloaded = subject.offloaded
         self.num_keys = max(
-            1, min(offloaded.host.num_banks * offloaded.num_experts, _SLOT_BYTES // subject.expert_bytes)
+            1, min(offloaded.host.num_banks * offloaded.num_experts, _RING_BYTES // subject.expert_bytes)
         )
         slots = Slots(subject.device, offloaded.host, num_slots=self.num_keys)
         for key in range(self.num_keys):

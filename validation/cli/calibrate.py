@@ -152,6 +152,8 @@ def _tell(outcome: "Outcome", out: Path, page: Path | None) -> None:
                 f"moesim: warning: only {counted_frac:.0%} of the samples were taken at the speed at which the calibration "
                 "began; calibrate again with --fresh when the machine is quieter\n"
             )
+    for warning in outcome.warnings:
+        sys.stderr.write(f"moesim: warning: {warning}\n")
     lines.append(f"profile: {out}")
     if page is not None:
         lines.append(f"page: {page}")

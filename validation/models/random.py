@@ -34,12 +34,32 @@ def random_model(config_path: str | Path, device: OffloadDevice, dtype: torch.dt
 
     Raises InputError for a config that transformers cannot read, or whose model `survey` refuses.
     """
-    model = _on_meta(Path(config_path), dtype)
+    return random_model_of(_read(Path(config_path)), device, dtype, seed, source=config_path)
+
+
+def random_model_of(
+    config: transformers.PretrainedConfig,
+    device: OffloadDevice,
+    dtype: torch.dtype,
+    seed: int,
+    *,
+    source: str | Path,
+    num_distinct_banks: int | None = None,
+) -> OffloadedModel:
+    """Build a model of a config as `random_model` does.
+
+    With `num_distinct_banks`, only so many banks of experts have weights in host memory; the others share theirs.
+    """
+    model = model_on_meta(config, dtype, source=source)
     found = survey(model)
     host = HostExperts(found.layout, num_banks=found.num_banks, num_experts=found.num_experts, device=device)
     std = getattr(model.config.get_text_config(), "initializer_range", None) or _FALLBACK_STD
     fill = _Fill(found.layout.dtype, std=float(std), seed=seed)
+    num_filled = found.num_banks if num_distinct_banks is None else max(1, num_distinct_banks)
     for bank in range(found.num_banks):
+        if bank >= num_filled:
+            host.share(bank, bank % num_filled)
+            continue
         host.allocate(bank)
         for key in range(bank * found.num_experts, (bank + 1) * found.num_experts):
             fill(host.flat(key))
@@ -49,16 +69,26 @@ def random_model(config_path: str | Path, device: OffloadDevice, dtype: torch.dt
     return OffloadedModel(model, found, host, device.torch_device)
 
 
-def _on_meta(path: Path, dtype: torch.dtype) -> transformers.PreTrainedModel:
+def _read(path: Path) -> transformers.PretrainedConfig:
     file = path / "config.json" if path.is_dir() else path
     if not file.is_file():
         raise InputError(path, "is neither a config.json nor a folder that holds one; check the path")
     try:
-        config = transformers.AutoConfig.from_pretrained(str(file))
-        with torch.device("meta"):
-            model: transformers.PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+        config: transformers.PretrainedConfig = transformers.AutoConfig.from_pretrained(str(file))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(file, f"transformers builds no model from it: {first_line(error)}") from None
+    return config
+
+
+def model_on_meta(
+    config: transformers.PretrainedConfig, dtype: torch.dtype, *, source: str | Path
+) -> transformers.PreTrainedModel:
+    """Build a model without weights. Raises InputError, naming `source`, for a config that transformers refuses."""
+    try:
+        with torch.device("meta"):
+            model: transformers.PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise InputError(source, f"transformers builds no model from it: {first_line(error)}") from None
     return model.eval()
 
 

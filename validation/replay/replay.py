@@ -8,6 +8,7 @@ that runs at that time may slow the probe. On CUDA, what preparing leaves on the
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from simulator.dispatch import Dispatch
 from simulator.inputs import Inputs, resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.summary import summarise
+from simulator.model.quantisation import parse_quantisation
 from simulator.prepare import Prepared, prepare
 from simulator.scenario import Scenario
 from simulator.timeline import Timeline
@@ -28,14 +30,15 @@ from validation.replay.measured_step import MeasuredStep
 from validation.runtime.cores import Cores
 from validation.runtime.cpu_pool import CpuPool
 from validation.runtime.device import Device
-from validation.runtime.executor import Executor
+from validation.runtime.executor import READ_IN_PLACE, Executor
 from validation.runtime.link import CopyLink
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.quiet import quiet
-from validation.runtime.recording import Recording
-from validation.runtime.slots import SlotChannel, Slots
+from validation.runtime.recording import Recording, span_cost_ns
+from validation.runtime.slots import Low, SlotChannel, Slots, num_low_slots
 from validation.runtime.speed import probe_ns
 from validation.runtime.throttle import Throttle
+from validation.runtime.write_back import WriteBack
 
 Progress = Callable[[int, int], None]
 """Called with (steps so far, steps in all)."""
@@ -57,7 +60,8 @@ class Replayed:
 
     `summary` has the keys of a simulated run's metrics, `layers` the counts per routing round, `steps` all steps, warm-up
     included. `num_other_picks` counts the tokens whose own gates picked other experts than the trace says, over all layers.
-    `recording_frac` is what resolving the recording took, outside the run's time, as a share of it.
+    `recording_frac` is what recording took, as a share of the run's time: noting the stretches of work, which is in that
+    time, and resolving them, which is not.
     """
 
     summary: Mapping[str, object]
@@ -93,28 +97,47 @@ def replay(
             f"{trace.path} has {trace.num_layers} rounds of {trace.num_experts} experts, the model "
             f"{offloaded.num_layers} of {offloaded.num_experts}; replay a trace of the model's shape",
         )
+    if scenario.tiles is not None:
+        raise InputError(
+            source, "tiles: are simulated alone; the runtime moves and computes whole experts: take them away"
+        )
     ready = prepare(scenario, inputs, source, max_lookahead=None if forced else trace.num_layers - 1)
-    device = machine.device
+    if getattr(ready.policies.miss, "READS_IN_PLACE", False):
+        raise InputError(source, f"miss: {inputs.policies['miss'].name}: {READ_IN_PLACE}; name another to replay")
+    device, cache = machine.device, ready.cache
+    num_low = num_low_slots(cache, num_keys=ready.view.num_keys, num_experts=ready.view.num_experts)
+    num_slots = cache.num_slots - num_low
     if slots is None:
-        slots = Slots(device, offloaded.host, num_slots=ready.cache.num_slots)
-    if slots.num_slots < ready.cache.num_slots:
-        raise InputError(source, f"cache: {ready.cache.num_slots} experts, but only {slots.num_slots} slots were made")
+        slots = Slots(device, offloaded.host, num_slots=num_slots)
+    if slots.num_slots < num_slots:
+        raise InputError(source, f"cache: {num_slots} experts, but only {slots.num_slots} slots were made")
     slots.clear()
+    low = _low(scenario, offloaded, device, num_slots=num_low + cache.num_staging, source=source)
     recording = Recording(device, keep_spans=timeline_path is not None)
     with (
         quiet(machine.num_threads if device.torch_device.type == "cpu" else None),
         CopyLink(device, chunk_bytes=chunk_bytes, throttle=throttle) as link,
         CpuPool(machine.num_cpu_workers, machine.threads_per_cpu_worker) as cpu_pool,
+        _write_back(scenario, offloaded, device) as write_back,
     ):
-        channel = SlotChannel(cache=ready.cache, slots=slots, host=offloaded.host, link=link)
+        channel = SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link, low=low)
         channel.fill()
+
+        def copy_back(key: int) -> None:
+            assert write_back is not None
+            of_key = channel.slots_of(key)
+            write_back.copy(of_key.flat(key), of_key.last_use(key))
+            dispatch.counters.write_backs += 1
+
         dispatch = Dispatch(
             view=ready.view,
-            cache=ready.cache,
+            cache=cache,
             channel=channel,
             policies=ready.policies,
             timeline=recording if timeline_path is not None else None,
             now_ns=recording.now_ns,
+            released=channel.released,
+            evicted=copy_back if write_back is not None else None,
         )
         executor = Executor(
             offloaded,
@@ -127,13 +150,16 @@ def replay(
             recording=recording,
             forced=forced,
             observed=timeline_path is not None,
+            low=low,
+            holds_link=ready.policies.queue is not None,
         )
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=executor.snapshot)
         measured_steps = _run_steps(
-            scenario, inputs, ready, offloaded, device, executor, recording, collector, progress
+            scenario, inputs, ready, offloaded, device, executor, recording, collector, progress, forced=forced
         )
         counters = executor.snapshot()
         services = list(link.services)
+        noting_ns = span_cost_ns(device)
     collector.close()
     measured = counters.minus(collector.at_warmup) if collector.at_warmup is not None else counters
     if timeline_path is not None:
@@ -146,7 +172,7 @@ def replay(
         warmup_ns=counters.now_ns - measured.now_ns,
         expert_bytes=layout_bytes,
         transfer_ns=ready.costs.transfer_ns,
-        low_expert_bytes=ready.costs.low_expert_bytes,
+        low_expert_bytes=low.host.layout.num_bytes if low is not None else 0,
         num_cpu_workers=machine.num_cpu_workers,
         unused_prefetches=dispatch.num_unused_prefetches(),
     )
@@ -154,7 +180,7 @@ def replay(
         summary=summary,
         steps=measured_steps,
         num_other_picks=executor.num_other_picks,
-        recording_frac=recording.spent_ns / counters.now_ns,
+        recording_frac=(recording.spent_ns + recording.num_spans * noting_ns) / counters.now_ns,
     )
 
 
@@ -168,10 +194,16 @@ def _run_steps(
     recording: Recording,
     collector: Collector,
     progress: Progress | None,
+    *,
+    forced: bool,
 ) -> list[MeasuredStep]:
     """Run all steps; return what was measured of each."""
-    loop = inputs.loop
-    steps: list[Step] = list(loop.steps(lookahead_layers=ready.view.lookahead_layers if _is_recorded(inputs) else 0))
+    loop, view = inputs.loop, ready.view
+    steps: list[Step] = list(
+        loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights)
+        if forced
+        else loop.steps()  # the model's gates are asked instead
+    )
     lengths = inputs.trace.sequence_start[1:] - inputs.trace.sequence_start[:-1] + inputs.trace.context_start
     runner = StepRunner(
         offloaded.model,
@@ -208,5 +240,21 @@ def _run_steps(
     ]
 
 
-def _is_recorded(inputs: Inputs) -> bool:
-    return inputs.trace.lookahead_distances > 0
+def _low(scenario: Scenario, offloaded: OffloadedModel, device: Device, *, num_slots: int, source: str) -> Low | None:
+    """Return low-precision copies and slots for them, if the scenario has such. Raises InputError for an unfit format."""
+    if scenario.low_precision is None:
+        return None
+    try:
+        copies = offloaded.low_copies(parse_quantisation(scenario.low_precision.format), device)
+    except ValueError as error:
+        raise InputError(source, f"low_precision.format: {error}") from None
+    return Low.on(device, copies, num_slots=num_slots)
+
+
+def _write_back(
+    scenario: Scenario, offloaded: OffloadedModel, device: Device
+) -> AbstractContextManager[WriteBack | None]:
+    """Return what copies evicted experts back, if the scenario asks for it."""
+    if not scenario.cache.write_back:
+        return nullcontext()
+    return WriteBack(device, scratch=device.host_tensor(offloaded.layout.num_bytes, torch.uint8))

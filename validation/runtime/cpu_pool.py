@@ -7,7 +7,7 @@ are not bound to cores.
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import perf_counter_ns
 
@@ -19,9 +19,13 @@ _PATIENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Computed:
-    """One piece of work that has been done: for which key, by which worker, from when to when (perf_counter_ns)."""
+    """One piece of work that has been done: for which key, by which worker, from when to when (perf_counter_ns).
+
+    `job` is the number that `submit` gave it.
+    """
 
     key: int
+    job: int
     result: Tensor
     worker: int
     start_ns: int
@@ -32,8 +36,8 @@ class CpuPool:
     """`num_workers` threads, each with `threads_per_worker` threads of torch's own. Use as a context manager.
 
     `services` lists (key, worker, start_ns, end_ns) of all that was computed, in the order of its end. An exception in
-    a worker is raised by the next `submit`, `completed` or `wait`, or on leaving the context; the pool is
-    closed by it.
+    a worker is raised by the next `submit`, `completed`, `wait`, `join` or `ended`, or on leaving the context; the pool
+    is closed by it.
     """
 
     def __init__(self, num_workers: int, threads_per_worker: int) -> None:
@@ -41,8 +45,9 @@ class CpuPool:
         if num_workers < 1 or threads_per_worker < 1:
             raise ValueError(f"{num_workers} workers of {threads_per_worker} threads; there should be one or more")
         self.services: list[tuple[int, int, int, int]] = []
-        self._queue: deque[tuple[int, Callable[[], Tensor]]] = deque()
+        self._queue: deque[tuple[int, int, Callable[[], Tensor]]] = deque()
         self._ended: deque[Computed] = deque()
+        self._num_jobs = 0
         self._num_under_way = 0  # queued, or in a worker's hands
         self._error: BaseException | None = None
         self._is_closed = False
@@ -61,15 +66,18 @@ class CpuPool:
         started.wait()
         torch.set_num_threads(threads_before)  # a thread's own setting is also the default of threads yet to come
 
-    def submit(self, key: int, compute: Callable[[], Tensor]) -> None:
-        """Queue a piece of work. Raises RuntimeError after `close`."""
+    def submit(self, key: int, compute: Callable[[], Tensor]) -> int:
+        """Queue a piece of work and return its number. Raises RuntimeError after `close`."""
         with self._changed:
             self._raise_error()
             if self._is_closed:
                 raise RuntimeError("the pool is closed")
-            self._queue.append((key, compute))
+            job = self._num_jobs
+            self._num_jobs += 1
+            self._queue.append((job, key, compute))
             self._num_under_way += 1
             self._has_work.notify()
+            return job
 
     def completed(self) -> list[Computed]:
         """Return what has ended since it was last asked for, without waiting."""
@@ -87,6 +95,26 @@ class CpuPool:
                 if not self._num_under_way:
                     raise RuntimeError("nothing is under way; a wait would last for ever")
                 self._changed.wait()
+
+    def join(self, jobs: Collection[int]) -> list[Computed]:
+        """Wait until all of these have ended and return them, in the order of their ends; others are kept for later.
+
+        Raises RuntimeError if some are not under way and have not ended, or were returned before.
+        """
+        with self._changed:
+            while True:
+                self._raise_error()
+                if sum(one.job in jobs for one in self._ended) == len(jobs):
+                    return self._take(jobs)
+                if not self._num_under_way:
+                    raise RuntimeError("nothing is under way; a wait would last for ever")
+                self._changed.wait()
+
+    def ended(self, jobs: Collection[int]) -> list[Computed]:
+        """Return those of some jobs that have ended, without waiting."""
+        with self._changed:
+            self._raise_error()
+            return self._take(jobs)
 
     def num_under_way(self) -> int:
         """Return how many pieces of work are queued or being computed."""
@@ -122,6 +150,11 @@ class CpuPool:
         self._ended.clear()
         return ended
 
+    def _take(self, jobs: Collection[int]) -> list[Computed]:
+        taken = [one for one in self._ended if one.job in jobs]
+        self._ended = deque(one for one in self._ended if one.job not in jobs)
+        return taken
+
     def _raise_error(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
@@ -133,7 +166,7 @@ class CpuPool:
         started.wait()
         with torch.inference_mode():
             while (task := self._next()) is not None:
-                key, compute = task
+                job, key, compute = task
                 start_ns = perf_counter_ns()
                 try:
                     result = compute()
@@ -145,12 +178,12 @@ class CpuPool:
                     self._num_under_way -= 1
                     self.services.append((key, worker, start_ns, end_ns))
                     self._ended.append(
-                        Computed(key=key, result=result, worker=worker, start_ns=start_ns, end_ns=end_ns)
+                        Computed(key=key, job=job, result=result, worker=worker, start_ns=start_ns, end_ns=end_ns)
                     )
                     self._changed.notify_all()
                 del task, compute, result  # a waiting worker keeps no tensors alive
 
-    def _next(self) -> tuple[int, Callable[[], Tensor]] | None:
+    def _next(self) -> tuple[int, int, Callable[[], Tensor]] | None:
         """Return the next piece of work, or None when the pool is closed."""
         with self._changed:
             while not self._queue:

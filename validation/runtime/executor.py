@@ -2,23 +2,34 @@
 
 What is decided, counted and kept is `simulator.dispatch.Dispatch`, the same object that the simulated engine drives. This
 carries it out: experts that are resident are computed first, the others as they arrive over the copy link or come back
-from the CPU's workers. The output does not depend on the order of arrival.
+from the CPU's workers (or all in the order that a policy fixes). The output does not depend on the order of arrival.
+
+A pick that a policy drops contributes nothing, and the weights of a token's other picks stay as they are: not renormalised.
+A substitute is applied with the weight of the pick for which it stands. What is deferred is computed from its own layer's
+states, weighted, and added to the output of the next MoE layer's experts. What the CPU begins early is computed from the
+states of the layer before, for all tokens of the step, since nobody knows yet which of them the gate will send there.
+
+Limits: experts are whole, without tiles, and are read from slots alone: not in place. With a model's own routing, picks are
+put in the order of their weights where a policy reads weights; else they stay in the order in which the gate gives them.
 
 Legend: N tokens of a forward pass, K top-k, H hidden width.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 
 from torch import Tensor
 
+from hardware_profiles.errors import InputError
 from simulator.dispatch import Dispatch
 from simulator.metrics.counters import Counters
-from simulator.run_view import RunView
-from simulator.workload.step import Step, distinct_experts
-from validation.runtime.cpu_pool import CpuPool
+from simulator.miss.protocol import DROPPED
+from simulator.run_view import LiveGate, RunView
+from simulator.workload.step import Step, distinct
+from validation.runtime.cpu_pool import Computed, CpuPool
 from validation.runtime.device import Device
 from validation.runtime.gates import picks_by_weight
 from validation.runtime.kernel import compute_expert
@@ -26,10 +37,25 @@ from validation.runtime.link import CopyLink
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.output import LayerOutput
 from validation.runtime.recording import Cause, Recording, Wait
-from validation.runtime.slots import Slots
+from validation.runtime.slots import Low, Slots, SlotsOf
 
 _MOST_UNRESOLVED_SPANS = 1 << 14
+READ_IN_PLACE = (
+    "torch computes from device memory alone, so missing experts cannot be read where they lie in host memory"
+)
 StepEnded = Callable[[Step, int], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class _OnCpu:
+    """What the CPU's workers have in hand for a layer's output: keys by job.
+
+    `early` are those of it that were begun a layer before, from that layer's states.
+    """
+
+    output: LayerOutput
+    jobs: dict[int, int] = field(default_factory=dict)
+    early: set[int] = field(default_factory=set)
 
 
 class Executor:
@@ -39,6 +65,8 @@ class Executor:
     layers call `visit`. With `forced`, the experts are those of the step whatever the model's gates say, with the gates'
     weights; otherwise the gates' own picks count, and `num_other_picks` says how often these differed from the step's. A
     pass whose tokens nobody knows beforehand begins with `begin(None)`.
+
+    With `holds_link`, prefetches that wait do not begin while a gate is decided: for policies that call some off.
     """
 
     def __init__(
@@ -54,6 +82,8 @@ class Executor:
         recording: Recording,
         forced: bool,
         observed: bool,
+        low: Low | None = None,
+        holds_link: bool = False,
     ) -> None:
         self._offloaded = offloaded
         self._device = device
@@ -65,18 +95,26 @@ class Executor:
         self._recording = recording
         self._forced = forced
         self._observed = observed
-        self._num_experts = offloaded.num_experts
+        self._low = low
+        self._num_keys = view.num_keys
         self._modules = [offloaded.expert_module(layer) for layer in range(offloaded.num_layers)]
+        self._first_keys = [bank * offloaded.num_experts for bank in offloaded.bank_of_layer]
         self._step: Step | None = None
         self._free_since = device.mark()  # when the compute stream last came free
         self._waits: list[Wait] = []
         self._link_busy_in_pauses_ns = 0
+        self._while_deciding: Callable[[], AbstractContextManager[None]] = link.held if holds_link else nullcontext
+        self._early: dict[int, int] = {}  # jobs by the key of the next layer that the CPU has begun
+        self._deferred: _OnCpu | None = None  # what the layer before has left to this one
+        self._layer_of_job: dict[int, int] = {}  # of those whose end has not been noted
+        self._abandoned: set[int] = set()  # jobs of which nobody wants the result
         self.num_other_picks = 0
         self.cpu_experts: list[tuple[int, int, int, int, int]] = []  # (layer, key, worker, start_ns, end_ns)
 
     def begin(self, step: Step | None) -> None:
         """Begin a step."""
-        self._step = step
+        self._step = self._view.step = step
+        self._give_up_begun()
         if self._observed and step is not None:
             self._recording.step_started(step)
         self._deliver()
@@ -112,62 +150,121 @@ class Executor:
         counters = self._dispatch.counters
         with self.paused():
             self._recording.resolve(counters)
+        self._take_abandoned()
         counters.now_ns = self._recording.now_ns()
         counters.link_busy_ns = self._link.busy_ns() - self._link_busy_in_pauses_ns
         counters.cpu_busy_ns = sum(end_ns - start_ns for *_, start_ns, end_ns in self.cpu_experts)
         return counters.copy()
 
     def visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
-        """Run the experts of one layer: `validation.runtime.offload.Visit`."""
-        device, dispatch, step = self._device, self._dispatch, self._step
+        """Run the experts of one layer: `validation.runtime.offload.Visit`. Raises InputError for a read in place."""
+        device, dispatch = self._device, self._dispatch
         self._recording.span("lead", layer, -1, self._free_since, device.mark())
-        first_key = self._offloaded.bank_of_layer[layer] * self._num_experts
-        picks = ids_NK.tolist()  # a real runtime has to read them as well
-        if self._forced:
-            assert step is not None, "forced routing needs a step"
-            picks = [[key - first_key for key in token[layer]] for token in step.tokens]
-            keys, num_tokens = distinct_experts(step.tokens, layer)
-        else:
-            if step is not None:
-                self._compare(step, picks, first_key, layer)
-            keys, num_tokens = distinct_experts([[[first_key + pick for pick in row]] for row in picks], 0)
-        output = LayerOutput(hidden_NH, ids_NK, weights_NK, host_ids_NK=picks)
-        tokens_of = None if num_tokens is None else dict(zip(keys, num_tokens, strict=True))
-        if self._view.lookahead_layers:
-            self._view.predict = partial(self._picks_ahead, layer, hidden_NH)
+        first_key = self._first_keys[layer]
+        picks, ids_NK, weights_NK = self._picks(layer, hidden_NH, ids_NK, weights_NK)
         self._deliver()
+        rerouted = dispatch.reroute(layer) if dispatch.reroutes else None
+        if rerouted is not None:
+            picks = rerouted
+        keys, tokens_of = _distinct(picks)
+        host_ids = [[key - first_key if key != DROPPED else -1 for key in row] for row in picks]
+        output = LayerOutput(hidden_NH, ids_NK, weights_NK, host_ids_NK=host_ids)
         self._waits.clear()
-        hits, left, waiting, on_cpu = dispatch.gate(layer, keys, tokens_of)
-        for key in on_cpu:
-            self._start_on_cpu(layer, key, output.rows(key - first_key))
-        for key in hits:
-            self._compute(layer, key, output, first_key)
-            if waiting:
-                self._give_up_slot(key, waiting)
-        while left:
-            self._wait_for_arrival(waiting, left)
-            key = dispatch.arrived.popleft()
-            self._compute(layer, key, output, first_key)
-            left -= 1
-            if waiting:
-                self._give_up_slot(key, waiting)
-        if on_cpu:
-            self._join_cpu(layer, len(on_cpu), output, first_key)
-        dispatch.unpin([key for key in keys if key not in on_cpu] if on_cpu else keys)
+        with self._while_deciding():
+            ready, left, waiting, on_cpu = dispatch.gate(layer, keys, tokens_of)
+        if dispatch.in_place:
+            raise InputError("miss", READ_IN_PLACE)
+        belated, self._deferred = self._deferred, None
+        begun = None
+        if on_cpu or dispatch.deferred or dispatch.early or self._early:
+            begun = self._begin_on_cpu(layer, on_cpu, output, hidden_NH)
+        if dispatch.in_turn:
+            self._compute_in_turn(layer, ready, left, waiting, output)
+        else:
+            self._compute_as_they_come(layer, ready, left, waiting, output)
+        belated_NH = self._join_cpu(layer, begun, belated) if begun is not None or belated is not None else None
+        dispatch.computed(keys)
         result = output.result()
+        if belated_NH is not None:
+            result = result + belated_NH
         self._deliver()
         dispatch.layer_ended()
         self._free_since = device.mark()
         return result
 
-    def _compute(self, layer: int, key: int, output: LayerOutput, first_key: int) -> None:
-        """Put one resident expert on the stream."""
+    def _picks(
+        self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor
+    ) -> tuple[Sequence[Sequence[int]], Tensor, Tensor]:
+        """Return the keys that the tokens are routed to, [n][K], with ids and weights whose columns are theirs.
+
+        With the model's own routing, let the view know what the gates say.
+        """
+        step, view = self._step, self._view
+        first_key = self._first_keys[layer]
+        if self._forced:
+            assert step is not None, "forced routing needs a step"
+            ids_NK.tolist()  # a real runtime has to read them as well
+            return [token[layer] for token in step.tokens], ids_NK, weights_NK
+        weights: Sequence[Sequence[float]] = ()
+        if view.needs_gate_weights:
+            order_NK = weights_NK.argsort(dim=-1, descending=True, stable=True)
+            ids_NK, weights_NK = ids_NK.gather(-1, order_NK), weights_NK.gather(-1, order_NK)
+            weights = weights_NK.tolist()
+        picks = [[first_key + pick for pick in row] for row in ids_NK.tolist()]
+        view.live = LiveGate(picks=picks, weights=weights, ahead=partial(self._picks_ahead, layer, hidden_NH))
+        if step is not None:
+            self._compare(step, picks, layer)
+        return picks, ids_NK, weights_NK
+
+    def _compute_as_they_come(
+        self, layer: int, ready: Sequence[int], left: int, waiting: deque[int], output: LayerOutput
+    ) -> None:
+        """Compute the experts that are resident, then the others in the order in which they arrive."""
+        dispatch = self._dispatch
+        for key in ready:
+            self._compute(layer, key, output)
+            if waiting:
+                self._give_up_slot(key, waiting)
+        while left:
+            self._wait_for_arrival(waiting, left)
+            key = dispatch.arrived.popleft()
+            self._compute(layer, key, output)
+            left -= 1
+            if waiting:
+                self._give_up_slot(key, waiting)
+
+    def _compute_in_turn(
+        self, layer: int, ready: Sequence[int], left: int, waiting: deque[int], output: LayerOutput
+    ) -> None:
+        """Compute each expert in its turn, whichever are there before."""
+        dispatch = self._dispatch
+        there = set(ready)
+        for turn in dispatch.turns:
+            copies = (turn, turn + self._num_keys)
+            while not there.intersection(copies):
+                self._wait_for_arrival(waiting, left)
+                there.add(dispatch.arrived.popleft())
+                left -= 1
+            key = next(one for one in copies if one in there)
+            self._compute(layer, key, output)
+            if waiting:
+                self._give_up_slot(key, waiting)
+
+    def _compute(self, layer: int, key: int, output: LayerOutput) -> None:
+        """Put one expert that has a slot on the stream; a low-precision copy is dequantised as part of it."""
         device = self._device
-        compute = partial(compute_expert, self._modules[layer], self._slots.tensors(key))
+        slots: SlotsOf[Mapping[str, Tensor]] | SlotsOf[Mapping[str, object]]
         start = device.mark()
-        output.add(key - first_key, compute)
+        if key < self._num_keys:
+            slots, tensors = self._slots, self._slots.tensors(key)
+        else:
+            assert self._low is not None, "there are no low-precision copies"
+            slots, tensors = self._low.slots, self._low.dequantised(key)
+        output.add(
+            key % self._num_keys - self._first_keys[layer], partial(compute_expert, self._modules[layer], tensors)
+        )
         end = device.mark()
-        self._slots.used(key, end)
+        slots.used(key, end)
         self._recording.span("expert", layer, key, start, end, tuple(self._waits))
         self._waits.clear()
 
@@ -201,39 +298,102 @@ class Executor:
         self._dispatch.unpin([computed])
         self._dispatch.fetch_waiting(waiting)
 
-    def _start_on_cpu(self, layer: int, key: int, rows: Tensor) -> None:
-        """Give an expert to the CPU's workers, with its tokens in host memory."""
-        tensors = self._offloaded.host.tensors(key)
-        self._cpu_pool.submit(key, partial(compute_expert, self._modules[layer], tensors, rows.to("cpu")))
+    def _begin_on_cpu(self, layer: int, keys: Sequence[int], output: LayerOutput, hidden_NH: Tensor) -> _OnCpu:
+        """Give experts to the CPU's workers, in order: these, the deferred, the early; return the first."""
+        dispatch, first_key = self._dispatch, self._first_keys[layer]
+        early, self._early = self._early, {}
+        begun = _OnCpu(output=output)
+        for key in keys:
+            job = early.pop(key, None)
+            if job is None:
+                job = self._submit(layer, key, output.rows(key - first_key).to("cpu"))
+            else:
+                begun.early.add(job)
+            begun.jobs[job] = key
+        self._abandoned.update(early.values())
+        if dispatch.deferred:
+            deferred = self._deferred = _OnCpu(output=output)
+            for key in dispatch.deferred:
+                rows = output.rows(key - first_key).to("cpu", copy=True)
+                deferred.jobs[self._submit(layer, key, rows)] = key
+        if dispatch.early:
+            states_NH = hidden_NH.to("cpu", copy=True)
+            self._early = {key: self._submit(layer + 1, key, states_NH) for key in dispatch.early}
+        return begun
 
-    def _join_cpu(self, layer: int, num_left: int, output: LayerOutput, first_key: int) -> None:
-        """Wait for the CPU's workers, and take in what they have made."""
+    def _submit(self, layer: int, key: int, rows: Tensor) -> int:
+        tensors = self._offloaded.host.tensors(key)
+        job = self._cpu_pool.submit(key, partial(compute_expert, self._modules[layer], tensors, rows))
+        self._layer_of_job[job] = layer
+        return job
+
+    def _join_cpu(self, layer: int, begun: _OnCpu | None, belated: _OnCpu | None) -> Tensor | None:
+        """Wait for what the CPU computes for this layer, and for what the layer before deferred; take in the first.
+
+        Return what the second adds to this layer's output.
+        """
         device = self._device
-        start = device.mark()
-        while num_left:
+        wanted = {**(begun.jobs if begun is not None else {}), **(belated.jobs if belated is not None else {})}
+        made: dict[int, Tensor] = {}
+        if wanted:
             since_ns = device.now_ns()
-            done = self._cpu_pool.wait()
+            done = self._cpu_pool.join(wanted)
             self._waits.append(Wait("cpu", None, since_ns, device.now_ns()))
             for job in done:
-                output.put(job.key - first_key, job.result.to(device.torch_device))
-                self.cpu_experts.append((layer, job.key, job.worker, job.start_ns, job.end_ns))
-            num_left -= len(done)
-            start = device.mark()
+                made[job.job] = job.result.to(device.torch_device)
+                self._note_computed(job)
+        start = device.mark()
+        if begun is not None:
+            output, first_key = begun.output, self._first_keys[layer]
+            for job_number, key in begun.jobs.items():
+                result = made[job_number]
+                if job_number in begun.early:
+                    result = output.rows_of(key - first_key, result)
+                output.put(key - first_key, result)
+        belated_NH = None
+        if belated is not None:
+            first_key = self._first_keys[layer - 1]
+            belated_NH = belated.output.belated(
+                {key - first_key: made[job_number] for job_number, key in belated.jobs.items()}
+            )
         self._recording.span("join", layer, -1, start, start, tuple(self._waits))
         self._waits.clear()
+        self._take_abandoned()
+        return belated_NH
+
+    def _note_computed(self, job: Computed) -> None:
+        self.cpu_experts.append((self._layer_of_job.pop(job.job), job.key, job.worker, job.start_ns, job.end_ns))
+
+    def _take_abandoned(self) -> None:
+        """Note the work that was done in vain, as far as it has ended."""
+        if self._abandoned:
+            for job in self._cpu_pool.ended(self._abandoned):
+                self._abandoned.discard(job.job)
+                self._note_computed(job)
+
+    def _give_up_begun(self) -> None:
+        """Forget what a pass that did not come to its end has left behind."""
+        self._abandoned.update(self._early.values())
+        self._early = {}
+        if self._deferred is not None:
+            self._abandoned.update(self._deferred.jobs)
+            self._deferred = None
 
     def _picks_ahead(self, layer: int, hidden_NH: Tensor, distance: int) -> Sequence[Sequence[int]]:
-        """Return what a gate further on picks: as recorded where the routing is forced, else by applying it now."""
-        if not self._forced:
-            ahead = layer + distance
-            first_key = self._offloaded.bank_of_layer[ahead] * self._num_experts
-            picks = picks_by_weight(self._offloaded.layers[ahead], hidden_NH)
-            return [[first_key + pick for pick in row] for row in picks]
-        assert self._step is not None
-        assert self._step.lookahead is not None
-        return [token[layer][distance - 1] for token in self._step.lookahead]
+        """Return what a gate further on picks from the current state."""
+        first_key = self._first_keys[layer + distance]
+        picks = picks_by_weight(self._offloaded.layers[layer + distance], hidden_NH)
+        return [[first_key + pick for pick in row] for row in picks]
 
-    def _compare(self, step: Step, picks: Sequence[Sequence[int]], first_key: int, layer: int) -> None:
+    def _compare(self, step: Step, picks: Sequence[Sequence[int]], layer: int) -> None:
         """Count the tokens whose picks are not those of the step."""
         for row, token in zip(picks, step.tokens, strict=True):
-            self.num_other_picks += {first_key + pick for pick in row} != set(token[layer])
+            self.num_other_picks += set(row) != set(token[layer])
+
+
+def _distinct(picks: Sequence[Sequence[int]]) -> tuple[Sequence[int], Mapping[int, int] | None]:
+    """Return the distinct keys of a visit in order of first appearance, and how many tokens each has; None for one each."""
+    if len(picks) == 1:
+        return [key for key in picks[0] if key != DROPPED], None
+    keys, num_tokens = distinct([[key for key in row if key != DROPPED] for row in picks])
+    return keys, dict(zip(keys, num_tokens, strict=True))

@@ -122,13 +122,19 @@ class HostExperts:
 
     def num_bytes(self) -> int:
         """Count the bytes of all experts that are held."""
-        return self.layout.num_bytes * sum(flat is not None for flat in self._flat)
+        return self.layout.num_bytes * len({id(flat) for flat in self._flat if flat is not None})
 
     def allocate(self, bank: int) -> None:
         """Make room for the experts of a bank; what they hold is undefined."""
         for key in range(bank * self.num_experts, (bank + 1) * self.num_experts):
             flat = self._device.host_tensor(self.layout.numel, self.layout.dtype)
             self._flat[key], self._tensors[key] = flat, self.layout.views(flat)
+
+    def share(self, bank: int, other: int) -> None:
+        """Let the experts of a bank be those of another, which has memory."""
+        for expert in range(self.num_experts):
+            key, source = bank * self.num_experts + expert, other * self.num_experts + expert
+            self._flat[key], self._tensors[key] = self.flat(source), self.tensors(source)
 
     def release(self, bank: int) -> None:
         """Forget the experts of a bank; their memory is free once no view of it is left."""

@@ -18,7 +18,8 @@ Limits: one direction; with chunks or a throttle the link stands still for some 
 """
 
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 
 import torch
@@ -75,6 +76,7 @@ class CopyLink(AbstractContextManager["CopyLink"]):
         self._failure: BaseException | None = None
         self._failure_is_known = False
         self._is_closing = False
+        self._is_held = False
         self._thread = threading.Thread(target=self._run, name="moesim copy link", daemon=True)
         self._start_thread()
 
@@ -100,6 +102,34 @@ class CopyLink(AbstractContextManager["CopyLink"]):
         """Make the prefetch that is under way for `key` a demand; do nothing if it is one, or has ended."""
         with self._lock:
             self._queue.promote(key)
+
+    def cancel(self, key: int) -> Transfer | None:
+        """Take the prefetch of `key` out of the queue and return it; None if no prefetch waits for `key`."""
+        with self._lock:
+            transfer = self._queue.cancel(key)
+            if transfer is not None:
+                del self._copies[key]
+            return transfer
+
+    def queued_prefetches(self) -> list[int]:
+        """Return the keys of the prefetches that wait and that no gate has asked for, in the order of their turns."""
+        with self._lock:
+            return self._queue.queued_prefetches()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Begin no prefetch that waits within the context, so that those which `queued_prefetches` names can be cancelled.
+
+        What is in service goes on, and demands are served.
+        """
+        with self._lock:
+            self._is_held = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._is_held = False
+                self._changed.notify()
 
     @property
     def serving(self) -> Transfer | None:
@@ -286,10 +316,12 @@ class CopyLink(AbstractContextManager["CopyLink"]):
             self._end_stretch()
             if due_ns is not None:
                 self.max_late_ns = max(self.max_late_ns, self._last_end_ns - due_ns)
-            self._queue.finish()
             del self._copies[transfer.key]
             self._done.append(transfer)
             self._ended.notify()
+            while self._is_held and not self._queue.demands and not self._is_closing:
+                self._changed.wait()
+            self._queue.finish()
 
     def _stops(self) -> bool:
         return self._is_closing

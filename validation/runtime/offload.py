@@ -19,8 +19,10 @@ from transformers import PreTrainedModel
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from hardware_profiles.errors import InputError
+from simulator.model.quantisation import Quantisation
 from traces.capture.layers import MoELayer
 from validation.runtime.experts import ExpertLayout, HostExperts, HostMemory, drop_weights
+from validation.runtime.low_precision import LowExperts
 from validation.runtime.output import weighted_sum
 from validation.runtime.survey import Survey, survey
 
@@ -59,6 +61,7 @@ class OffloadedModel:
         self.top_k = found.top_k
         self.torch_device = torch_device
         self.visit: Visit | None = None
+        self._low_copies: dict[str, LowExperts] = {}
         self._before: dict[str, str | None] = model.get_experts_implementation()
         select_implementation(model, self.layers)
         for index, layer in enumerate(self.layers):
@@ -81,6 +84,16 @@ class OffloadedModel:
     def key(self, layer: int, expert: int) -> int:
         """Return the key of an expert."""
         return self.bank_of_layer[layer] * self.num_experts + expert
+
+    def low_copies(self, quantisation: Quantisation, device: HostMemory) -> LowExperts:
+        """Return low-precision copies of all experts in host memory; made once, and kept, for each format.
+
+        Raises ValueError for a format that cannot be packed.
+        """
+        known = self._low_copies.get(quantisation.name)
+        if known is None:
+            known = self._low_copies[quantisation.name] = LowExperts(self.host, quantisation, device)
+        return known
 
     def visit_from_host(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
         """Compute a layer with each expert copied to the device as it is needed, and kept nowhere: a plain visit."""
@@ -106,6 +119,7 @@ class OffloadedModel:
                 delattr(layer.experts, _PLACE)
             self.host.release(bank)
         self.model.set_experts_implementation(self._before)
+        self._low_copies.clear()
         self.visit = None
         return self.model
 

@@ -22,6 +22,9 @@ class LayerOutput:
     are weighted in the wider dtype of states and weights, summed, and rounded to the states' dtype once, as
     transformers' `batched_mm` does.
 
+    An id of -1 stands for a pick that is done without: its row stays zero, and the weights of a token's other picks are as
+    they were.
+
     The pairs are sorted by expert once, so that the tokens of an expert are a slice; a single token needs no sorting.
     The ids are read on the host, which on CUDA waits for them, unless `host_ids_NK` gives them.
     """
@@ -38,9 +41,10 @@ class LayerOutput:
         self._dtype = hidden_NH.dtype
         ids_S = np.asarray(ids_NK.cpu() if host_ids_NK is None else host_ids_NK, dtype=np.int16).reshape(-1)
         self._place_S: Tensor | None = None
+        self._token_S: Tensor | None = None
         self._spans: dict[int, tuple[int, int]]
         if self._num_tokens == 1 and len(set(ids_S.tolist())) == self._top_k:
-            self._spans = {expert: (rank, rank + 1) for rank, expert in enumerate(ids_S.tolist())}
+            self._spans = {expert: (rank, rank + 1) for rank, expert in enumerate(ids_S.tolist()) if expert >= 0}
             self._hidden, self._weights_S1 = hidden_NH, weights_NK.reshape(-1, 1)
         else:
             self._sort(hidden_NH, weights_NK, ids_S)
@@ -54,14 +58,16 @@ class LayerOutput:
         order_S = np.argsort(ids_S, kind="stable")
         inverse_S = np.empty_like(order_S)
         inverse_S[order_S] = np.arange(order_S.size)
-        counts = np.bincount(ids_S)
+        counts = np.bincount(ids_S + 1)  # -1 counts as the first
         ends = counts.cumsum().tolist()
         self._spans = {
-            expert: (ends[expert] - count, ends[expert]) for expert, count in enumerate(counts.tolist()) if count
+            above - 1: (ends[above] - count, ends[above])
+            for above, count in enumerate(counts.tolist())
+            if count and above
         }
         indices = np.stack([order_S // self._top_k, order_S, inverse_S])
-        token_S, pair_S, self._place_S = torch.from_numpy(indices).to(hidden_NH.device)
-        self._hidden = hidden_NH.index_select(0, token_S)
+        self._token_S, pair_S, self._place_S = torch.from_numpy(indices).to(hidden_NH.device)
+        self._hidden = hidden_NH.index_select(0, self._token_S)
         self._weights_S1 = weights_NK.reshape(-1).index_select(0, pair_S).unsqueeze(-1)
 
     def num_tokens(self, expert_id: int) -> int:
@@ -76,6 +82,13 @@ class LayerOutput:
         start, end = self._spans[expert_id]
         return self._hidden[start:end]
 
+    def rows_of(self, expert_id: int, given_NH: Tensor) -> Tensor:
+        """Return those rows of some other [N, H] that belong to the tokens of an expert of `experts`, [tokens, H]."""
+        if self._token_S is None:
+            return given_NH
+        start, end = self._spans[expert_id]
+        return given_NH.index_select(0, self._token_S[start:end])
+
     def add(self, expert_id: int, compute: Callable[[Tensor], Tensor]) -> None:
         """Compute an expert of `experts`: `compute` turns its states [tokens, H] into outputs [tokens, H]."""
         self.put(expert_id, compute(self.rows(expert_id)))
@@ -84,6 +97,21 @@ class LayerOutput:
         """Take in what an expert of `experts` has made of its states: [tokens, H], on the device of the layer."""
         start, end = self._spans[expert_id]
         torch.mul(made, self._weights_S1[start:end], out=self._rows_SH[start:end])
+
+    def belated(self, made: Mapping[int, Tensor]) -> Tensor:
+        """Return what experts of `experts` add that were not ready for `result`, [N, H], in the dtype of the states.
+
+        `made` is what each has made of its states, as for `put`, which is not called for them.
+        """
+        late_NH = self._rows_SH.new_zeros((self._num_tokens, self._rows_SH.shape[-1]))
+        for expert_id in sorted(made):
+            start, end = self._spans[expert_id]
+            weighted = made[expert_id] * self._weights_S1[start:end]
+            if self._token_S is None:
+                late_NH += weighted
+            else:
+                late_NH.index_add_(0, self._token_S[start:end], weighted.to(late_NH.dtype))
+        return late_NH.to(self._dtype)
 
     def result(self) -> Tensor:
         """Return the layer's output [N, H], in the dtype of the states."""

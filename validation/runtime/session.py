@@ -7,35 +7,40 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hardware_profiles.errors import InputError
-from simulator.dispatch import Dispatch
+from simulator.dispatch import Dispatch, Policies
 from simulator.eviction import EVICTION, Eviction
-from simulator.lay_out import lay_out_cache, smallest_cache
+from simulator.lay_out import CacheSize, lay_out_cache, smallest_cache
 from simulator.metrics.counters import Counters
 from simulator.miss import MISS, Miss
-from simulator.oracle import RecordedFuture
-from simulator.prefetch import PREFETCH, Prefetch
-from simulator.run_view import RunView
+from simulator.miss.protocol import Reroutes
+from simulator.model.quantisation import parse_quantisation
+from simulator.order.protocol import Order
+from simulator.placement import PLACEMENT
+from simulator.prefetch import PREFETCH, NoPrefetch, Prefetch
+from simulator.queue.protocol import Queue
+from simulator.slots import SLOTS
 from simulator.view import View
 from validation.runtime.cpu_pool import CpuPool
 from validation.runtime.device import Device
-from validation.runtime.executor import Executor
+from validation.runtime.executor import READ_IN_PLACE, Executor
 from validation.runtime.link import CopyLink
+from validation.runtime.live_view import live_view
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.recording import Recording
-from validation.runtime.slots import SlotChannel, Slots
+from validation.runtime.slots import Low, SlotChannel, Slots
 from validation.runtime.throttle import Throttle
 
 
 class Session(AbstractContextManager["Session"]):
     """A cache of `num_slots` experts in front of an offloaded model, for as long as the context lasts.
 
-    `eviction`, `prefetch` and `miss` build a policy from a view. Raises InputError for a cache that is too small for one
-    token's experts, or a policy that needs to know the future.
+    With `low_precision`, a format's name, there are copies of all experts in it, and `num_low_slots` beside the others.
+    `eviction`, `prefetch`, `miss`, `order` and `queue` build a policy from a view; `staging` slots are beside the others.
+    Raises InputError for a cache that is too small for one token's experts, or a policy that needs to know the future, the
+    past or the machine.
     """
 
     def __init__(
@@ -48,6 +53,11 @@ class Session(AbstractContextManager["Session"]):
         eviction: Callable[[View], Eviction] = EVICTION["lru"],
         prefetch: Callable[[View], Prefetch] = PREFETCH["none"],
         miss: Callable[[View], Miss] = MISS["fetch"],
+        order: Callable[[View], Order] | None = None,
+        queue: Callable[[View], Queue] | None = None,
+        staging: int = 0,
+        low_precision: str | None = None,
+        num_low_slots: int = 0,
         num_cpu_workers: int = 1,
         throttle: Throttle | None = None,
     ) -> None:
@@ -56,25 +66,40 @@ class Session(AbstractContextManager["Session"]):
         if num_slots < smallest:
             raise InputError("num_slots", f"is {num_slots}; one token's experts need {smallest} (scope {scope})")
         self._offloaded = offloaded
-        view = RunView(
-            num_layers=offloaded.num_layers, make_future=_refuse_oracle, max_lookahead=offloaded.num_layers - 1
-        )
+        view = live_view(offloaded)
         cache = lay_out_cache(
+            view=view,
             make_eviction=lambda: eviction(view),
-            num_slots=num_slots,
-            num_banks=num_banks,
-            num_experts=offloaded.num_experts,
-            top_k=offloaded.top_k,
+            placement=PLACEMENT["none"](view),
+            split=SLOTS["equal"](view),
+            size=CacheSize(experts=num_slots, staging=staging, low=num_low_slots),
             scope=scope,
-            start="cold",
             held=view.held_keys,
-            count_popularity=_refuse_popularity,
         )
+        prefetches = prefetch(view)
+        policies = Policies(
+            miss=miss(view),
+            prefetch=None if isinstance(prefetches, NoPrefetch) else prefetches,
+            order=None if order is None else order(view),
+            queue=None if queue is None else queue(view),
+        )
+        if isinstance(policies.miss, Reroutes) or getattr(policies.miss, "LOSSY", False):
+            view.require_gate_weights()  # what is lost is counted by them
+        if getattr(policies.miss, "NEEDS_LOW_PRECISION", False) and not num_low_slots:
+            raise InputError(
+                "num_low_slots", "is 0, and the policy uses low-precision copies; give them slots and a format"
+            )
+        if getattr(policies.miss, "READS_IN_PLACE", False):
+            raise InputError("policy", f"{READ_IN_PLACE}; use another")
+        low = None
+        if num_low_slots:
+            low = _low(offloaded, device, low_precision, num_low_slots + staging)
         with ExitStack() as stack:
             link = stack.enter_context(CopyLink(device, throttle=throttle))
             cpu_pool = stack.enter_context(CpuPool(num_cpu_workers, 1))
             self._resources = stack.pop_all()
-        slots = Slots(device, offloaded.host, num_slots=num_slots)
+        slots = Slots(device, offloaded.host, num_slots=cache.num_slots)
+        channel = SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link, low=low)
         recording = Recording(device, keep_spans=False)
         self._executor = Executor(
             offloaded,
@@ -82,11 +107,11 @@ class Session(AbstractContextManager["Session"]):
             dispatch=Dispatch(
                 view=view,
                 cache=cache,
-                channel=SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link),
-                prefetch=prefetch(view),
-                miss=miss(view),
+                channel=channel,
+                policies=policies,
                 timeline=None,
                 now_ns=device.now_ns,
+                released=channel.released,
             ),
             view=view,
             slots=slots,
@@ -95,6 +120,8 @@ class Session(AbstractContextManager["Session"]):
             recording=recording,
             forced=False,
             observed=False,
+            low=low,
+            holds_link=queue is not None,
         )
         recording.start()
 
@@ -118,9 +145,12 @@ class Session(AbstractContextManager["Session"]):
         return self._executor.visit(layer, hidden_NH, ids_NK, weights_NK)
 
 
-def _refuse_oracle() -> RecordedFuture:
-    raise InputError("policy", "needs to know the routing to come; a live model cannot tell, a replayed trace can")
-
-
-def _refuse_popularity() -> NDArray[np.int64]:
-    raise InputError("policy", "pins popular experts, which a live model cannot tell beforehand; replay a trace")
+def _low(offloaded: OffloadedModel, device: Device, low_precision: str | None, num_slots: int) -> Low:
+    """Return low-precision copies and slots for them. Raises InputError for a format that will not do."""
+    if low_precision is None:
+        raise InputError("low_precision", "is missing; name the format of the copies that have slots, such as int8")
+    try:
+        copies = offloaded.low_copies(parse_quantisation(low_precision), device)
+    except ValueError as error:
+        raise InputError("low_precision", str(error)) from None
+    return Low.on(device, copies, num_slots=num_slots)

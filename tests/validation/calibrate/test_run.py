@@ -156,7 +156,10 @@ def test_all_samples_are_kept(done: Done) -> None:
         values["measurements"]
     )
     points = values["measurements"]["expert.alone"]["points"]
-    assert [point["at"]["tokens"] for point in points] == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+    ats = [point["at"] for point in points]
+    of_scale = {scale: [at["tokens"] for at in ats if at["scale"] == scale] for scale in (1, 0.5, 1.5)}
+    assert of_scale[1] == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+    assert of_scale[0.5] == of_scale[1.5] == [1, 2, 4, 8, 16, 32]
     assert all(point["samples_s"]["time"] for point in points)
 
 
@@ -215,6 +218,27 @@ def test_the_command_says_how_fast_the_machine_was(
     told = capsys.readouterr()
     assert re.search(rf"^machine speed: probe \S+ us, {counted_frac:.0%} of samples counted$", told.out, re.MULTILINE)
     assert told.err.startswith("moesim: warning: only 49% of the samples") if warns else told.err == ""
+
+
+def test_the_command_says_what_was_not_measured(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    """On stderr, as a warning."""
+    command._tell(replace(done.outcome, warnings=["a sibling was not measured: too large"]), done.out, None)
+    assert "moesim: warning: a sibling was not measured: too large\n" in capsys.readouterr().err
+
+
+def test_tables_are_there_for_other_weights(done: Done) -> None:
+    """Of siblings at half and one and a half times the width, measured and dated like the rest."""
+    durations = profile_of(done).durations
+    for name in ("expert", "cpu_expert", "layer", "dense_layer", "step"):
+        table = getattr(durations, name)
+        assert isinstance(table, DurationTable), name
+        smaller, larger = table.other_weights
+        sizes = [one.weights_bytes or 0 for one in (smaller, table, larger)]
+        assert 0 < sizes[0] < sizes[1] < sizes[2], name
+        assert "tiny at 0.5 times its width, in float32" in smaller.source
+        assert "tiny at 1.5 times its width, in float32" in larger.source
+    assert durations.context is not None
+    assert durations.context.other_weights == ()
 
 
 def resumed(done: Done, out: Path, reference_ns: float) -> Outcome:

@@ -4,20 +4,22 @@
     together    as many experts at once as there are workers
     loaded      together, while the link transfers and the device computes: what a run's CPU experts meet
 
-The device computes an expert of its own in the main thread, as in a run that waits for neither.
+The device computes an expert of its own in the main thread, as in a run that waits for neither. Loaded, experts of the
+model's siblings are measured in turns with its own.
 
 Limits: in a run the load comes and goes; `loaded` has it all the time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 
 import torch
+from torch import Tensor
 
 from validation.calibrate.measure.traffic import Traffic
 from validation.calibrate.measurement import At, Measure, Measurement
+from validation.calibrate.siblings import Sibling, subjects_by_scale
 from validation.calibrate.subject import ResidentExperts, Subject, endless, random_states
 from validation.runtime.cpu_pool import Computed, CpuPool
 from validation.runtime.kernel import compute_expert
@@ -25,17 +27,23 @@ from validation.runtime.kernel import compute_expert
 _TOKENS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def measure_cpu_experts(subject: Subject) -> list[Measurement]:
+def measure_cpu_experts(subject: Subject, siblings: Sequence[Sibling]) -> list[Measurement]:
     """Return the measurements of experts on CPU workers."""
     tokens = [count for count in _TOKENS if count <= subject.max_tokens]
     few = [count for count in (1, 8, 64) if count <= subject.max_tokens]
 
     def measurement(name: str, title: str, points: list[int], weight: float) -> Measurement:
+        is_loaded = name == "loaded"
+        also = siblings if is_loaded else ()
         return Measurement(
             name=f"cpu_expert.{name}",
             title=title,
-            grid=[{"tokens": count} for count in points],
-            set_up=lambda: _experts(subject, at_once=1 if name == "alone" else None, is_loaded=name == "loaded"),
+            grid=[
+                {"tokens": count, "scale": scale} for scale in (1.0, *(one.scale for one in also)) for count in points
+            ],
+            set_up=lambda: _experts(
+                subjects_by_scale(subject, also), at_once=1 if name == "alone" else None, is_loaded=is_loaded
+            ),
             weight=weight,
         )
 
@@ -43,20 +51,19 @@ def measure_cpu_experts(subject: Subject) -> list[Measurement]:
         measurement("alone", "Expert on a CPU worker, alone, by tokens", few, 1),
         measurement("together", "Expert on a CPU worker, all workers busy, by tokens", few, 1),
         measurement(
-            "loaded", "Expert on a CPU worker while the link transfers and the device computes, by tokens", tokens, 4
+            "loaded", "Expert on a CPU worker while the link transfers and the device computes, by tokens", tokens, 6
         ),
     ]
 
 
 @contextmanager
-def _experts(subject: Subject, *, at_once: int | None, is_loaded: bool) -> Iterator[Measure]:
-    offloaded, host = subject.offloaded, subject.offloaded.host
-    keys = endless(host.num_banks * offloaded.num_experts, subject.seed + 2)
+def _experts(subjects: Mapping[float, Subject], *, at_once: int | None, is_loaded: bool) -> Iterator[Measure]:
+    subject = subjects[1.0]
     in_flight = at_once or subject.cpu_workers
-    states_NH = random_states(max(subject.max_tokens, 1), subject).cpu()
-    module = offloaded.expert_module(0)
+    jobs = {scale: _jobs(one) for scale, one in subjects.items()}
     resident = ResidentExperts(subject) if is_loaded else None
-    row_1H = random_states(1, subject)
+    resident_keys = endless(resident.num_keys if resident is not None else 1, subject.seed + 3)
+    module, row_1H = subject.offloaded.expert_module(0), random_states(1, subject)
 
     with (
         Traffic(subject, is_on=is_loaded) as traffic,
@@ -66,14 +73,14 @@ def _experts(subject: Subject, *, at_once: int | None, is_loaded: bool) -> Itera
 
         def measure(at: At) -> Mapping[str, float]:
             """Return the mean time of the experts in the workers; and of a request to its completion, by the asker."""
-            hidden_NH = states_NH[: int(at["tokens"])]
+            job = jobs[at["scale"]]
             with traffic.flowing():
                 began_ns = subject.device.now_ns()
-                for turn, key in enumerate(islice(keys, in_flight)):
-                    pool.submit(turn, partial(compute_expert, module, host.tensors(key), hidden_NH))
+                for turn in range(in_flight):
+                    pool.submit(turn, job(int(at["tokens"])))
                 if resident is not None:
                     while pool.num_under_way():
-                        compute_expert(module, resident.tensors(next(keys)), row_1H)
+                        compute_expert(module, resident.tensors(next(resident_keys)), row_1H)
                         subject.device.synchronize()
                 done: list[Computed] = []
                 while len(done) < in_flight:
@@ -83,3 +90,12 @@ def _experts(subject: Subject, *, at_once: int | None, is_loaded: bool) -> Itera
             return {"time": sum(times_s) / len(times_s), "asked_to_done": (ended_ns - began_ns) / 1e9}
 
         yield measure
+
+
+def _jobs(subject: Subject) -> Callable[[int], Callable[[], Tensor]]:
+    """Return what makes the computation of a model's next expert on so many tokens, in host memory."""
+    offloaded, host = subject.offloaded, subject.offloaded.host
+    keys = endless(host.num_banks * offloaded.num_experts, subject.seed + 2)
+    states_NH = random_states(max(subject.max_tokens, 1), subject).cpu()
+    module = offloaded.expert_module(0)
+    return lambda num_tokens: partial(compute_expert, module, host.tensors(next(keys)), states_NH[:num_tokens])

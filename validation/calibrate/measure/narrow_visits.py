@@ -1,10 +1,10 @@
-"""Visits of the executor to a few experts of each layer.
+"""Visits of the executor to a few experts of each layer at a time, among as many as memory sensibly holds.
 
-Each layer has a few slots, and its gate's picks are narrowed to as many experts: the work of a visit is that of a run, and
-the memory of a few experts per layer is enough, for a model of any size. Every expert is a hit, unless `first_expert` is
-moved on between passes.
+A pass is narrowed to a few experts of each layer, those that were used longest ago: the work of a visit is that of a run,
+and since some gigabytes of experts come by before one does again, caches are as cold as a run leaves them, for a model of
+any size. Every expert of a pass is a hit, or, if asked for, a miss.
 
-Limits: a pass touches some hundred megabytes of experts, a run gigabytes: address translation and caches are flattered.
+Limits: the same experts in every layer; of a model whose few experts per layer fill all of the memory, no others come by.
 
 Legend: N tokens, K top-k, H hidden width.
 """
@@ -14,54 +14,69 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from simulator.dispatch import Dispatch
+from simulator.dispatch import Dispatch, Policies
 from simulator.eviction import EVICTION
-from simulator.lay_out import lay_out_cache
+from simulator.lay_out import CacheSize, lay_out_cache
 from simulator.miss import MISS
-from simulator.oracle import RecordedFuture
-from simulator.prefetch import PREFETCH
-from simulator.run_view import RunView
-from validation.calibrate.subject import Subject
+from simulator.placement import Residents, Room
+from simulator.slots import SLOTS
+from validation.calibrate.measure.rotation import Rotation
+from validation.calibrate.subject import SLOT_BYTES, Subject
 from validation.runtime.cpu_pool import CpuPool
 from validation.runtime.device import Mark
 from validation.runtime.executor import Executor
 from validation.runtime.link import CopyLink
+from validation.runtime.live_view import live_view
 from validation.runtime.recording import Recording, SpanKind, Wait
 from validation.runtime.slots import SlotChannel, Slots
 from validation.runtime.throttle import Throttle
 
-_MOST_EXPERTS = 4
-
 
 class NarrowVisits:
-    """An executor with LRU eviction and no prefetch, over a cache of `num_slots` per layer. A context manager.
+    """An executor with LRU eviction and no prefetch, over a cache that is full of experts. A context manager.
 
-    By default a few, and all that is asked for has one. Picks begin at `first_expert`.
+    `slot_bytes` is what the cache may take, if the experts that are used at once do not need more. With `has_misses`, there
+    may be passes in which every expert is a miss, as far as the layer has experts for it.
 
     `experts` holds, from pass to pass until it is cleared, when each expert began and ended.
     """
 
-    def __init__(self, subject: Subject, *, num_slots: int | None = None, throttle: Throttle | None = None) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        *,
+        slot_bytes: int = SLOT_BYTES,
+        has_misses: bool = False,
+        throttle: Throttle | None = None,
+    ) -> None:
         self._subject = subject
         offloaded = subject.offloaded
-        self._num_slots = num_slots or min(offloaded.num_experts, max(offloaded.top_k, _MOST_EXPERTS))
+        self._num_at_once = offloaded.top_k if has_misses else subject.num_at_once
+        most = offloaded.num_experts - (offloaded.top_k if has_misses else 0)
+        affordable = slot_bytes // (offloaded.host.num_banks * subject.expert_bytes)
+        self._num_slots = max(self._num_at_once, min(most, affordable))
         self._throttle = throttle
-        self.first_expert = 0
+        self._rotation = Rotation(offloaded.num_experts, num_resident=self._num_slots)
+        self._are_misses = False
+        self._narrowed: Tensor | None = None  # of this pass
         self.dispatch: Dispatch | None = None
         self._resources = ExitStack()
         self._executor: Executor | None = None
         self._spans = _ExpertSpans(subject)
-        self._narrowed: dict[tuple[int, int, int], Tensor] = {}
 
     @property
     def experts(self) -> list[tuple[Mark, Mark]]:
         """Start and end of each expert, in order."""
         return self._spans.experts
+
+    def move_on(self, *, are_misses: bool = False) -> None:
+        """Have other experts in the next pass: hits, or misses."""
+        self._are_misses = are_misses
+        if self._narrowed is not None:
+            self._narrowed = self._narrow(self._narrowed)  # most likely for as many tokens as before
 
     def begin(self) -> None:
         """Begin a forward pass."""
@@ -69,14 +84,16 @@ class NarrowVisits:
         self._executor.begin(None)
 
     def narrowed(self, ids_NK: Tensor) -> Tensor:
-        """Return ids of as many tokens and ranks, distinct in each row, of the experts that have slots."""
-        num_tokens, top_k = ids_NK.shape
-        key = (num_tokens, top_k, self.first_expert)
-        known = self._narrowed.get(key)
-        if known is None:
-            ids = (torch.arange(num_tokens)[:, None] + torch.arange(top_k)[None, :]) % self._num_slots
-            known = self._narrowed[key] = ((ids + self.first_expert) % self._subject.offloaded.num_experts).to(ids_NK)
-        return known
+        """Return ids of as many tokens and ranks, distinct in each row, of this pass's experts."""
+        if self._narrowed is None or self._narrowed.shape != ids_NK.shape:
+            self._narrowed = self._narrow(ids_NK)
+        return self._narrowed
+
+    def _narrow(self, like_NK: Tensor) -> Tensor:
+        num_tokens, top_k = like_NK.shape
+        count = min(self._num_at_once, num_tokens + top_k - 1)
+        picked = torch.tensor(self._rotation.misses(count) if self._are_misses else self._rotation.hits(count))
+        return picked[(torch.arange(num_tokens)[:, None] + torch.arange(top_k)[None, :]) % count].to(like_NK)
 
     def visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
         """Run the experts of one layer, in the executor."""
@@ -86,27 +103,26 @@ class NarrowVisits:
     def __enter__(self) -> Self:
         offloaded, device = self._subject.offloaded, self._subject.device
         num_banks = offloaded.host.num_banks
-        view = RunView(num_layers=offloaded.num_layers, make_future=_no_future, max_lookahead=0)
+        view = live_view(offloaded)
         cache = lay_out_cache(
+            view=view,
             make_eviction=lambda: EVICTION["lru"](view),
-            num_slots=self._num_slots * num_banks,
-            num_banks=num_banks,
-            num_experts=offloaded.num_experts,
-            top_k=offloaded.top_k,
+            placement=_FirstExperts(offloaded.num_experts),
+            split=SLOTS["equal"](view),
+            size=CacheSize(experts=self._num_slots * num_banks),
             scope="per_layer",
-            start="cold",
             held=view.held_keys,
-            count_popularity=_no_popularity,
         )
         link = self._resources.enter_context(CopyLink(device, throttle=self._throttle))
         cpu_pool = self._resources.enter_context(CpuPool(1, 1))
         slots = Slots(device, offloaded.host, num_slots=self._num_slots * num_banks)
+        channel = SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link)
+        channel.fill()
         self.dispatch = dispatch = Dispatch(
             view=view,
             cache=cache,
-            channel=SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link),
-            prefetch=PREFETCH["none"](view),
-            miss=MISS["fetch"](view),
+            channel=channel,
+            policies=Policies(miss=MISS["fetch"](view)),
             timeline=None,
             now_ns=device.now_ns,
         )
@@ -145,9 +161,14 @@ class _ExpertSpans(Recording):
             self.experts.append((start, end))
 
 
-def _no_future() -> RecordedFuture:
-    raise AssertionError("no policy here looks ahead")
+class _FirstExperts:
+    """Have the first experts of each bank resident, the very first used longest ago: `simulator.placement.Placement`."""
 
+    def __init__(self, num_experts: int) -> None:
+        self._num_experts = num_experts
 
-def _no_popularity() -> NDArray[np.int64]:
-    raise AssertionError("no expert is held from the start")
+    def place(self, room: Room) -> Residents:
+        """Fill each bank."""
+        assert room.of_bank is not None
+        warm = [bank * self._num_experts + expert for bank, slots in enumerate(room.of_bank) for expert in range(slots)]
+        return Residents(warm=warm)

@@ -22,9 +22,9 @@ from validation.runtime.device import Mark
 
 
 class PassTimer:
-    """Time forward passes whose experts are all resident, or as `visits` has them. A context manager, with hooks within."""
+    """Time forward passes over the experts that `visits` has. A context manager, with hooks within."""
 
-    def __init__(self, subject: Subject, visits: NarrowVisits | None = None) -> None:
+    def __init__(self, subject: Subject, visits: NarrowVisits) -> None:
         self._subject = subject
         self._layers = decoder_layers(subject.offloaded.model, subject.offloaded.layers[0].name)
         places = [_index_in(layer.name) for layer in subject.offloaded.layers]
@@ -33,12 +33,12 @@ class PassTimer:
         self._ends: list[Mark] = []
         self._visits: list[tuple[Mark, Mark]] = []
         self._first_expert: list[int] = []  # of each visit, among the executor's
-        self._visits_to_run = visits or NarrowVisits(subject)
+        self._visits_to_run = visits
         self._executed: NarrowVisits | None = None
         self._resources = ExitStack()
 
-    def time(self, run: Callable[[], object]) -> Mapping[str, float]:
-        """Run one forward pass and return seconds by part.
+    def time(self, run: Callable[[], object], *, are_misses: bool = False) -> Mapping[str, float]:
+        """Run one forward pass, all of its experts hits or all misses, and return seconds by part.
 
         `layer` and `visit_overhead` are means over MoE layers, `dense_layer` over the others, if there are any, `expert`
         over all experts of all layers; `step` is what is in no layer, `pass` the whole.
@@ -47,6 +47,7 @@ class PassTimer:
         assert executed is not None, "not within the context"
         for marks in (self._starts, self._ends, self._visits, self._first_expert, executed.experts):
             marks.clear()
+        executed.move_on(are_misses=are_misses)
         device.synchronize()
         began = device.mark()
         executed.begin()

@@ -48,12 +48,12 @@ def measure_stalls(subject: Subject, *, throttle_bytes_per_s: float | None) -> l
 
 @contextmanager
 def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Measure]:
-    offloaded, top_k = subject.offloaded, subject.offloaded.top_k
+    offloaded = subject.offloaded
     throttle = None if throttle_bytes_per_s is None else Throttle(bandwidth_bytes_per_s=throttle_bytes_per_s)
     runner = StepRunner(
         offloaded.model, subject.device.torch_device, batch=1, max_context=CONTEXT + 1, seed=subject.seed
     )
-    visits = NarrowVisits(subject, num_slots=top_k, throttle=throttle)
+    visits = NarrowVisits(subject, has_misses=True, throttle=throttle)
     _touch_host_copies(subject)
     with PassTimer(subject, visits) as timer:
 
@@ -65,9 +65,7 @@ def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Me
             runner.run(first)
             runner.prepare(second)
             before = _misses(visits)
-            if at["misses"]:
-                visits.first_expert = (visits.first_expert + top_k) % offloaded.num_experts
-            times = timer.time(lambda: runner.run(second))
+            times = timer.time(lambda: runner.run(second), are_misses=at["misses"] > 0)
             return {
                 "pass": times["pass"],
                 "expert": times["expert"],
