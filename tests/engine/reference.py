@@ -324,7 +324,7 @@ class Reference:
         stages = case.num_staging > 0 and case.eviction not in ("picky", "belady_bypass")
         for ahead in range(1, case.lookahead + 1):
             for key in self.visits[self.visit + ahead] if self.visit + ahead < len(self.visits) else []:
-                if not cache.is_absent(key):
+                if not cache.is_absent(key) or key in self.waiting:
                     continue
                 if not (cache.stage(key) if stages else cache.take_slot(key)):
                     self.out.dropped += 1
