@@ -234,7 +234,7 @@ class Dispatch:
             low_of_key = {low - self._num_keys: low for low in self._low_held}
             self.turns = [low_of_key.get(key, key) for key in keys if key not in others]
         if self._prefetch is not None:
-            self._issue(self._prefetch.after_gate(keys))
+            self._issue(self._prefetch.after_gate(keys), waiting)
         return ready, num_arriving, waiting, on_cpu
 
     def computed(self, keys: Sequence[int]) -> None:
@@ -445,14 +445,16 @@ class Dispatch:
         self._demand(key)
         return True
 
-    def _issue(self, keys: Sequence[int]) -> None:
-        """Queue prefetches for the keys that are absent."""
+    def _issue(self, keys: Sequence[int], waiting: deque[int] = _NONE_WAITING) -> None:
+        """Queue prefetches for the keys that are absent and not among those that wait for a slot as demands."""
         state, counters, cache = self.cache.state, self.counters, self.cache
         take_slot = cache.stage if self._stages_prefetches else cache.take_slot
         for key in keys:
             if state[key] != ABSENT:
                 if self._touches and key not in cache.staged:  # only a gate lets an expert out of staging
                     cache.touch_of_key[key](key)
+                continue
+            if key in waiting:
                 continue
             if not take_slot(key):
                 counters.prefetches_dropped += 1

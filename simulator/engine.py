@@ -310,7 +310,7 @@ class Engine:
                 assert transfer is not None
                 assert end_of_service is not None
                 yield end_of_service
-                kernel_ns = stream.expert_ns(key, tokens_of) if dispatch.arrived else 0  # it runs while it reads
+                kernel_ns = stream.kernel_ns([key], tokens_of) if dispatch.arrived else 0  # it runs while it reads
                 if env.now - kernel_ns > stream.free_ns:
                     stream.stall(layer, transfer, env.now - kernel_ns)
             dispatch.arrived.clear()
