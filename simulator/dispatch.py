@@ -1,8 +1,8 @@
 """Decisions and bookkeeping of a run: what happens at a gate, when a slot comes free, when a transfer ends.
 
 The simulated engine and the torch runtime of `validation` both drive this, the one in virtual, the other in real time. So
-the same policies are asked the same questions in the same order, whatever carries the answers out. What follows for slots and
-transfers is in `simulator.fetching`.
+the same policies are asked the same questions in the same order, whatever carries the answers out. What follows for slots
+and transfers is in `simulator.fetching`.
 
     picks = reroute(layer)               # a gate's result is known; only where a policy `reroutes`
     asked = gate(layer, keys, tokens_of)
