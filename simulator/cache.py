@@ -56,6 +56,10 @@ class ExpertCache:
         pool = self._pool_of_key[key]
         return pool.num_slots + self._pinned_of_pool.get(id(pool), 0)
 
+    def has_slot_for(self, key: int) -> bool:
+        """Tell whether the key's pool has any slot, taken or free."""
+        return self._pool_of_key[key].num_slots > 0
+
     def take_slot(self, key: int) -> bool:
         """Give the absent `key` a slot, evicting if the pool is full; False if nothing can be evicted.
 

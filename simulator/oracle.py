@@ -37,8 +37,8 @@ class RecordedFuture:
             self._next_visit[key] = following
 
     def next_visit(self, key: int) -> int:
-        """Return the first visit after the current one that uses `key`, or NEVER."""
-        return self._next_visit[key]
+        """Return the first visit after the current one that uses `key`, or NEVER; for a low-precision copy, its expert."""
+        return self._next_visit[key % len(self._next_visit)]
 
     def upcoming(self, visits_ahead: int) -> Sequence[int]:
         """Return the keys of a later visit, in order of first appearance; empty past the end of the run."""

@@ -71,7 +71,9 @@ def _attribution_bars(rows: Sequence[Row]) -> "Figure":
 def _against_loss(rows: Sequence[Row], latency: str) -> "Figure":
     from plotly.graph_objects import Scatter
 
-    figure = _blank("gate mass dropped, unlike, in low precision or late (% of all)", f"mean {latency.upper()} (ms)", 16)
+    figure = _blank(
+        "gate mass dropped, unlike, in low precision or late (% of all)", f"mean {latency.upper()} (ms)", 16
+    )
     figure.add_trace(
         Scatter(
             x=[100 * (lost_mass_frac(row) or 0) for row in rows],

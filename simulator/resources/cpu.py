@@ -32,3 +32,7 @@ class CpuWorkers:
         start_ns = max(now_ns, self._free_ns[worker])
         self._free_ns[worker] = start_ns + duration_ns
         return CpuJob(worker, start_ns, start_ns + duration_ns)
+
+    def left_ns(self, now_ns: int) -> list[int]:
+        """Return for how long each worker is still busy with what has been queued up to now."""
+        return [max(0, free_ns - now_ns) for free_ns in self._free_ns]

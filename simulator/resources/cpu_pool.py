@@ -72,6 +72,7 @@ class CpuPool:
         self._free_ns = [0] * num_workers  # since when each is idle, where it is
         self._queue: deque[PooledJob] = deque()
         self._waits: list[tuple[simpy.Event, Sequence[PooledJob]]] = []
+        self._busy_ns = 0  # of jobs whose times are known
 
     def queue(self, key: int, duration_ns: int, demand: int = 1, *, layer: int = 0) -> PooledJob:
         """Queue a job that comes now.
@@ -82,12 +83,20 @@ class CpuPool:
         if self._memory is None:
             times = self._workers.queue(self._env.now, duration_ns)
             job.worker, job.start_ns, job.end_ns = times.worker, times.start_ns, times.end_ns
+            self._busy_ns += duration_ns
             if self._on_job is not None:
                 self._on_job(job)
         else:
             self._queue.append(job)
             self._start_jobs(self._memory)
         return job
+
+    def busy_ns(self) -> int:
+        """Return the time for which workers have been computing, up to now, added up over them."""
+        now = self._env.now
+        if self._memory is None:
+            return self._busy_ns - sum(self._workers.left_ns(now))
+        return self._busy_ns + sum(now - job.start_ns for job in self._computing if job is not None)
 
     def ended(self, jobs: Iterable[PooledJob]) -> simpy.Event | None:
         """Return an event that comes when all of these jobs have ended; None if it is known already when they do."""
@@ -124,6 +133,7 @@ class CpuPool:
 
     def _end(self, job: PooledJob) -> None:
         job.end_ns = self._env.now
+        self._busy_ns += job.end_ns - job.start_ns
         if self._on_job is not None:
             self._on_job(job)
         if not self._waits:

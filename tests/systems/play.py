@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import numpy as np
 import yaml
@@ -46,6 +47,20 @@ class Played:
     def lines(self, *kinds: str) -> Sequence[str]:
         """Return the lines of some kinds."""
         return [line for line in self.log if line.split()[0] in kinds]
+
+    def keys(self, *kinds: str) -> Sequence[str]:
+        """Return which experts the lines of some kinds are about."""
+        return [line.split()[1] for line in self.lines(*kinds)]
+
+    @property
+    def loss(self) -> Mapping[str, float]:
+        """What was done to the gates' picks."""
+        return cast(Mapping[str, float], self.summary["loss"])
+
+    @property
+    def prefetches(self) -> Mapping[str, int]:
+        """What became of prefetches."""
+        return cast(Mapping[str, int], self.summary["prefetches"])
 
 
 def play(

@@ -41,9 +41,7 @@ def test_descriptions(name: str) -> None:
 def test_small_loads(name: str, lookahead: int, tmp_path: Path) -> None:
     """Four layers of six experts, top-2, with prompts, in a batch; gates ahead recorded or stated."""
     sequences = random_routing(3, lengths=[5, 9, 7, 6, 8], num_layers=4, num_experts=6, top_k=2)
-    values = load(
-        tmp_path, sequences, num_experts=6, weights=[0.7, 0.3], prompts=[2, 0, 3, 1, 0], lookahead=lookahead
-    )
+    values = load(tmp_path, sequences, num_experts=6, weights=[0.7, 0.3], prompts=[2, 0, 3, 1, 0], lookahead=lookahead)
     values |= {"system": name, "fit": {"sequences": 2}, "batch": 2, "cache": {"experts": 16}}
     result = simulate(build_scenario(values, name), source=name)
     assert result.summary["requests_finished"] == 3
