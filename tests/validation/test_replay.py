@@ -254,7 +254,10 @@ def test_counts_of_every_way_to_handle_a_miss(
 def replay_beside_reference(
     scenario: Scenario, offloaded: OffloadedModel, machine: Machine, throttle: Throttle
 ) -> tuple[Mapping[str, Any], float]:
-    """Replay; return the summary, and how far the visits' outputs are from the plain reference's, given the same states."""
+    """Replay; return the summary, and how far the visits' outputs are from the plain reference's, given the same states.
+
+    That is as a share of the largest.
+    """
     said, visits, forced = Said(), [], []
     visit = Executor.visit
 
@@ -279,7 +282,8 @@ def replay_beside_reference(
         offloaded, said, low=plain_low(offloaded, bits=4, group=8), keys_of=lambda number: forced[number]
     )
     with torch.inference_mode():
-        return summary, max(float((plain(*given) - output_NH).abs().max()) for *given, output_NH in visits)
+        furthest = max(float((plain(*given) - output_NH).abs().max()) for *given, output_NH in visits)
+    return summary, furthest / max(float(output_NH.abs().max()) for *_, output_NH in visits)
 
 
 def test_a_call_off_and_a_prefetch_keep_slots_apart(
