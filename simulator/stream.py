@@ -15,7 +15,10 @@ from simulator.timeline import Timeline
 
 
 class GpuStream:
-    """Put work on the stream, and note what it waits for. `num_keys` is where keys of low-precision copies begin."""
+    """Put work on the stream, and note what it waits for. `num_keys` is where keys of low-precision copies begin.
+
+    Where experts of no tokens may come, `skips_unused` is true.
+    """
 
     def __init__(self, costs: Costs, counters: Counters, timeline: Timeline | None, *, num_keys: int) -> None:
         self.free_ns = 0
@@ -44,6 +47,8 @@ class GpuStream:
             self._expert_compute_ns[layer] += duration_ns
             return
         costs = self._costs
+        if tokens_of is not None and self.skips_unused:
+            keys = [key for key in keys if self.num_tokens(key, tokens_of)]
         if costs.kernels_are_grouped:
             kernels = [(keys, costs.group_ns([self.num_tokens(key, tokens_of) for key in keys]))] if keys else []
         else:

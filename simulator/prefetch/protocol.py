@@ -27,3 +27,13 @@ class Touches(Protocol):
     """A prefetch policy whose names are also touched in the eviction order where they are resident or in flight."""
 
     TOUCHES: bool
+
+
+@runtime_checkable
+class NeedsWholeLayers(Protocol):
+    """A prefetch policy of a runtime that knows no experts: a layer needs all of its bank, whatever its tokens use.
+
+    Those that no token uses are accessed, after the others, and waited for; no kernel runs for them.
+    """
+
+    WHOLE_LAYERS: bool

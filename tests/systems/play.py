@@ -4,7 +4,8 @@
     expert on the CPU 400, and 20 for the way of each token's state to it and back
 
 A log has a line for each transfer, kernel and expert on the CPU, in the order of their starts, such as `fetch 0.2 200-1200`
-for expert 2 of layer 0: `fetch` and `prefetch` on the link, `run` on the GPU, `cpu` on the CPU. `low` marks a 4 bit copy.
+for expert 2 of layer 0: `fetch` and `prefetch` on the link, `run` on the GPU, `cpu` on the CPU,
+`back` for a copy back to the host. `low` marks a 4 bit copy.
 """
 
 import gzip
@@ -167,6 +168,8 @@ def _log(path: Path, *, num_layers: int) -> Sequence[str]:
             kind, key = ("prefetch" if name == "prefetch" else "fetch"), event["args"]["expert"]
         elif track == _GPU and "experts" in event["args"]:
             kind, key = "run", name
+        elif name == "write-back":
+            kind, key = "back", event["args"]["expert"]
         elif track >= _FIRST_WORKER:
             kind, key = "cpu", name
         else:
@@ -175,5 +178,5 @@ def _log(path: Path, *, num_layers: int) -> Sequence[str]:
         layer, expert = (int(part[1:]) for part in key.split())
         precision = " low" if layer >= num_layers else ""
         text = f"{kind} {layer % num_layers}.{expert}{precision} {start:g}-{end:g}"
-        lines.append((start, end, ("fetch", "prefetch", "cpu", "run").index(kind), text))
+        lines.append((start, end, ("fetch", "prefetch", "back", "cpu", "run").index(kind), text))
     return [text for *_, text in sorted(lines)]
