@@ -24,7 +24,7 @@ from simulator.metrics.counters import Counters
 from simulator.miss.fetch import Fetch
 from simulator.miss.protocol import Miss, MissAction, Reroutes, Shares, StartsEarly
 from simulator.order.protocol import Order
-from simulator.prefetch.protocol import NeedsWholeLayers, Prefetch, Touches
+from simulator.prefetch.protocol import Prefetch, Touches
 from simulator.queue.protocol import Queue
 from simulator.resources.transfers import Transfer
 from simulator.run_view import RunView
@@ -151,7 +151,7 @@ class Dispatch:
         self._shares = miss if isinstance(miss, Shares) else None
         self._starts_early = miss if isinstance(miss, StartsEarly) else None
         self._touches = prefetch is not None and isinstance(prefetch, Touches)
-        self.whole_layers = isinstance(prefetch, NeedsWholeLayers) and prefetch.WHOLE_LAYERS
+        self.whole_layers = bool(getattr(prefetch, "WHOLE_LAYERS", False))
         self._stages_prefetches = cache.staging is not None and not cache.admits
         deciders: Sequence[object] = (prefetch, miss, policies.order, policies.queue)
         self._observers = [policy.at_gate for policy in deciders if isinstance(policy, ObservesGates)]
@@ -189,9 +189,7 @@ class Dispatch:
         """
         first_key = self._view.first_key(layer)
         counted = dict.fromkeys(keys, 1) if tokens_of is None else dict(tokens_of)
-        whole = counted | {
-            key: 0 for key in range(first_key, first_key + self._view.num_experts) if key not in counted
-        }
+        whole = counted | {key: 0 for key in range(first_key, first_key + self._view.num_experts) if key not in counted}
         return list(whole), whole
 
     def gate(self, layer: int, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> Asked:

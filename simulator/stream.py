@@ -22,6 +22,7 @@ class GpuStream:
 
     def __init__(self, costs: Costs, counters: Counters, timeline: Timeline | None, *, num_keys: int) -> None:
         self.free_ns = 0
+        self.skips_unused = False
         self._costs = costs
         self._counters = counters
         self._expert_compute_ns = counters.expert_compute_ns

@@ -54,11 +54,12 @@ def test_belady_misses_least(model: str, frac: float, scope: str, slices: Mappin
 
 
 @pytest.mark.parametrize("model", RECORDED)
-@pytest.mark.parametrize("link", ["2 GB/s", "25 GB/s", "2000 GB/s"])
+@pytest.mark.parametrize("link", ["2 GB/s", "2000 GB/s"])
 def test_a_perfect_prefetcher_is_bound_by_work_or_by_bytes(model: str, link: str, slices: Mapping[str, Path]) -> None:
     """With room for all experts and a far look ahead, the time is that of computing or that of the bytes, within 1 %.
 
-    A first transfer and a last kernel cannot overlap with anything; they are taken off.
+    A first transfer and a last step cannot overlap with anything; they are taken off. Between the two, where neither
+    dwarfs the other, experts come late at first, when all are missing, and the link is idle in the end.
     """
     summary = summary_of(
         slices[model],
@@ -78,9 +79,8 @@ def test_a_perfect_prefetcher_is_bound_by_work_or_by_bytes(model: str, link: str
     makespan_ns = int(str(summary["makespan_ns"]))
     bound_ns = max(work_ns, bytes_ns)
     assert bound_ns <= makespan_ns + transfer_ns
-    if bytes_ns > 5 * work_ns or work_ns > 5 * bytes_ns:
-        steps_ns = work_ns // int(str(summary["steps"]))
-        assert makespan_ns - bound_ns <= 0.01 * bound_ns + transfer_ns + steps_ns
+    step_ns = work_ns // int(str(summary["steps"]))
+    assert makespan_ns - bound_ns <= 0.01 * bound_ns + transfer_ns + step_ns
 
 
 @pytest.mark.parametrize("model", RECORDED)
@@ -103,8 +103,8 @@ def test_cpu_or_fetch_is_the_better_of_both(num_tokens: int, cpu_us: int) -> Non
     machine = {"durations.cpu_expert": {"constant": f"{cpu_us} us", "kind": "assumed", "source": "stated"}}
     prompt = [[[0]]] * num_tokens
 
-    def makespan_us(system: str, **settings: object) -> float:
-        played = play(system, prompt, prompts=[num_tokens], cache={"experts": 1}, hardware_set=machine, **settings)
+    def makespan_us(system: str, miss: str | None = None) -> float:
+        played = play(system, prompt, prompts=[num_tokens], cache={"experts": 1}, hardware_set=machine, miss=miss)
         return int(str(played.summary["makespan_ns"])) / 1000
 
     on_cpu, fetched, chosen = (

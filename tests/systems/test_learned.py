@@ -48,9 +48,7 @@ def test_finemoe() -> None:
     The second token's first three layers are named at the start, by the map of the token before: they are there, and wrong.
     Its gate of layer 0 finds the other map.
     """
-    played = play(
-        "finemoe", UP, DOWN, [DOWN[0], UP[0]], cache={"experts": 10}, weights=[1.0], fit={"sequences": 2}
-    )
+    played = play("finemoe", UP, DOWN, [DOWN[0], UP[0]], cache={"experts": 10}, weights=[1.0], fit={"sequences": 2})
     assert played.lines("prefetch") == [
         "prefetch 3.0 1200-2200",
         "prefetch 4.3 3200-4200",
@@ -91,8 +89,8 @@ def test_expertflow_2410_fills_slots_in_the_order_of_the_path() -> None:
     """Two experts per layer and three slots: the first three layers are brought from the start on, the fourth in the first
     slot that comes free, when layer 0 is done.
     """
-    path: Sequence[Token] = [[[0], [1], [0], [1]]]
-    played = play("expertflow-2410", path * 6, path, num_experts=2, cache={"experts": 3}, fit={"sequences": 1})
+    token: Token = [[0], [1], [0], [1]]
+    played = play("expertflow-2410", [token] * 6, [token], num_experts=2, cache={"experts": 3}, fit={"sequences": 1})
     assert played.lines("fetch", "prefetch") == [
         "prefetch 0.0 0-1000",
         "prefetch 1.1 1000-2000",

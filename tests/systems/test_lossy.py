@@ -46,7 +46,9 @@ def test_smoe() -> None:
     tokens: Sequence[Token] = [[[0, 1]], [[0, 2]]]
     played = play("smoe", TRAINED, tokens, cache={"experts": 2}, weights=[0.9, 0.1], fit={"sequences": 1})
     assert played.keys("run") == ["0.0", "0.1", "0.0", "0.1"]
-    assert played.keys("fetch") == ["0.0", "0.1"], "with no resident to take its place, a weak expert is fetched as well"
+    assert played.keys("fetch") == ["0.0", "0.1"], (
+        "with no resident to take its place, a weak expert is fetched as well"
+    )
     assert played.loss["substituted_mass_frac"] == pytest.approx(0.1 / 2, abs=1e-4)
     assert played.loss["unlike_mass_frac"] == pytest.approx(0.05 / 2, abs=1e-4)
     even = play("smoe", TRAINED, tokens, cache={"experts": 2}, weights=[0.5, 0.5], fit={"sequences": 1})
@@ -68,11 +70,8 @@ def test_swapmoe() -> None:
     assert played.loss["substituted_mass_frac"] == pytest.approx(8 * 0.1 / 9, abs=1e-4)
 
 
-LOW = {"low_precision": {"format": "4 bit", "frac": 0.25}}
-
-
 def test_hobbit() -> None:
-    """Shares .65, .3 and .05: the first is fetched, the second, behind .65, comes in 4 bit, the third, behind .95, not at all.
+    """Shares .65, .3 and .05: the first is fetched, the second, behind .65, comes in 4 bit, the third not at all.
 
     The second token's E0 is there, its E3 comes in 4 bit. Of the mass .3 is in low precision and .05 is dropped.
     """
@@ -83,7 +82,7 @@ def test_hobbit() -> None:
         cache={"experts": 4},
         weights=[0.65, 0.3, 0.05],
         lookahead={"recall": [1.0]},
-        **LOW,
+        low_precision={"format": "4 bit", "frac": 0.25},
     )
     assert played.log == [
         "fetch 0.0 200-1200",
