@@ -90,6 +90,7 @@ class Engine:
         self.link.deliver = self.dispatch.deliver
         self.counters = self.dispatch.counters
         self.stream = GpuStream(costs, self.counters, timeline, num_keys=view.num_keys)
+        self.stream.skips_unused = self.dispatch.whole_layers
         self._steps = steps
         self._costs = costs
         self._view = view
@@ -142,7 +143,9 @@ class Engine:
                     keys, num_tokens = distinct([[key for key in token if key != DROPPED] for token in picks])
                 else:
                     keys, num_tokens = distinct_experts(step.tokens, layer)
-                tokens_of = dict(zip(keys, num_tokens, strict=True)) if num_tokens is not None else None
+                tokens_of: TokensOf = dict(zip(keys, num_tokens, strict=True)) if num_tokens is not None else None
+                if dispatch.whole_layers:
+                    keys, tokens_of = dispatch.whole_layer(layer, keys, tokens_of)
                 yield from self._experts(layer, keys, tokens_of)
                 if self._has_prefetch:
                     yield Timeout(env, stream.free_ns - env.now)

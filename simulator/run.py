@@ -90,7 +90,7 @@ def simulate(
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
         engine.run()
     else:
-        with Timeline(timeline_path, num_experts=trace.num_experts) as timeline:
+        with Timeline(timeline_path, num_experts=trace.num_experts, num_keys=view.num_keys) as timeline:
             engine = run(timeline)
             collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
             engine.run()
