@@ -1,8 +1,8 @@
 """Which policies are measured, with which parameters, at which cache sizes.
 
-Those of one kind span its masses from little to all there is, in more ways than one: a rule that takes a missing expert from a
-token takes from other tokens than one that goes by gate mass alone. What is missing where nothing is ever fetched is up to the
-placement: popular experts, by the texts that are learned from, or none.
+Those of one kind span its masses from little to all there is, in more ways than one: a rule that takes a missing expert
+from a token takes from other tokens than one that goes by gate mass alone. What is missing where nothing is ever fetched
+is up to the placement: popular experts, by the texts that are learned from, or none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ _CAPACITY = {"gpu.memory": "1024 GiB"}  # the cache is as large as is stated, wh
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """A name and scenario settings beside trace, model and machine. `is_counted`: whether the masses tell all of its loss."""
+    """A name, and settings of a scenario. `is_counted` says whether the masses tell all of its loss."""
 
     name: str
     settings: Mapping[str, object]
@@ -44,6 +44,8 @@ def _all() -> Iterator[Configuration]:
     yield _with("drop below .35", 0.25, {"name": "drop", "keep_ranks": 0, "below": 0.35})
     for frac in (0.25, 0.5, 0.75, 0.9):
         yield _with("drop all", frac, {"name": "drop", "keep_ranks": 0}, placement="popular")
+    for frac in (0.75, 0.9):
+        yield _with("drop all, random", frac, {"name": "drop", "keep_ranks": 0}, placement="random")
     for share in (0.12, 0.24, 0.5, 1.0):
         yield _with(f"skip {share:g}", 0.5, {"name": "skip", "skip_share": share})
     for frac in (0.125, 0.25, 0.5):

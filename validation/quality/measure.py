@@ -1,7 +1,7 @@
 """Measure a model: each configuration's losses and masses, kept as they end, so that an interrupted call can go on.
 
-Every configuration has a file in the folder, named by its number and by a digest of what it depends on: settings, texts, model,
-dtype, and the form of the file. One that is there is not measured again.
+Every configuration has a file in the folder, named by its number and by a digest of what it depends on: settings, texts,
+model, dtype, and the form of the file. One that is there is not measured again.
 """
 
 import hashlib

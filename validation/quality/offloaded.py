@@ -1,10 +1,10 @@
 """Evaluate an offloaded model under a scenario's policies, one token of a segment at a time.
 
-Every token is a decode step of its own at batch 1: what is missing depends on the tokens before it. Each segment is a run of
-its own, with its own cache, which holds at first what the scenario's placement puts there, and with policies of its own.
-Several segments go through the model side by side (`side_by_side`), which changes nothing but the time it takes: at every MoE
-layer each segment's row goes to its own `validation.runtime.executor.Executor`. The model's own gates pick, so what a policy
-loses in one layer shifts what later layers and tokens ask for.
+Every token is a decode step of its own at batch 1: what is missing depends on the tokens before it. Each segment is a
+run of its own, with its own cache, which holds at first what the scenario's placement puts there, and with policies of
+its own. Several segments go through the model side by side (`side_by_side`), which changes nothing but the time it
+takes: at every MoE layer each segment's row goes to its own `validation.runtime.executor.Executor`. The model's own
+gates pick, so what a policy loses in one layer shifts what later layers and tokens ask for.
 
 Limits: no prefill, and no two sequences in a step; copies and the CPU take no time, so prefetches are always in time.
 
@@ -37,14 +37,17 @@ from validation.runtime.recording import Recording
 from validation.runtime.slots import Low, SlotChannel, Slots, num_low_slots
 
 _SOURCE = "quality"
-KINDS = ("dropped", "substituted", "unlike", "low_precision", "deferred")
-_FIELDS = {
+KINDS = {
     "dropped": "dropped_mass",
     "substituted": "substituted_mass",
     "unlike": "unlike_mass",
+    "dropped_strongest": "dropped_strongest_mass",
+    "substituted_strongest": "substituted_strongest_mass",
+    "unlike_strongest": "unlike_strongest_mass",
     "low_precision": "low_mass",
     "deferred": "deferred_mass",
 }
+"""Kinds of mass, and their counters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,4 +184,4 @@ def _losses(
 def mass_fracs(counters: Counters) -> dict[str, float]:
     """Return what was lost by kind, as shares of the gate mass of all tokens and layers."""
     whole = counters.routed_tokens * counters.num_layers * WHOLE_MASS
-    return {kind: sum(getattr(counters, name)) / whole for kind, name in _FIELDS.items()}
+    return {kind: sum(getattr(counters, name)) / whole for kind, name in KINDS.items()}

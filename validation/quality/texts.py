@@ -84,6 +84,7 @@ def _cut(rows: Sequence[Sequence[int]], length: int, wanted: int, path: Path) ->
     ]
     if len(cut) < wanted:
         raise InputError(
-            path, f"has text for {len(cut)} segments of {length} tokens, and {wanted} are needed; give more, or fewer of them"
+            path,
+            f"has text for {len(cut)} segments of {length} tokens, and {wanted} are needed; give more text, or name fewer",
         )
     return cut[:wanted]
