@@ -15,9 +15,11 @@ from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
 from simulator.metrics.summary import summarise
 from simulator.miss.fetch import Fetch
+from simulator.miss.protocol import StartsEarly
 from simulator.model.footprint import expert_bytes
 from simulator.model.spec import ModelSpec
 from simulator.prepare import prepare
+from simulator.quality import quality_of
 from simulator.scenario import Scenario
 from simulator.timeline import Timeline
 from simulator.workload.closed_loop import ClosedLoop
@@ -112,7 +114,14 @@ def simulate(
         num_cpu_workers=costs.num_cpu_workers,
         unused_prefetches=engine.dispatch.num_unused_prefetches(),
     )
+    loss = summary["loss"]
+    assert isinstance(loss, dict)
     summary |= {
+        "quality": quality_of(
+            loss,
+            low_format=None if scenario.low_precision is None else scenario.low_precision.format,
+            is_counted=not isinstance(ready.policies.miss, StartsEarly),
+        ),
         "cache": {
             "experts": cache.num_slots,
             "bytes": cache.num_slots * expert_bytes(model),

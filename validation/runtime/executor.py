@@ -29,14 +29,14 @@ from simulator.metrics.counters import Counters
 from simulator.miss.protocol import DROPPED
 from simulator.run_view import LiveGate, RunView
 from simulator.workload.step import Step, distinct
-from validation.runtime.cpu_pool import Computed, CpuPool
+from validation.runtime.cpu_pool import Computed
 from validation.runtime.device import Device
 from validation.runtime.gates import picks_by_weight
 from validation.runtime.kernel import compute_expert
-from validation.runtime.link import CopyLink
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.output import LayerOutput
 from validation.runtime.recording import Cause, Recording, Wait
+from validation.runtime.serving import Link, Workers
 from validation.runtime.slots import Low, Slots, SlotsOf
 
 _MOST_UNRESOLVED_SPANS = 1 << 14
@@ -77,8 +77,8 @@ class Executor:
         dispatch: Dispatch,
         view: RunView,
         slots: Slots,
-        link: CopyLink,
-        cpu_pool: CpuPool,
+        link: Link,
+        cpu_pool: Workers,
         recording: Recording,
         forced: bool,
         observed: bool,
