@@ -75,7 +75,9 @@ class Reference:
         absent = {key for token in tokens for key in token if self.cache.is_absent(key)}
         taken = [self.case.rerouted(token, absent) for token in tokens]
         changes = [
-            new for token, changed in zip(tokens, taken, strict=True) for old, new in zip(token, changed, strict=True)
+            new
+            for token, changed in zip(tokens, taken, strict=True)
+            for old, new in zip(token, changed, strict=True)
             if new != old
         ]
         self.out.dropped_picks += changes.count(DROPPED)

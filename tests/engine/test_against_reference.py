@@ -41,7 +41,9 @@ def random_case(seed: int) -> Case:
         num_experts=num_experts,
         banks=banks,
         batch=random.randint(1, 4),
-        num_slots=random.randint(random.choice([smallest, smallest * top_k]), max(smallest * top_k, num_banks * num_experts)),
+        num_slots=random.randint(
+            random.choice([smallest, smallest * top_k]), max(smallest * top_k, num_banks * num_experts)
+        ),
         scope=scope,
         eviction=random.choice(["lru", "fifo", "lfu", "belady"]),
         lookahead=random.choice([0, 0, 1, 2, 5]),

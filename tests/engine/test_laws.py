@@ -11,8 +11,8 @@ import pytest
 from simulator.cache import RESIDENT
 from simulator.prefetch.gate_lookahead import GateLookahead
 from simulator.view import View
-from tests.engine.harness import make_engine, run_engine, write_case_trace
 from tests.engine.case import Case, Outcome, closed_loop
+from tests.engine.harness import make_engine, run_engine, write_case_trace
 from tests.engine.test_against_reference import random_case
 
 SEEDS = range(5000, 5120)
