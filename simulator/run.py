@@ -87,15 +87,21 @@ def simulate(
             tiles=_tiles(scenario, costs, source),
         )
 
+    def run_to_end(engine: Engine) -> None:
+        try:
+            engine.run()
+        except InputError as error:  # an expert that no slot can ever be had for
+            raise InputError(source, [f"{error.source}: {fault}" for fault in error.faults]) from None
+
     if timeline_path is None:
         engine = run(None)
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
-        engine.run()
+        run_to_end(engine)
     else:
         with Timeline(timeline_path, num_experts=trace.num_experts, num_keys=view.num_keys) as timeline:
             engine = run(timeline)
             collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
-            engine.run()
+            run_to_end(engine)
     collector.close()
     if scenario.warmup_steps and collector.num_steps <= scenario.warmup_steps:
         raise InputError(
@@ -116,6 +122,8 @@ def simulate(
     )
     loss = summary["loss"]
     assert isinstance(loss, dict)
+    num_low = cache.num_slots_of(range(view.num_keys, len(cache.state)))
+    num_slots = cache.num_slots - num_low
     summary |= {
         "quality": quality_of(
             loss,
@@ -123,11 +131,12 @@ def simulate(
             is_counted=not isinstance(ready.policies.miss, StartsEarly),
         ),
         "cache": {
-            "experts": cache.num_slots,
-            "bytes": cache.num_slots * expert_bytes(model),
-            "frac": cache.num_slots / (trace.num_banks * trace.num_experts),
+            "experts": num_slots,
+            "bytes": num_slots * expert_bytes(model) + num_low * costs.low_expert_bytes,
+            "frac": num_slots / (trace.num_banks * trace.num_experts),
             "pinned_experts": cache.num_pinned,
             "staging_experts": cache.num_staging,
+            "low_precision_copies": num_low,
             "scope": scenario.cache.scope,
         },
         "expert_bytes": expert_bytes(model),

@@ -147,6 +147,7 @@ class Outcome:
     useful: int = 0
     late: int = 0
     wasted: int = 0
+    unused: int = 0
     cpu_experts: int = 0
     cpu_busy_ns: int = 0
     deferred: int = 0

@@ -6,6 +6,7 @@ GPU's stream; it moves only in `advance` and where the stream waits.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tests.engine.case import DROPPED, Case, Outcome, closed_loop
 from tests.engine.plain_cache import PlainCache
@@ -59,6 +60,7 @@ class Reference:
             out.step_end_ns.append(self.now_ns)
             out.emitted.append(emits)
         servers.stop()
+        out.unused = len(self.unused)
         out.link_busy_ns, out.cpu_busy_ns = servers.link_busy_ns, servers.cpu_busy_ns
         out.back_busy_ns, out.copied_back = servers.back_busy_ns, servers.copied_back
         return out
@@ -188,7 +190,7 @@ class Reference:
         left = list(awaited)
         while left:
             if not self.arrived(left):
-                self.wait(lambda: next(iter(self.arrived(left)), None), left)
+                self.wait(partial(self.first_arrived, left), left)
             kernel = self.arrived(left) if grouped else self.arrived(left)[:1]
             self.compute(kernel)
             left = [key for key in left if key not in kernel]
@@ -208,6 +210,10 @@ class Reference:
             assert key is not None
             self.compute([key])
             left.remove(key)
+
+    def first_arrived(self, keys: list[int]) -> int | None:
+        """Return that of the keys which has arrived first, if any has."""
+        return next(iter(self.arrived(keys)), None)
 
     def arrived(self, keys: list[int]) -> list[int]:
         """Return those of the keys that have arrived, in the order in which they have."""
@@ -262,12 +268,12 @@ class Reference:
 
     def read_in_place(self, key: int) -> None:
         """Run a kernel that reads its weights over the link."""
-        self.reading = self.transfer(key, is_prefetch=False)
-        self.servers.fetch(self.reading)
+        self.reading = reading = self.transfer(key, is_prefetch=False)
+        self.servers.fetch(reading)
         kernel_ns = self.kernel_ns([key])
-        while self.reading is not None:
+        while reading.end_ns < 0:
             work = self.servers.finish_service()
-            self.stall(work, self.servers.now_ns - (kernel_ns if self.reading is None else 0))
+            self.stall(work, self.servers.now_ns - (kernel_ns if work is reading else 0))
         self.work("experts", kernel_ns)
 
     def begin_on_cpu(self, now: list[int], deferred: list[int], layer: int) -> list[OnCpu]:
@@ -345,7 +351,6 @@ class Reference:
         out = self.out
         if work is self.reading:
             out.in_place_transfers += 1
-            self.reading = None
             return
         self.cache.arrive(work.key)
         self.arrivals.append(work.key)

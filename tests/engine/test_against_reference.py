@@ -74,11 +74,10 @@ def random_chunks(random: Random, most_ns: int) -> list[int]:
 def with_actions(case: Case, random: Random) -> Case:
     """Handle misses in all ways, by their keys; with slots for low-precision copies."""
     names = ["fetch", "fetch", "cpu", "defer", "in_place", "low"]
-    smallest = case.num_banks if case.scope == "per_layer" else 1
     return replace(
         case,
         actions=tuple(random.choice(names) for _ in range(random.randint(1, 5))),
-        num_low=random.randint(smallest, max(smallest, case.num_keys // 2)),
+        num_low=random.randint(1, max(1, case.num_keys // 2)),
         low_chunk_ends_ns=random_chunks(random, 5),
         low_base_ns=random.randint(0, 5),
     )
