@@ -38,6 +38,7 @@ from validation.runtime.output import LayerOutput
 from validation.runtime.recording import Cause, Recording, Wait
 from validation.runtime.serving import Link, Workers
 from validation.runtime.slots import Low, Slots, SlotsOf
+from validation.runtime.write_back import WriteBack
 
 _MOST_UNRESOLVED_SPANS = 1 << 14
 READ_IN_PLACE = (
@@ -83,6 +84,7 @@ class Executor:
         forced: bool,
         observed: bool,
         low: Low | None = None,
+        write_back: WriteBack | None = None,
         holds_link: bool = False,
     ) -> None:
         self._offloaded = offloaded
@@ -96,6 +98,7 @@ class Executor:
         self._forced = forced
         self._observed = observed
         self._low = low
+        self._write_back = write_back
         self._num_keys = view.num_keys
         self._modules = [offloaded.expert_module(layer) for layer in range(offloaded.num_layers)]
         self._first_keys = [bank * offloaded.num_experts for bank in offloaded.bank_of_layer]
@@ -154,6 +157,8 @@ class Executor:
         counters.now_ns = self._recording.now_ns()
         counters.link_busy_ns = self._link.busy_ns() - self._link_busy_in_pauses_ns
         counters.cpu_busy_ns = sum(end_ns - start_ns for *_, start_ns, end_ns in self.cpu_experts)
+        if self._write_back is not None:
+            counters.write_back_busy_ns = self._write_back.busy_ns
         return counters.copy()
 
     def visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
