@@ -11,8 +11,8 @@ import pytest
 from simulator.cache import RESIDENT
 from simulator.prefetch.gate_lookahead import GateLookahead
 from simulator.view import View
+from tests.engine.case import Case, Outcome, closed_loop
 from tests.engine.harness import make_engine, run_engine, write_case_trace
-from tests.engine.reference import Case, Outcome, closed_loop
 from tests.engine.test_against_reference import random_case
 
 SEEDS = range(5000, 5120)
@@ -21,7 +21,7 @@ SEEDS = range(5000, 5120)
 @pytest.fixture(params=SEEDS, ids=lambda seed: f"seed{seed}")
 def case(request: pytest.FixtureRequest) -> Case:
     """Draw a small run whose misses are all fetched."""
-    return replace(random_case(request.param), cpu_modulus=0)
+    return replace(random_case(request.param), actions=("fetch",))
 
 
 def test_conservation(case: Case, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from simulator.run import RunResult, simulate
 from simulator.scenario import CacheChoice, PolicyChoice, Scenario
+from tests.engine.case import Case, Outcome
 from tests.engine.harness import make_engine, write_case_trace
-from tests.engine.reference import Case, Outcome
 from traces.format import Sequences, TraceMetadata, open_trace, write_trace
 
 MODEL = """
