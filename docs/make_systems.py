@@ -63,8 +63,8 @@ def policies_page() -> str:
         "# Policies",
         "",
         "Written by `docs/make_systems.py` from the policies' own docstrings, where sources and limits stand as well.",
-        "A scenario names a policy by `KIND: NAME`, or `KIND: {name: NAME, PARAMETER: VALUE}`; `module:Class` is one of your",
-        "own ([write_a_policy.md](write_a_policy.md)), and entry points of the group `moesim.KIND` are found by name.",
+        "A scenario names a policy by `KIND: NAME`, or `KIND: {name: NAME, PARAMETER: VALUE}`; `module:Class` is one of",
+        "your own ([write_a_policy.md](write_a_policy.md)), and entry points of the group `moesim.KIND` are found by name.",
         "",
     ]
     for kind, (text, known) in KINDS.items():
