@@ -41,7 +41,9 @@ def test_a_right_guess_takes_the_place_of_the_least_recently_used() -> None:
 
     E0 of layer 1, used by token 0, has lost its slot to E1, which was in staging before: token 2 asks for E0 anew.
     """
-    played = play("mixtral-offloading-paper", [[[0], [0]], [[0], [1]], [[0], [0]]], cache={"experts": 6}, lookahead=RIGHT)
+    played = play(
+        "mixtral-offloading-paper", [[[0], [0]], [[0], [1]], [[0], [0]]], cache={"experts": 6}, lookahead=RIGHT
+    )
     assert played.lines("prefetch", "fetch") == [
         "fetch 0.0 200-1200",
         "prefetch 1.0 1200-2200",
@@ -60,7 +62,9 @@ def test_adapmoe_paper() -> None:
     An expert that comes at 1200 is done at 1233; each that is waited for costs 67 less than as a whole. Equal weights: none
     is skipped. Layer 0's gate has both of layer 1's experts prefetched.
     """
-    played = play("adapmoe-paper", FIT, FIT, fit={"sequences": 1}, cache={"experts": 8}, weights=[0.5, 0.5], lookahead=RIGHT)
+    played = play(
+        "adapmoe-paper", FIT, FIT, fit={"sequences": 1}, cache={"experts": 8}, weights=[0.5, 0.5], lookahead=RIGHT
+    )
     assert played.log[:8] == [
         "fetch 0.0 200-1200",
         "run 0.0 1133.33-1233.33",
@@ -89,7 +93,9 @@ def test_adapmoe_skips_weak_experts() -> None:
 
 def test_adapmoe_code() -> None:
     """Of layer 1's two predicted experts the first alone is prefetched, into staging; the second is fetched at its gate."""
-    played = play("adapmoe-code", FIT, FIT, fit={"sequences": 1}, cache={"experts": 14}, weights=[0.5, 0.5], lookahead=RIGHT)
+    played = play(
+        "adapmoe-code", FIT, FIT, fit={"sequences": 1}, cache={"experts": 14}, weights=[0.5, 0.5], lookahead=RIGHT
+    )
     assert played.lines("prefetch", "fetch")[2:4] == ["prefetch 1.1 2200-3200", "fetch 1.0 3200-4200"]
     two = [[[0, 1], [1, 0]]], [[[0, 1], [1, 0]]], [[[2, 3], [2, 3]]]
     batch = play(
@@ -99,7 +105,7 @@ def test_adapmoe_code() -> None:
 
 
 def test_hobbit_looks_on_to_the_first_miss() -> None:
-    """Layer 1's E0 is there at the second token, so that layer 0's gate looks on to layer 2 and fetches its E2 from there."""
+    """Layer 1's E0 is there at the second token, so that layer 0's gate looks on to layer 2, whose E2 is missing."""
     tokens: Sequence[Token] = [[[0], [0], [1]], [[0], [0], [2]]]
     played = play(
         "hobbit",
