@@ -161,14 +161,29 @@ def with_short_memory(case: Case, random: Random) -> Case:
     )
 
 
+def with_whole_layers(case: Case, random: Random) -> Case:
+    """Stream whole layers, and wait for all of each."""
+    return replace(case, streamed_layers=random.randint(1, 3))
+
+
 Change = Callable[[Case, Random], Case]
-ALL: list[Change] = [with_actions, with_order, with_purges, with_staging, with_giving_up, with_reroutes, with_machine]
+ALL: list[Change] = [
+    with_actions,
+    with_order,
+    with_purges,
+    with_staging,
+    with_giving_up,
+    with_reroutes,
+    with_machine,
+    with_whole_layers,
+]
 KINDS: dict[str, list[Change]] = {
     "plain": [],
     **{change.__name__.removeprefix("with_"): [change] for change in ALL},
     "low_precision": [with_low_precision],
     "short_memory": [with_actions, with_short_memory],
     "several": [],
+    "several_again": [],
     "several_with_short_memory": [with_short_memory],
 }
 
