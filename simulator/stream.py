@@ -59,6 +59,10 @@ class GpuStream:
 
     def kernel_ns(self, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> int:
         """Return the duration of one kernel: over one expert, or, where kernels are grouped, over several."""
+        if self.skips_unused:
+            keys = [key for key in keys if self.num_tokens(key, tokens_of)]
+            if not keys:
+                return 0
         if self._costs.kernels_are_grouped:
             return self._costs.group_ns([self.num_tokens(key, tokens_of) for key in keys])
         (key,) = keys

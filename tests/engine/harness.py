@@ -208,6 +208,8 @@ def make_engine(
             seed=0,
         )
     )
+    if prefetch is None and case.streamed_layers:
+        prefetch = partial(PREFETCH["stream_layers"], distance=case.streamed_layers)
     if prefetch is None and case.lookahead:
         prefetch = partial(PREFETCH["perfect"], lookahead_layers=case.lookahead)
     cache = lay_out_cache(

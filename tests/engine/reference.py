@@ -90,6 +90,8 @@ class Reference:
         """From the gate on."""
         case, cache, out = self.case, self.cache, self.out
         self.counts = {key: sum(token.count(key) for token in tokens) for key in distinct(tokens)}
+        if case.streamed_layers:
+            self.counts |= {key: 0 for key in self.bank(layer) if key not in self.counts}
         needed = self.ordered(list(self.counts))
         self.arrivals = []
         cache.pinned = set(needed)
@@ -230,6 +232,9 @@ class Reference:
     def kernel_ns(self, keys: list[int]) -> int:
         """Return the duration of a kernel."""
         counts = [self.counts[key % self.case.num_keys] for key in keys]
+        counts = [count for count in counts if count]  # what is waited for because its layer is takes no kernel
+        if not counts:
+            return 0
         return self.case.group_ns(counts) if self.case.grouped else self.case.expert_ns(keys[0], counts[0])
 
     def wait(self, next_there: Callable[[], int | None], left: list[int]) -> None:
@@ -239,7 +244,7 @@ class Reference:
         while key is None:
             work = self.servers.finish_service()
             key, until_ns = next_there(), self.servers.now_ns
-            if key == work.key and case.num_tiles > 1 and until_ns > self.now_ns:
+            if key == work.key and case.num_tiles > 1 and until_ns > self.now_ns and self.kernel_ns([key]):
                 tiles_ns = (case.num_tiles - 1) * case.tile_overhead_ns
                 kernel_ns = self.kernel_ns([key])
                 end_ns = tiled_end_ns(work, case.num_tiles, kernel_ns, case.tile_overhead_ns, self.now_ns)
@@ -327,19 +332,31 @@ class Reference:
         return True
 
     def prefetch(self) -> None:
-        """Issue what a perfect predictor asks for."""
+        """Issue what is predicted."""
         cache, case = self.cache, self.case
         stages = case.num_staging > 0 and case.eviction not in ("picky", "belady_bypass")
-        for ahead in range(1, case.lookahead + 1):
-            for key in self.visits[self.visit + ahead] if self.visit + ahead < len(self.visits) else []:
-                if not cache.is_absent(key) or key in self.waiting:
-                    continue
-                if not (cache.stage(key) if stages else cache.take_slot(key)):
-                    self.out.dropped += 1
-                    continue
-                self.out.issued += 1
-                self.unused.add(key)
-                self.servers.fetch(self.transfer(key, is_prefetch=True))
+        for key in self.predicted():
+            if not cache.is_absent(key) or key in self.waiting:
+                continue
+            if not (cache.stage(key) if stages else cache.take_slot(key)):
+                self.out.dropped += 1
+                continue
+            self.out.issued += 1
+            self.unused.add(key)
+            self.servers.fetch(self.transfer(key, is_prefetch=True))
+
+    def predicted(self) -> list[int]:
+        """Name what the next visits use, or all that the next layers have."""
+        layers = range(self.visit + 1, self.visit + 1 + self.case.streamed_layers)
+        if layers:
+            return list(dict.fromkeys(key for layer in layers for key in self.bank(layer % len(self.case.banks))))
+        ahead = self.visits[self.visit + 1 :][: self.case.lookahead]
+        return [key for visit in ahead for key in visit]
+
+    def bank(self, layer: int) -> range:
+        """Return the keys of the bank that a layer draws from."""
+        first_key = self.case.banks[layer] * self.case.num_experts
+        return range(first_key, first_key + self.case.num_experts)
 
     def transfer(self, key: int, *, is_prefetch: bool) -> Work:
         """Make a transfer."""
