@@ -115,9 +115,10 @@ def _facts(result: Mapping[str, object]) -> list[str]:
         "## What was measured",
         "",
         f"{model['name']}: {model['parameters']:,} parameters, {model['moe_layers']} MoE layers of "
-        f"{model['experts']} experts, top-{model['top_k']}, in {model['dtype']}; its perplexity is {result['reference_perplexity']:.2f}.",
-        f"{texts['segments']} segments of {texts['segment_tokens']} tokens, {texts['tokens']:,} in all, of texts that it was "
-        f"not trained on ({sources}); policies learned from {texts['learned_tokens']:,} tokens of others.",
+        f"{model['experts']} experts, top-{model['top_k']}, in {model['dtype']}; its perplexity is "
+        f"{result['reference_perplexity']:.2f}.",
+        f"{texts['segments']} segments of {texts['segment_tokens']} tokens, {texts['tokens']:,} in all, of texts that it "
+        f"was not trained on ({sources}); policies learned from {texts['learned_tokens']:,} tokens of others.",
         f"{machine['processor']}, {machine['cores']} cores; "
         + ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
         + f"; commit {str(commit['id'])[:12]}{' with changes' if commit['is_dirty'] else ''}; {result['date']}.",

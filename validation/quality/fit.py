@@ -29,6 +29,7 @@ BAND = (0.05, 0.95)
 LEAST_CONFIGURATIONS = 3
 _SCATTER_FRAC = 0.2  # of a configuration about its curve, for the weights alone
 _MOST_SCATTER_FRAC = 1.0
+_NUM_HALVINGS = 20
 _LEAST_SIGMA = 1e-6
 _ALIKE, _NEGLIGIBLE = 1.05, 0.01  # scores within this factor of the best, and so much more, are as good
 _NUM_DRAWS = 1000
@@ -110,10 +111,19 @@ def _errors(costs_CS: Floats) -> Floats:
 
 
 def _scatter(costs_C: Floats, foretold_C: Floats, errors_C: Floats) -> float:
-    """Return how far configurations lie from what is foretold, as a share of it, beyond the error of their segments."""
-    beyond = float(((costs_C - foretold_C) ** 2 - errors_C**2).sum())
-    size = max(float((foretold_C**2).sum()), float((errors_C**2).sum()), _LEAST_SIGMA**2)
-    return min(_MOST_SCATTER_FRAC, float(np.sqrt(max(0.0, beyond / size))))
+    """Return how far configurations lie from what is foretold, as a share of it, beyond the error of their segments.
+
+    With it as part of the expected error, the errors are as large as expected, each configuration counting the same.
+
+    Source: Paule and Mandel, J. Res. NBS 87 (1982), between-laboratory variance; here a share of the value.
+    """
+    squares_C = (costs_C - foretold_C) ** 2
+    least, most = 0.0, _MOST_SCATTER_FRAC
+    for _ in range(_NUM_HALVINGS):
+        share = (least + most) / 2
+        expected_C = errors_C**2 + (share * foretold_C) ** 2 + _LEAST_SIGMA**2
+        least, most = (share, most) if (squares_C / expected_C).mean() > 1 else (least, share)
+    return most
 
 
 def _curves(form: Form, masses_PC: Floats, costs_C: Floats, sigmas_C: Floats) -> list[Pair]:
@@ -158,7 +168,7 @@ def _band(
     """Return, for each mass, the curves below and above which one in twenty new configurations lies."""
     generator = np.random.default_rng(seed)
     _, num_configurations, num_segments = masses_PCS.shape
-    drawn = []
+    drawn: list[Floats] = []
     while len(drawn) < _NUM_DRAWS:
         segments = generator.integers(0, num_segments, num_segments)
         chosen = generator.integers(0, num_configurations, num_configurations)
@@ -168,7 +178,8 @@ def _band(
         curves = np.array(_curves(form, masses_PC, costs_C, sigmas_C[chosen]))
         drawn.append(curves * np.exp(scatter_frac * generator.standard_normal()))
     drawn_DP2 = np.stack(drawn)
-    low, high = [], []
+    low: list[Pair] = []
+    high: list[Pair] = []
     for part, most in enumerate(masses_PCS.mean(axis=2).max(axis=1)):
         points_M = np.linspace(0, most, _NUM_POINTS + 1)[1:]
         values_DM = drawn_DP2[:, part, :1] * points_M + drawn_DP2[:, part, 1:] * points_M**2
