@@ -69,7 +69,7 @@ def test_masses_are_the_simulators_where_the_routing_is_the_same(texts: Texts, t
     for row in run(texts, LATE, tmp_path).rows:
         assert row["routed_otherwise_frac"] == 0
         assert np.abs(np.array(row["ln_ratio"])).max() > 1e-4
-        for kind in ("dropped", "substituted", "unlike", "low_precision", "substituted_strongest"):
+        for kind in ("dropped", "substituted", "unlike", "low_precision", "substituted_cubed"):
             counted, simulated = mass_of(row, kind, of="masses"), mass_of(row, kind)
             assert counted == pytest.approx(simulated, rel=2e-3), kind
     assert {kind_of(row) for row in run(texts, LATE, tmp_path).rows} == {
