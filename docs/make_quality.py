@@ -115,9 +115,10 @@ def _facts(result: Mapping[str, object]) -> list[str]:
         "## What was measured",
         "",
         f"{model['name']}: {model['parameters']:,} parameters, {model['moe_layers']} MoE layers of "
-        f"{model['experts']} experts, top-{model['top_k']}, in {model['dtype']}; its perplexity is {result['reference_perplexity']:.2f}.",
-        f"{texts['segments']} segments of {texts['segment_tokens']} tokens, {texts['tokens']:,} in all, of texts that it was "
-        f"not trained on ({sources}); policies learned from {texts['learned_tokens']:,} tokens of others.",
+        f"{model['experts']} experts, top-{model['top_k']}, in {model['dtype']}; its perplexity is "
+        f"{result['reference_perplexity']:.2f}.",
+        f"{texts['segments']} segments of {texts['segment_tokens']} tokens, {texts['tokens']:,} in all, of texts that it "
+        f"was not trained on ({sources}); policies learned from {texts['learned_tokens']:,} tokens of others.",
         f"{machine['processor']}, {machine['cores']} cores; "
         + ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
         + f"; commit {str(commit['id'])[:12]}{' with changes' if commit['is_dirty'] else ''}; {result['date']}.",
@@ -182,14 +183,14 @@ def _curves(result: Mapping[str, object]) -> list[str]:
         "",
     ]
     lines[-2] += " its expected error; smaller is better):"
-    lines += ["| kind | masses | form | scores of the masses | scores of the forms |", "|---|---|---|---|---|"]
+    lines += ["| kind | mass | form | scores of the masses | scores of the forms |", "|---|---|---|---|---|"]
     for kind, entry in _mapping(result["fits"]).items():
         fit = _mapping(entry)
         masses, forms = (
             ", ".join(f"{name} {_number(score):.2f}" for name, score in _mapping(fit[key]).items())
-            for key in ("scores_by_masses", "scores")
+            for key in ("scores_by_mass", "scores")
         )
-        chosen = [" + ".join(_texts(fit[key])) for key in ("masses", "form")]
+        chosen = [str(fit[key]).replace("_", ", ") for key in ("mass", "form")]
         lines.append(f"| {kind} | {' | '.join(chosen)} | {masses} | {forms} |")
     return [*lines, ""]
 
@@ -202,7 +203,7 @@ def _table(result: Mapping[str, object]) -> list[str]:
         "what the curves say. Plotted with the mass on one axis and ln(ratio) on the other, each kind is a bundle of points "
         "that rises from the origin.",
         "",
-        "| configuration | ratio | mass | of it, strongest picks | not alike | routed otherwise | estimate | in band |",
+        "| configuration | ratio | mass | mean cube | not alike | routed otherwise | estimate | in band |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in _rows(result["configurations"]):
@@ -212,14 +213,14 @@ def _table(result: Mapping[str, object]) -> list[str]:
             for kind, heading in _MASSES.items()
             if simulated[kind] or counted[kind]
         ]
-        strongest = _number(simulated["dropped_strongest"]) + _number(simulated["substituted_strongest"])
+        cubed = _number(simulated["dropped_cubed"]) + _number(simulated["substituted_cubed"])
         low, mid, high = (exp(_number(estimated[name])) for name in ("low", "mid", "high"))
         ratio = _number(row["perplexity_ratio"])
         cells = [
             str(row["name"]),
             f"{ratio:.4f} ± {ratio * _number(row['ln_ratio_error']):.4f}",
             ", ".join(masses) or "-",
-            f"{strongest:.3f}" if strongest else "-",
+            f"{cubed:.4f}" if cubed else "-",
             f"{_number(simulated['unlike']):.3f}" if simulated["unlike"] else "-",
             f"{_number(row['routed_otherwise_frac']):.1%}",
             f"{mid:.3f} ({low:.3f} to {high:.3f})",
@@ -236,11 +237,6 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 
 def _rows(value: object) -> Sequence[Mapping[str, object]]:
-    assert isinstance(value, Sequence)
-    return value
-
-
-def _texts(value: object) -> Sequence[str]:
     assert isinstance(value, Sequence)
     return value
 

@@ -33,11 +33,10 @@ _TRAFFIC = {
 }
 _LOSSES = {
     "dropped_mass_frac": "gate mass dropped",
-    "dropped_strongest_mass_frac": "of that, tokens' strongest picks",
+    "dropped_cubed_mass_frac": "mean cube of a token's part of it",
     "substituted_mass_frac": "gate mass substituted",
     "unlike_mass_frac": "of that, not alike",
-    "substituted_strongest_mass_frac": "of the substituted, strongest picks",
-    "unlike_strongest_mass_frac": "of these, not alike",
+    "substituted_cubed_mass_frac": "mean cube of a token's part of the substituted",
     "low_precision_mass_frac": "gate mass in low precision",
     "deferred_mass_frac": "gate mass a layer late",
     "dropped_picks": "picks dropped",

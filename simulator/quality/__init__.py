@@ -1,9 +1,8 @@
 """What a lossy policy costs, in perplexity: an estimate from measured curves.
 
 The curves were measured on a model by `moesim quality`: ln(perplexity / that of the unoffloaded model) as a polynomial
-a m + b m^2 of a share m of the gate's mass that a simulation counts, for each kind of loss, with a band that holds nine
-of ten configurations. What is dropped (or substituted) of tokens' strongest picks and of their weaker ones may have a
-curve each. Losses add.
+a m + b m^2 of a share m of the gate's mass that a simulation counts, or of the mean cube of what a token loses of it, for
+each kind of loss; with a band that holds nine of ten configurations. Losses add.
 
 Limits: what holds for one model is a guess for another; see docs/quality.md.
 """
@@ -21,17 +20,7 @@ from simulator.model.quantisation import parse_quantisation
 
 FORM = 1
 SHIPPED = "moesim-nano.json"
-_SHARE = "_mass_frac"
-_NAMES = (
-    "dropped",
-    "dropped_strongest",
-    "substituted",
-    "substituted_strongest",
-    "unlike",
-    "unlike_strongest",
-    "low_precision",
-    "deferred",
-)
+_NAMES = ("dropped", "dropped_cubed", "substituted", "substituted_cubed", "unlike", "low_precision", "deferred")
 Coefficients = tuple[float, float]
 """a and b of a m + b m^2, none below 0."""
 
@@ -118,17 +107,9 @@ def quality_of(
 
 
 def masses_of(loss: Mapping[str, object]) -> dict[str, float]:
-    """Return the shares of mass of a run's loss by name; `..._weaker` is what is not of tokens' strongest picks."""
-    masses = {
-        name.removesuffix(_SHARE): float(value)
-        for name, value in loss.items()
-        if name.endswith(_SHARE) and isinstance(value, int | float)
-    }
-    for name in _NAMES:
-        masses.setdefault(name, 0.0)
-    for name in ("dropped", "substituted", "unlike"):
-        masses[f"{name}_weaker"] = max(0.0, masses[name] - masses[f"{name}_strongest"])
-    return masses
+    """Return the shares of mass of a run's loss by name; 0 for what it does not name."""
+    found = {name: loss.get(f"{name}_mass_frac") for name in _NAMES}
+    return {name: float(value) if isinstance(value, int | float) else 0.0 for name, value in found.items()}
 
 
 @cache

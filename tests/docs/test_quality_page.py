@@ -37,7 +37,9 @@ def test_the_fit_is_that_of_the_rows() -> None:
     result = SCRIPT["read_result"]()
     again = curve_values(fit_kinds(result["rows"]), result["curves"]["measured_on"])
     for group in ("of_mass", "of_format"):
-        assert again[group].keys() == result["curves"][group].keys()
-        for name, one in again[group].items():
+        curves = again[group]
+        assert isinstance(curves, dict)
+        assert curves.keys() == result["curves"][group].keys()
+        for name, one in curves.items():
             for key in ("low", "mid", "high", "measured_to"):
                 assert one[key] == pytest.approx(result["curves"][group][name][key], rel=1e-3, abs=1e-6)

@@ -29,8 +29,7 @@ def curve(linear: float, square: float, *, to: float = 0.5, bits: float | None =
 CURVES = Curves(
     measured_on="a model",
     of_mass={
-        "dropped_weaker": curve(0.2, 1.0),
-        "dropped_strongest": curve(3.0, 0.0),
+        "dropped_cubed": curve(2.0, 1.0),
         "substituted": curve(1.0, 0.0),
         "deferred": curve(0.1, 0.0),
     },
@@ -54,15 +53,15 @@ def test_no_loss_costs_exactly_nothing() -> None:
 
 
 def test_losses_add() -> None:
-    """What is dropped of strongest picks and of weaker ones by their own curves, and other kinds upon that."""
-    weaker, strongest = 0.2 * 0.1 + 0.01, 3.0 * 0.2
-    assert of(dropped=0.3, dropped_strongest=0.2)[1] == pytest.approx(weaker + strongest)
-    assert of(dropped=0.3, dropped_strongest=0.2, deferred=0.4)[1] == pytest.approx(weaker + strongest + 0.04)
+    """Of each kind by its own curve; a mass without a curve costs nothing by itself."""
+    dropped = 2.0 * 0.1 + 0.01
+    assert of(dropped=0.3, dropped_cubed=0.1)[1] == pytest.approx(dropped)
+    assert of(dropped=0.3, dropped_cubed=0.1, deferred=0.4)[1] == pytest.approx(dropped + 0.04)
     low, mid, high, _ = of(substituted=0.1)
     assert (low, mid, high) == pytest.approx((0.05, 0.1, 0.2))
 
 
-@pytest.mark.parametrize("name", ["dropped", "substituted", "deferred", "low_precision"])
+@pytest.mark.parametrize("name", ["dropped_cubed", "substituted_cubed", "deferred", "low_precision"])
 def test_more_loss_costs_more(name: str) -> None:
     """By every curve, shipped ones included."""
     for curves in (CURVES, shipped_curves()):
@@ -77,7 +76,7 @@ def test_more_loss_costs_more(name: str) -> None:
 
 def test_shipped_bands_hold_their_middle() -> None:
     """Low is below, high above, at every mass."""
-    for masses in ({"dropped": 0.2}, {"dropped": 0.3, "dropped_strongest": 0.2}, {"substituted": 0.2, "unlike": 0.1}):
+    for masses in ({"dropped_cubed": 0.2}, {"substituted": 0.2, "substituted_cubed": 0.1}, {"deferred": 0.2}):
         loss = {f"{name}_mass_frac": mass for name, mass in masses.items()}
         found = estimate(loss)
         assert 0 <= found.low <= found.mid <= found.high
@@ -86,8 +85,8 @@ def test_shipped_bands_hold_their_middle() -> None:
 
 def test_what_was_not_measured_is_flagged() -> None:
     """Masses beyond, formats between and below, losses that are not counted."""
-    assert of(dropped=0.5)[3] is False
-    assert of(dropped=0.51)[3] is True
+    assert of(dropped_cubed=0.5)[3] is False
+    assert of(dropped_cubed=0.51)[3] is True
     assert of("int8", low_precision=1.0) == (0.005, 0.01, 0.02, False)
     assert of("q6_k", low_precision=1.0) == (0.05, 0.1, 0.2, True), "of fewer bits, the next lower one's"
     assert of("2 bit", low_precision=1.0) == (0.05, 0.1, 0.2, True), "fewer bits than any"

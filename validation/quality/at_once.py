@@ -38,6 +38,7 @@ class LinkAtOnce:
     def cancel(self, key: int) -> Transfer | None:
         """Find nothing that waits."""
         del key
+        return None
 
     def queued_prefetches(self) -> Sequence[int]:
         """Find nothing that waits."""

@@ -60,11 +60,11 @@ def _all() -> Iterator[Configuration]:
     for frac in (0.25, 0.5):
         yield _with("masked by co-activation", frac, {"name": "masked", "by": "co_activation"}, placement="popular")
     for name in LOW_FORMATS:
-        low = {"low_precision": {"format": name, "frac": 0.25}}
+        low = {"format": name, "frac": 0.25}
         always = {"name": "low_precision", "always": True}
-        yield _with(f"all in {name}", 0.25, always, **low)
+        yield _with(f"all in {name}", 0.25, always, low_precision=low)
         for frac in (0.25, 0.5, 0.75):
-            yield _with(f"misses in {name}", frac, always, placement="popular", **low)
+            yield _with(f"misses in {name}", frac, always, placement="popular", low_precision=low)
     yield _with("defer", 0.25, {"name": "defer"})
     for frac in (0.25, 0.5, 0.75):
         yield _with("defer, popular", frac, {"name": "defer"}, placement="popular")

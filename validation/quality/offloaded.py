@@ -41,9 +41,8 @@ KINDS = {
     "dropped": "dropped_mass",
     "substituted": "substituted_mass",
     "unlike": "unlike_mass",
-    "dropped_strongest": "dropped_strongest_mass",
-    "substituted_strongest": "substituted_strongest_mass",
-    "unlike_strongest": "unlike_strongest_mass",
+    "dropped_cubed": "dropped_cubed_mass",
+    "substituted_cubed": "substituted_cubed_mass",
     "low_precision": "low_mass",
     "deferred": "deferred_mass",
 }

@@ -11,24 +11,19 @@ from numpy.typing import NDArray
 from simulator.model.quantisation import parse_quantisation
 from simulator.quality import FORM, Curves, curves_from, estimate
 from validation.compare.facts import commit_facts, machine_facts, version_facts
-from validation.quality.fit import LEAST_CONFIGURATIONS, Fit, fit_curves
+from validation.quality.fit import LEAST_CONFIGURATIONS, Fit, fit_curve
 from validation.quality.measure import Measured
 from validation.quality.texts import Texts
 
 NAME = "quality"
 _DIGITS = 6
-_KINDS: Mapping[str, Sequence[Sequence[str]]] = {
-    "dropped": (("dropped",), ("dropped_weaker", "dropped_strongest")),
-    "substituted": (
-        ("substituted",),
-        ("unlike",),
-        ("substituted_weaker", "substituted_strongest"),
-        ("unlike_weaker", "unlike_strongest"),
-    ),
-    "low_precision": (("low_precision",),),
-    "deferred": (("deferred",),),
+_KINDS: Mapping[str, Sequence[str]] = {
+    "dropped": ("dropped", "dropped_cubed"),
+    "substituted": ("substituted", "unlike", "substituted_cubed"),
+    "low_precision": ("low_precision",),
+    "deferred": ("deferred",),
 }
-"""By kind, the masses over which curves may be drawn; those that foretell best are taken."""
+"""By kind, the masses over which a curve may be drawn; the one that foretells best is taken."""
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -90,22 +85,17 @@ def low_format_of(row: Mapping[str, object]) -> str | None:
     return None if low is None else str(_mapping(low)["format"])
 
 
-def mass_of(row: Mapping[str, object], name: str, *, of: str = "simulated_masses") -> NDArray[np.float64]:
-    """Return a configuration's masses of a name, as `simulator.quality.masses_of` gives them, one for each segment."""
-    counted = {kind: np.array(values, float) for kind, values in _mapping(row[of]).items()}
-    kind, _, which = name.partition("_")
-    if which == "weaker":
-        weaker: NDArray[np.float64] = counted[kind] - counted[f"{kind}_strongest"]
-        return weaker
-    return counted[name]
+def mass_of(row: Mapping[str, object], kind: str, *, of: str = "simulated_masses") -> NDArray[np.float64]:
+    """Return a configuration's masses of a kind, one for each segment."""
+    return np.array(_mapping(row[of])[kind], float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedKind:
-    """Curves over masses of these names, fitted to these configurations; `scores` of all choices of masses."""
+    """A curve over a mass, fitted to these configurations; `scores` of all choices of mass."""
 
     fit: Fit
-    masses: Sequence[str]
+    mass: str
     rows: Rows
     scores: Mapping[str, float]
 
@@ -122,14 +112,14 @@ def fit_kinds(rows: Rows) -> dict[str, FittedKind]:
         if len(used) < LEAST_CONFIGURATIONS:
             raise ValueError(f"{kind}: {len(used)} configurations; a curve needs {LEAST_CONFIGURATIONS} or more")
         costs = np.array([row["ln_ratio"] for row in used], float)
-        found: dict[Sequence[str], Fit] = {}
-        for masses in _KINDS[kind.partition(" ")[0]]:
-            masses_PCS = np.stack([[mass_of(row, mass) for row in used] for mass in masses])
-            if masses_PCS.any(axis=(1, 2)).all():
-                found[masses] = fit_curves(masses_PCS, costs)
-        best = min(found, key=lambda masses: found[masses].score)
-        scores = {" + ".join(masses): fit.score for masses, fit in found.items()}
-        fits[kind] = FittedKind(fit=found[best], masses=best, rows=used, scores=scores)
+        found: dict[str, Fit] = {}
+        for mass in _KINDS[kind.partition(" ")[0]]:
+            masses_CS = np.stack([mass_of(row, mass) for row in used])
+            if masses_CS.any():
+                found[mass] = fit_curve(masses_CS, costs)
+        best = min(found, key=lambda mass: found[mass].score)
+        scores = {mass: fit.score for mass, fit in found.items()}
+        fits[kind] = FittedKind(fit=found[best], mass=best, rows=used, scores=scores)
     return fits
 
 
@@ -138,17 +128,16 @@ def curve_values(fits: Mapping[str, FittedKind], measured_on: str) -> dict[str, 
     of_mass, of_format = {}, {}
     for kind, fitted in fits.items():
         fit = fitted.fit
-        for place, mass in enumerate(fitted.masses):
-            values: dict[str, object] = {
-                **{name: [_significant(one) for one in getattr(fit, name)[place]] for name in ("low", "mid", "high")},
-                "measured_to": _significant(fit.measured_to[place]),
-            }
-            _, _, format_name = kind.partition(" ")
-            if format_name:
-                quantisation = parse_quantisation(format_name)
-                of_format[quantisation.name] = values | {"bits_per_weight": float(quantisation.bits_per_weight)}
-            else:
-                of_mass[mass] = values
+        values: dict[str, object] = {
+            **{name: [_significant(one) for one in getattr(fit, name)] for name in ("low", "mid", "high")},
+            "measured_to": _significant(fit.measured_to),
+        }
+        _, _, format_name = kind.partition(" ")
+        if format_name:
+            quantisation = parse_quantisation(format_name)
+            of_format[quantisation.name] = values | {"bits_per_weight": float(quantisation.bits_per_weight)}
+        else:
+            of_mass[fitted.mass] = values
     return {"form": FORM, "measured_on": measured_on, "of_mass": of_mass, "of_format": of_format}
 
 
@@ -170,7 +159,9 @@ def _configuration(row: Mapping[str, object], curves: Curves) -> dict[str, objec
         "perplexity_ratio": round(exp(cost), _DIGITS),
         "ln_ratio": round(cost, _DIGITS),
         "ln_ratio_error": round(float(costs.std(ddof=1) / np.sqrt(len(costs))), _DIGITS),
-        "counted": {kind: round(float(mass_of(row, kind, of="masses").mean()), _DIGITS) for kind in simulated},
+        "counted": {
+            kind: round(float(mass_of(row, kind, of="masses").mean()), _DIGITS) for kind in _mapping(row["masses"])
+        },
         "simulated": {kind: round(mass, _DIGITS) for kind, mass in simulated.items()},
         "routed_otherwise_frac": row["routed_otherwise_frac"],
         "hit_frac": row["hit_frac"],
@@ -183,9 +174,9 @@ def _fit_values(fitted: FittedKind) -> dict[str, object]:
     fit = fitted.fit
     costs = [float(np.mean(np.array(row["ln_ratio"], float))) for row in fitted.rows]
     return {
-        "masses": list(fitted.masses),
-        "form": list(fit.form),
-        "scores_by_masses": {name: round(score, 4) for name, score in fitted.scores.items()},
+        "mass": fitted.mass,
+        "form": fit.form,
+        "scores_by_mass": {name: round(score, 4) for name, score in fitted.scores.items()},
         "score": round(fit.score, 4),
         "scores": {name: round(score, 4) for name, score in fit.scores.items()},
         "scatter_frac": round(fit.scatter_frac, 4),
