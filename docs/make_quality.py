@@ -73,6 +73,8 @@ _LIMITS = """\
 - Which expert is lost matters beyond its mass: with the popular experts resident, the rare ones are always missing, and
   dropping them costs about twice as much as dropping experts at random.
 - The weights of dropped experts are not shared out among the others, since no policy here does so.
+- A curve of low precision is for misses of any rank. A rule that uses copies of weak picks alone loses less than the curve
+  says: see the mixed configurations, which are overestimated.
 - Low precision is one simple scheme, plain rounding in groups; a format with calibration loses less.
 - The band holds for policies such as these. One that chooses by another rule which mass to lose may lie outside.
 
