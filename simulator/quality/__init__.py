@@ -4,7 +4,8 @@ The curves were measured on a model by `moesim quality`: ln(perplexity / that of
 a m + b m^2 of a share m of the gate's mass that a simulation counts, or of the mean cube of what a token loses of it, for
 each kind of loss; with a band that holds nine of ten configurations. Losses add.
 
-Limits: what holds for one model is a guess for another; see docs/quality.md.
+Limits: where low precision came with drops, the sum was too high in all that was measured. What holds for one model is a
+guess for another; see docs/quality.md.
 """
 
 import json
@@ -82,7 +83,7 @@ def estimate(
         is_extrapolated = not is_measured
     parts = [(curve, mass) for curve, mass in parts if mass]
     low, mid, high = (sum(_at(getattr(curve, name), mass) for curve, mass in parts) for name in ("low", "mid", "high"))
-    is_extrapolated |= any(mass > curve.measured_to for curve, mass in parts)
+    is_extrapolated |= len(parts) > 1 or any(mass > curve.measured_to for curve, mass in parts)
     return Estimate(
         low=min(low, mid),
         mid=mid,

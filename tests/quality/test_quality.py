@@ -91,6 +91,7 @@ def test_what_was_not_measured_is_flagged() -> None:
     assert of("q6_k", low_precision=1.0) == (0.05, 0.1, 0.2, True), "of fewer bits, the next lower one's"
     assert of("2 bit", low_precision=1.0) == (0.05, 0.1, 0.2, True), "fewer bits than any"
     assert of(substituted=0.1, is_counted=False)[3] is True
+    assert of(substituted=0.1, deferred=0.1)[3] is True, "a sum is not a measurement"
     with pytest.raises(ValueError, match="low_format is None"):
         of(low_precision=0.1)
 
