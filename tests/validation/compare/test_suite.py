@@ -205,10 +205,10 @@ def test_the_suites_cover_what_they_are_for(tmp_path: Path) -> None:
     cpu = shipped("cpu", tmp_path)
     assert len(cpu) >= 28
     assert {item.model_name for item in cpu} == {"lab-wide", "lab-narrow"}
-    assert {item.eviction.name for item in cpu} == {"lru", "lfu", "fifo", "belady"}
+    assert {item.eviction.name for item in cpu} >= {"lru", "lfu", "fifo", "belady"}
     placements = [item.settings.get("placement") for item in cpu]
-    assert {one["name"] for one in placements if isinstance(one, dict)} == {"popular", "pinned_popular"}
-    assert {item.prefetch.name for item in cpu} == {"none", "gate_lookahead"}
+    assert {one["name"] for one in placements if isinstance(one, dict)} >= {"popular", "pinned_popular"}
+    assert {item.prefetch.name for item in cpu} >= {"none", "gate_lookahead"}
     assert {item.batch for item in cpu} == {1, 2, 4, 8}
     assert {item.bandwidth_bytes_per_s for item in cpu} == {1e9, 2e9, 4e9}
     assert {min(item.cache_frac for item in cpu), max(item.cache_frac for item in cpu)} == {0.25, 0.75}
