@@ -112,6 +112,7 @@ class Dispatch:
         self._rerouting = miss if isinstance(miss, Reroutes) else None
         self._shares = miss if isinstance(miss, Shares) else None
         self._starts_early = miss if isinstance(miss, StartsEarly) else None
+        self.whole_layers = bool(getattr(prefetch, "WHOLE_LAYERS", False))
         deciders: Sequence[object] = (prefetch, miss, order, policies.queue)
         self._observers = [policy.at_gate for policy in deciders if isinstance(policy, ObservesGates)]
         self._observing_evictions = any(isinstance(pool.eviction, ObservesGates) for pool in cache.pools)
@@ -134,6 +135,18 @@ class Dispatch:
         picks = self._rerouting.reroute()
         self._losses.rerouted(layer, picks)
         return picks
+
+    def whole_layer(
+        self, layer: int, keys: Sequence[int], tokens_of: Mapping[int, int] | None
+    ) -> tuple[Sequence[int], Mapping[int, int]]:
+        """Return S with all that its layer draws from behind it, and the tokens of each, 0 of those that none uses.
+
+        Called before `gate` where `whole_layers` is true: what is returned is S then.
+        """
+        first_key = self._view.first_key(layer)
+        counted = dict.fromkeys(keys, 1) if tokens_of is None else dict(tokens_of)
+        whole = counted | {key: 0 for key in range(first_key, first_key + self._view.num_experts) if key not in counted}
+        return list(whole), whole
 
     def gate(self, layer: int, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> Asked:
         """Decide for the experts S that a gate has picked, in their order; `tokens_of` is None where each has one token.

@@ -90,6 +90,7 @@ class Engine:
         self.link.deliver = self.dispatch.deliver
         self.counters = self.dispatch.counters
         self.stream = GpuStream(costs, self.counters, timeline, num_keys=view.num_keys)
+        self.stream.skips_unused = self.dispatch.whole_layers
         self._steps = steps
         self._costs = costs
         self._view = view
@@ -142,7 +143,9 @@ class Engine:
                     keys, num_tokens = distinct([[key for key in token if key != DROPPED] for token in picks])
                 else:
                     keys, num_tokens = distinct_experts(step.tokens, layer)
-                tokens_of = dict(zip(keys, num_tokens, strict=True)) if num_tokens is not None else None
+                tokens_of: TokensOf = dict(zip(keys, num_tokens, strict=True)) if num_tokens is not None else None
+                if dispatch.whole_layers:
+                    keys, tokens_of = dispatch.whole_layer(layer, keys, tokens_of)
                 yield from self._experts(layer, keys, tokens_of)
                 if self._has_prefetch:
                     yield Timeout(env, stream.free_ns - env.now)
@@ -188,7 +191,7 @@ class Engine:
                 assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
                 yield end_of_service
                 until_ns = env.now
-                if until_ns > stream.free_ns and arrived and transfer.stretches is not None:
+                if until_ns > stream.free_ns and arrived and self._is_computed_in_tiles(transfer, tokens_of):
                     until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
                     tiles_ns = self._tiles_overhead_ns
                 if until_ns > stream.free_ns:
@@ -259,7 +262,7 @@ class Engine:
             assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
             yield end_of_service
             key, until_ns = next_there(), env.now
-            if until_ns > stream.free_ns and key == transfer.key and transfer.stretches is not None:
+            if until_ns > stream.free_ns and key == transfer.key and self._is_computed_in_tiles(transfer, tokens_of):
                 until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
                 tiles_ns = self._tiles_overhead_ns
             if until_ns > stream.free_ns:
@@ -268,6 +271,10 @@ class Engine:
             if waits_alone():
                 dispatch.fetch_waiting(waiting)
         stream.lose(layer, tiles_ns + (self._costs.stall_overhead_ns if stalled else 0))
+
+    def _is_computed_in_tiles(self, transfer: Transfer, tokens_of: TokensOf) -> bool:
+        """Tell whether tiles of a transfer are computed as they come: not where no token uses its expert."""
+        return transfer.stretches is not None and self.stream.kernel_ns([transfer.key], tokens_of) > 0
 
     def _waits_for_tiles_until_ns(self, transfer: Transfer, tokens_of: TokensOf) -> int:
         """Return until when the stream waits, in one piece, for an expert that it computes tile by tile as it comes."""

@@ -15,9 +15,11 @@ from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
 from simulator.metrics.summary import summarise
 from simulator.miss.fetch import Fetch
+from simulator.miss.protocol import StartsEarly
 from simulator.model.footprint import expert_bytes
 from simulator.model.spec import ModelSpec
 from simulator.prepare import prepare
+from simulator.quality import quality_of
 from simulator.scenario import Scenario
 from simulator.timeline import Timeline
 from simulator.workload.closed_loop import ClosedLoop
@@ -85,15 +87,21 @@ def simulate(
             tiles=_tiles(scenario, costs, source),
         )
 
+    def run_to_end(engine: Engine) -> None:
+        try:
+            engine.run()
+        except InputError as error:  # an expert that no slot can ever be had for
+            raise InputError(source, [f"{error.source}: {fault}" for fault in error.faults]) from None
+
     if timeline_path is None:
         engine = run(None)
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
-        engine.run()
+        run_to_end(engine)
     else:
-        with Timeline(timeline_path, num_experts=trace.num_experts) as timeline:
+        with Timeline(timeline_path, num_experts=trace.num_experts, num_keys=view.num_keys) as timeline:
             engine = run(timeline)
             collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
-            engine.run()
+            run_to_end(engine)
     collector.close()
     if scenario.warmup_steps and collector.num_steps <= scenario.warmup_steps:
         raise InputError(
@@ -112,13 +120,23 @@ def simulate(
         num_cpu_workers=costs.num_cpu_workers,
         unused_prefetches=engine.dispatch.num_unused_prefetches(),
     )
+    loss = summary["loss"]
+    assert isinstance(loss, dict)
+    num_low = cache.num_slots_of(range(view.num_keys, len(cache.state)))
+    num_slots = cache.num_slots - num_low
     summary |= {
+        "quality": quality_of(
+            loss,
+            low_format=None if scenario.low_precision is None else scenario.low_precision.format,
+            is_counted=not isinstance(ready.policies.miss, StartsEarly),
+        ),
         "cache": {
-            "experts": cache.num_slots,
-            "bytes": cache.num_slots * expert_bytes(model),
-            "frac": cache.num_slots / (trace.num_banks * trace.num_experts),
+            "experts": num_slots,
+            "bytes": num_slots * expert_bytes(model) + num_low * costs.low_expert_bytes,
+            "frac": num_slots / (trace.num_banks * trace.num_experts),
             "pinned_experts": cache.num_pinned,
             "staging_experts": cache.num_staging,
+            "low_precision_copies": num_low,
             "scope": scenario.cache.scope,
         },
         "expert_bytes": expert_bytes(model),

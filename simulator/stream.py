@@ -15,10 +15,14 @@ from simulator.timeline import Timeline
 
 
 class GpuStream:
-    """Put work on the stream, and note what it waits for. `num_keys` is where keys of low-precision copies begin."""
+    """Put work on the stream, and note what it waits for. `num_keys` is where keys of low-precision copies begin.
+
+    Where experts of no tokens may come, `skips_unused` is true.
+    """
 
     def __init__(self, costs: Costs, counters: Counters, timeline: Timeline | None, *, num_keys: int) -> None:
         self.free_ns = 0
+        self.skips_unused = False
         self._costs = costs
         self._counters = counters
         self._expert_compute_ns = counters.expert_compute_ns
@@ -43,6 +47,8 @@ class GpuStream:
             self.free_ns += duration_ns
             self._expert_compute_ns[layer] += duration_ns
             return
+        if tokens_of is not None and self.skips_unused:
+            keys = [key for key in keys if self.num_tokens(key, tokens_of)]
         groups = [keys] if self._costs.kernels_are_grouped and keys else [[key] for key in keys]
         for computed in groups:
             duration_ns = self.kernel_ns(computed, tokens_of)
@@ -53,6 +59,10 @@ class GpuStream:
 
     def kernel_ns(self, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> int:
         """Return the duration of one kernel: over one expert, or, where kernels are grouped, over several."""
+        if self.skips_unused:
+            keys = [key for key in keys if self.num_tokens(key, tokens_of)]
+            if not keys:
+                return 0
         if self._costs.kernels_are_grouped:
             return self._costs.group_ns([self.num_tokens(key, tokens_of) for key in keys])
         (key,) = keys

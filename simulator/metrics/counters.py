@@ -39,6 +39,8 @@ class Counters:
     dropped_mass: list[int] = field(init=False)
     substituted_mass: list[int] = field(init=False)
     unlike_mass: list[int] = field(init=False)
+    dropped_cubed_mass: list[int] = field(init=False)
+    substituted_cubed_mass: list[int] = field(init=False)
     low_mass: list[int] = field(init=False)
     deferred_mass: list[int] = field(init=False)
     expert_compute_ns: list[int] = field(init=False)

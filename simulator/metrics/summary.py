@@ -26,7 +26,7 @@ def summarise(
     `unused_at_end` were none of these when the run ended. `dropped` counts attempts for which no slot could be had.
     `cancelled` counts those called off before they began. Bytes are those of transfers that ended; a prefetch that the end
     of the run cuts short counts as busy time alone. `loss` is what lossy policies did to the output: shares of the gate's
-    mass, over all tokens and layers; see `simulator.losses`.
+    mass, over all tokens and layers (`..._cubed_...`: the mean of a token's share cubed); see `simulator.losses`.
     """
     makespan_ns = measured.now_ns
     accesses, hits = sum(measured.accesses), sum(measured.hits)
@@ -93,6 +93,8 @@ def _loss(measured: Counters) -> dict[str, object]:
         "dropped": measured.dropped_mass,
         "substituted": measured.substituted_mass,
         "unlike": measured.unlike_mass,
+        "dropped_cubed": measured.dropped_cubed_mass,
+        "substituted_cubed": measured.substituted_cubed_mass,
         "low_precision": measured.low_mass,
         "deferred": measured.deferred_mass,
     }

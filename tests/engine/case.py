@@ -20,7 +20,7 @@ class Case:
     num_slots: int
     scope: str
     eviction: str
-    lookahead: int  # 0: no prefetch
+    lookahead: int  # of a perfect prefetcher; 0: none
     grouped: bool
     chunk_ends_ns: list[int]
     lead_ns: list[int]
@@ -36,6 +36,7 @@ class Case:
     cpu_token_ns: int = 0
     activation_token_ns: int = 0
     # what becomes of S
+    streamed_layers: int = 0  # ahead, of a prefetcher of whole layers; 0: none
     order: str = "first_appearance"
     queue: str = "keep"
     actions: tuple[str, ...] = ("fetch",)
@@ -147,6 +148,7 @@ class Outcome:
     useful: int = 0
     late: int = 0
     wasted: int = 0
+    unused: int = 0
     cpu_experts: int = 0
     cpu_busy_ns: int = 0
     deferred: int = 0

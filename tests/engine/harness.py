@@ -208,6 +208,8 @@ def make_engine(
             seed=0,
         )
     )
+    if prefetch is None and case.streamed_layers:
+        prefetch = partial(PREFETCH["stream_layers"], distance=case.streamed_layers)
     if prefetch is None and case.lookahead:
         prefetch = partial(PREFETCH["perfect"], lookahead_layers=case.lookahead)
     cache = lay_out_cache(
@@ -266,6 +268,7 @@ def run_engine(
     out.issued, out.dropped = counters.prefetches_issued, counters.prefetches_dropped
     out.cancelled, out.useful = counters.prefetches_cancelled, counters.prefetches_useful
     out.late, out.wasted = counters.prefetches_late, counters.prefetches_wasted
+    out.unused = engine.dispatch.num_unused_prefetches()
     out.cpu_experts, out.cpu_busy_ns = sum(counters.cpu_experts), counters.cpu_busy_ns
     out.deferred, out.low_experts = sum(counters.deferred_experts), sum(counters.low_experts)
     out.dropped_picks, out.swapped_picks = sum(counters.dropped_picks), sum(counters.substituted_picks)

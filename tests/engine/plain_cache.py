@@ -32,7 +32,7 @@ class PlainCache:
         is_low = key >= case.num_keys
         slots = case.num_low if is_low else case.num_slots
         holders = [other for other in self.history if (other >= case.num_keys) == is_low]
-        if case.scope == "global":
+        if case.scope == "global" or (is_low and slots < case.num_banks):
             return slots, holders
         bank = key % case.num_keys // case.num_experts
         slots = slots // case.num_banks + (1 if bank < slots % case.num_banks else 0)

@@ -6,6 +6,7 @@ GPU's stream; it moves only in `advance` and where the stream waits.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tests.engine.case import DROPPED, Case, Outcome, closed_loop
 from tests.engine.plain_cache import PlainCache
@@ -59,6 +60,7 @@ class Reference:
             out.step_end_ns.append(self.now_ns)
             out.emitted.append(emits)
         servers.stop()
+        out.unused = len(self.unused)
         out.link_busy_ns, out.cpu_busy_ns = servers.link_busy_ns, servers.cpu_busy_ns
         out.back_busy_ns, out.copied_back = servers.back_busy_ns, servers.copied_back
         return out
@@ -88,6 +90,8 @@ class Reference:
         """From the gate on."""
         case, cache, out = self.case, self.cache, self.out
         self.counts = {key: sum(token.count(key) for token in tokens) for key in distinct(tokens)}
+        if case.streamed_layers:
+            self.counts |= {key: 0 for key in self.bank(layer) if key not in self.counts}
         needed = self.ordered(list(self.counts))
         self.arrivals = []
         cache.pinned = set(needed)
@@ -188,7 +192,7 @@ class Reference:
         left = list(awaited)
         while left:
             if not self.arrived(left):
-                self.wait(lambda: next(iter(self.arrived(left)), None), left)
+                self.wait(partial(self.first_arrived, left), left)
             kernel = self.arrived(left) if grouped else self.arrived(left)[:1]
             self.compute(kernel)
             left = [key for key in left if key not in kernel]
@@ -209,6 +213,10 @@ class Reference:
             self.compute([key])
             left.remove(key)
 
+    def first_arrived(self, keys: list[int]) -> int | None:
+        """Return that of the keys which has arrived first, if any has."""
+        return next(iter(self.arrived(keys)), None)
+
     def arrived(self, keys: list[int]) -> list[int]:
         """Return those of the keys that have arrived, in the order in which they have."""
         return [key for key in self.arrivals if key in keys]
@@ -224,6 +232,9 @@ class Reference:
     def kernel_ns(self, keys: list[int]) -> int:
         """Return the duration of a kernel."""
         counts = [self.counts[key % self.case.num_keys] for key in keys]
+        counts = [count for count in counts if count]  # what is waited for because its layer is takes no kernel
+        if not counts:
+            return 0
         return self.case.group_ns(counts) if self.case.grouped else self.case.expert_ns(keys[0], counts[0])
 
     def wait(self, next_there: Callable[[], int | None], left: list[int]) -> None:
@@ -233,7 +244,7 @@ class Reference:
         while key is None:
             work = self.servers.finish_service()
             key, until_ns = next_there(), self.servers.now_ns
-            if key == work.key and case.num_tiles > 1 and until_ns > self.now_ns:
+            if key == work.key and case.num_tiles > 1 and until_ns > self.now_ns and self.kernel_ns([key]):
                 tiles_ns = (case.num_tiles - 1) * case.tile_overhead_ns
                 kernel_ns = self.kernel_ns([key])
                 end_ns = tiled_end_ns(work, case.num_tiles, kernel_ns, case.tile_overhead_ns, self.now_ns)
@@ -262,12 +273,12 @@ class Reference:
 
     def read_in_place(self, key: int) -> None:
         """Run a kernel that reads its weights over the link."""
-        self.reading = self.transfer(key, is_prefetch=False)
-        self.servers.fetch(self.reading)
+        self.reading = reading = self.transfer(key, is_prefetch=False)
+        self.servers.fetch(reading)
         kernel_ns = self.kernel_ns([key])
-        while self.reading is not None:
+        while reading.end_ns < 0:
             work = self.servers.finish_service()
-            self.stall(work, self.servers.now_ns - (kernel_ns if self.reading is None else 0))
+            self.stall(work, self.servers.now_ns - (kernel_ns if work is reading else 0))
         self.work("experts", kernel_ns)
 
     def begin_on_cpu(self, now: list[int], deferred: list[int], layer: int) -> list[OnCpu]:
@@ -321,19 +332,31 @@ class Reference:
         return True
 
     def prefetch(self) -> None:
-        """Issue what a perfect predictor asks for."""
+        """Issue what is predicted."""
         cache, case = self.cache, self.case
         stages = case.num_staging > 0 and case.eviction not in ("picky", "belady_bypass")
-        for ahead in range(1, case.lookahead + 1):
-            for key in self.visits[self.visit + ahead] if self.visit + ahead < len(self.visits) else []:
-                if not cache.is_absent(key) or key in self.waiting:
-                    continue
-                if not (cache.stage(key) if stages else cache.take_slot(key)):
-                    self.out.dropped += 1
-                    continue
-                self.out.issued += 1
-                self.unused.add(key)
-                self.servers.fetch(self.transfer(key, is_prefetch=True))
+        for key in self.predicted():
+            if not cache.is_absent(key) or key in self.waiting:
+                continue
+            if not (cache.stage(key) if stages else cache.take_slot(key)):
+                self.out.dropped += 1
+                continue
+            self.out.issued += 1
+            self.unused.add(key)
+            self.servers.fetch(self.transfer(key, is_prefetch=True))
+
+    def predicted(self) -> list[int]:
+        """Name what the next visits use, or all that the next layers have."""
+        layers = range(self.visit + 1, self.visit + 1 + self.case.streamed_layers)
+        if layers:
+            return list(dict.fromkeys(key for layer in layers for key in self.bank(layer % len(self.case.banks))))
+        ahead = self.visits[self.visit + 1 :][: self.case.lookahead]
+        return [key for visit in ahead for key in visit]
+
+    def bank(self, layer: int) -> range:
+        """Return the keys of the bank that a layer draws from."""
+        first_key = self.case.banks[layer] * self.case.num_experts
+        return range(first_key, first_key + self.case.num_experts)
 
     def transfer(self, key: int, *, is_prefetch: bool) -> Work:
         """Make a transfer."""
@@ -345,7 +368,6 @@ class Reference:
         out = self.out
         if work is self.reading:
             out.in_place_transfers += 1
-            self.reading = None
             return
         self.cache.arrive(work.key)
         self.arrivals.append(work.key)

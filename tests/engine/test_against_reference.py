@@ -74,13 +74,23 @@ def random_chunks(random: Random, most_ns: int) -> list[int]:
 def with_actions(case: Case, random: Random) -> Case:
     """Handle misses in all ways, by their keys; with slots for low-precision copies."""
     names = ["fetch", "fetch", "cpu", "defer", "in_place", "low"]
-    smallest = case.num_banks if case.scope == "per_layer" else 1
     return replace(
         case,
         actions=tuple(random.choice(names) for _ in range(random.randint(1, 5))),
-        num_low=random.randint(smallest, max(smallest, case.num_keys // 2)),
+        num_low=random.randint(1, max(1, case.num_keys // 2)),
         low_chunk_ends_ns=random_chunks(random, 5),
         low_base_ns=random.randint(0, 5),
+    )
+
+
+def with_low_precision(case: Case, random: Random) -> Case:
+    """Have low-precision copies stand in for most misses, with few slots for either."""
+    case = with_actions(case, random)
+    return replace(
+        case,
+        actions=random.choice([("low",), ("low", "fetch"), ("low", "low", "cpu")]),
+        num_slots=case.num_banks + random.randint(0, 3),
+        num_low=random.randint(1, 5),
     )
 
 
@@ -151,13 +161,29 @@ def with_short_memory(case: Case, random: Random) -> Case:
     )
 
 
+def with_whole_layers(case: Case, random: Random) -> Case:
+    """Stream whole layers, and wait for all of each."""
+    return replace(case, streamed_layers=random.randint(1, 3))
+
+
 Change = Callable[[Case, Random], Case]
-ALL: list[Change] = [with_actions, with_order, with_purges, with_staging, with_giving_up, with_reroutes, with_machine]
+ALL: list[Change] = [
+    with_actions,
+    with_order,
+    with_purges,
+    with_staging,
+    with_giving_up,
+    with_reroutes,
+    with_machine,
+    with_whole_layers,
+]
 KINDS: dict[str, list[Change]] = {
     "plain": [],
     **{change.__name__.removeprefix("with_"): [change] for change in ALL},
+    "low_precision": [with_low_precision],
     "short_memory": [with_actions, with_short_memory],
     "several": [],
+    "several_again": [],
     "several_with_short_memory": [with_short_memory],
 }
 

@@ -12,7 +12,7 @@ PAGEABLE = {"link.h2d.bandwidth": "12.288 MB/s", "link.d2h.bandwidth": "12.8 MB/
 
 @pytest.mark.parametrize(("num_tokens", "is_fetched"), [(1, False), (34, False), (35, True), (36, True)])
 def test_fiddler(num_tokens: int, is_fetched: bool) -> None:
-    """n tokens take 400 + 20 n on the CPU and 1000 + 100 over the link: the CPU is faster up to 34, and is taken up to there.
+    """n tokens take 400 + 20 n on the CPU and 1000 + 100 over the link: the CPU is faster up to 34.
 
     The step is then 200 + the faster of the two + 50: it loses to always fetching by nothing, and wins what it should.
     """
@@ -27,8 +27,8 @@ def test_fiddler_against_fetching(cpu_us: int) -> None:
     """The closed form of one layer with one token, on both sides of the crossing at 1080: the CPU where it is faster."""
     machine = {"durations.cpu_expert": {"constant": f"{cpu_us} us", "kind": "assumed", "source": "stated"}}
     fetched, on_cpu, chosen = (
-        play(name, [[[0]]], cache={"experts": 1}, hardware_set=machine, **settings)
-        for name, settings in (("on_demand", {}), ("on_demand", {"miss": "cpu"}), ("fiddler", {}))
+        play(name, [[[0]]], cache={"experts": 1}, hardware_set=machine, miss=miss)
+        for name, miss in (("on_demand", None), ("on_demand", "cpu"), ("fiddler", None))
     )
     assert fetched.summary["makespan_ns"] == 1000 * (200 + 1000 + 100 + 50)
     assert on_cpu.summary["makespan_ns"] == 1000 * (200 + cpu_us + 20 + 50)
@@ -167,7 +167,7 @@ def test_hybrimoe_divides_a_layer() -> None:
 
 
 def test_hybrimoe_prefetches_what_saves_most() -> None:
-    """Layer 1 is predicted to need E0, 420 on the CPU but 100 on the GPU: the idle link brings it beside layer 0's CPU work."""
+    """Layer 1 is to need E0, 420 on the CPU but 100 on the GPU: the link brings it beside layer 0's CPU work."""
     played = play("hybrimoe", [[[0], [0]]], cache={"experts": 4}, weights=[1.0], lookahead={"recall": [1.0]})
     assert played.log == ["cpu 0.0 200-600", "prefetch 1.0 200-1200", "run 1.0 1200-1300"]
 

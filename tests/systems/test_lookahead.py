@@ -105,7 +105,7 @@ def test_adapmoe_code() -> None:
 
 
 def test_hobbit_looks_on_to_the_first_miss() -> None:
-    """Layer 1's E0 is there at the second token, so that layer 0's gate looks on to layer 2 and fetches its E2 from there."""
+    """Layer 1's E0 is there at the second token, so that layer 0's gate looks on to layer 2, whose E2 is missing."""
     tokens: Sequence[Token] = [[[0], [0], [1]], [[0], [0], [2]]]
     played = play(
         "hobbit",
