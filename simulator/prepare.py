@@ -79,7 +79,7 @@ def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: i
         raise InputError(
             source,
             f"miss: {inputs.policies['miss'].name} uses low-precision copies, and there is no slot for one; give "
-            "low_precision: {format: int4, frac: 0.25}, or a larger cache",
+            "low_precision: {format: int4_g128, frac: 0.25}, or a larger cache",
         )
     view.is_lossy = needs_low or isinstance(miss, Reroutes) or bool(getattr(miss, "LOSSY", False))
     if view.is_lossy and trace.has_gate_weights:

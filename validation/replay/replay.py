@@ -102,6 +102,10 @@ def replay(
         raise InputError(
             source, "tiles: are simulated alone; the runtime moves and computes whole experts: take them away"
         )
+    if inputs.profile.link.host_memory == "pageable":
+        raise InputError(
+            source, "link.host_memory: pageable copies are simulated alone; the runtime's host memory is pinned: say so"
+        )
     ready = prepare(scenario, inputs, source, max_lookahead=None if forced else trace.num_layers - 1)
     if getattr(ready.policies.miss, "READS_IN_PLACE", False):
         raise InputError(source, f"miss: {inputs.policies['miss'].name}: {READ_IN_PLACE}; name another to replay")
