@@ -7,7 +7,7 @@ from simulator.workload.arrivals import Arrival, OpenWorkload
 
 
 class Sliced:
-    """Requests that arrive from `start_ns` on and before `stop_ns`, at most `max_requests`; times begin anew at the start."""
+    """Requests from `start_ns` on and before `stop_ns`, at most `max_requests`; times begin anew at the start."""
 
     def __init__(
         self,
