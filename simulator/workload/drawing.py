@@ -16,6 +16,7 @@ Sequences repeat in a long run: a policy that remembers them sees more of a patt
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 
 from simulator.workload.arrivals import Arrival
@@ -37,7 +38,7 @@ class Piece:
 class Drawn:
     """What a request is made of: its prompt's tokens, and the output tokens that are fed back, one less than it puts out.
 
-    `chained` says whether more than one sequence was needed.
+    `chained` says whether it took more than one run of tokens, of several sequences or of one again and again.
     """
 
     prompt: tuple[Piece, ...]
@@ -85,7 +86,7 @@ class Drawing:
             pool = self._pool(self._categories[first])
         draw = _from_phases if pool.has_phases else _from_stream
         prompt, decode = draw(pool, first, arrival.prompt_tokens, arrival.output_tokens - 1, random)
-        return Drawn(prompt=prompt, decode=decode, chained=len({piece.sequence for piece in (*prompt, *decode)}) > 1)
+        return Drawn(prompt=prompt, decode=decode, chained=not _is_whole((*prompt, *decode)))
 
     def notes(self) -> list[str]:
         """Say how many requests chained sequences so far, and where one phase's tokens stood in for another's."""
@@ -183,6 +184,11 @@ def _from_stream(
             start += taken
             num_left -= taken
     return tuple(phases[0]), tuple(phases[1])
+
+
+def _is_whole(pieces: Sequence[Piece]) -> bool:
+    """Tell whether each piece goes on where the one before it stopped."""
+    return all(one.sequence == after.sequence and one.stop == after.start for one, after in pairwise(pieces))
 
 
 def _another(sequences: Sequence[int], than: int, random: Random) -> int:
