@@ -7,6 +7,7 @@ import numpy as np
 
 _BATCH = 5
 _LEAST_KEPT = 5  # the statistic of the last few batches is small by chance
+_EQUAL = 1 + 1e-12  # sums in another order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +40,25 @@ def mser_truncation(values: Sequence[float], *, batch: int = _BATCH) -> Truncati
     num_batches = len(series) // batch
     if num_batches < 2 * _LEAST_KEPT:
         return Truncation(num_dropped=0, is_settled=False)
-    means = series[: num_batches * batch].reshape(num_batches, batch).mean(axis=1)
-    means = means - means.mean()  # or squares lose digits where values are large and alike
-    kept = np.arange(num_batches, 0, -1)
-    sums, squares = np.cumsum(means[::-1])[::-1], np.cumsum(means[::-1] ** 2)[::-1]
-    statistic = np.maximum(squares - sums**2 / kept, 0) / kept.astype(np.float64) ** 2
+    means = series[: num_batches * batch].reshape(num_batches, batch).mean(axis=1).tolist()
+    statistics = _statistics(means)
     last = min(num_batches // 2, num_batches - _LEAST_KEPT)
-    dropped = int(np.argmin(statistic[: last + 1]))
+    least = min(statistics[: last + 1])
+    dropped = next(index for index, value in enumerate(statistics) if value <= least * _EQUAL)
     return Truncation(num_dropped=dropped * batch, is_settled=dropped < last)
+
+
+def _statistics(means: Sequence[float]) -> list[float]:
+    """Return the statistic for each number of batches dropped, from none up.
+
+    Mean and squares are built up from the end, one value at a time, so that no digits are lost where values are large and
+    alike (Welford, Technometrics 4 (1962)).
+    """
+    statistics, mean, squares = [], 0.0, 0.0
+    for count, value in enumerate(reversed(means), start=1):
+        off = value - mean
+        mean += off / count
+        squares += off * (value - mean)
+        statistics.append(squares / count**2)
+    statistics.reverse()
+    return statistics

@@ -105,7 +105,7 @@ def test_a_category_is_drawn_from_its_own_sequences(tmp_path: Path) -> None:
     for _ in range(30):
         drawn = drawing.draw(request(9, 20, "code"))
         assert {one.sequence for one in (*drawn.prompt, *drawn.decode)} == {1, 3}
-    firsts = Counter()
+    firsts: Counter[int] = Counter()
     for _ in range(200):
         drawn = drawing.draw(request(9, 20))
         used = {one.sequence for one in (*drawn.prompt, *drawn.decode)}
