@@ -2,7 +2,8 @@
 
 A request of P prompt and O output tokens needs the routing of P tokens in prefill and of O - 1 in decode: the prefill puts
 out the first output token, and the last one is fed to no step. Both come from one sequence as far as it goes, drawn among
-those of the request's category (any where it asks for none) that are not set apart. The prompt is the end of the recorded
+those of the request's category (any where it asks for none) that are not set apart, and that have both phases if any has.
+The prompt is the end of the recorded
 prompt, so that what follows it in the trace follows it here. Where the request is longer than the recording, further
 sequences of the same category are chained, drawn by seed too: more prompt before, more output after.
 
