@@ -3,15 +3,15 @@
 A request of P prompt and O output tokens needs the routing of P tokens in prefill and of O - 1 in decode: the prefill puts
 out the first output token, and the last one is fed to no step. Both come from one sequence as far as it goes, drawn among
 those of the request's category (any where it asks for none) that are not set apart, and that have both phases if any has.
-The prompt is the end of the recorded
-prompt, so that what follows it in the trace follows it here. Where the request is longer than the recording, further
-sequences of the same category are chained, drawn by seed too: more prompt before, more output after.
+The prompt is the end of the recorded prompt, so that what follows it in the trace follows it here. Where the request is
+longer than the recording, further sequences of the same category are chained, drawn by seed too: more prompt before, more
+output after.
 
 Where none of a category's sequences has a recorded prompt, or none a recorded output, both are taken from one stream of
 tokens: prompt first, then output, chained at the end. The drawing notes that.
 
 Limits: a chain's pieces have nothing to do with each other, so that routing is less alike from token to token where two
-meet, about once per recorded length; the prompt of another phase's tokens may ask for other experts than real prompts do.
+meet, about once per recorded length; tokens that stand for another phase may ask for other experts than its own would.
 Sequences repeat in a long run: a policy that remembers them sees more of a pattern than a service's traffic has.
 """
 
