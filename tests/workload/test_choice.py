@@ -187,5 +187,5 @@ def test_rates_and_spans() -> None:
         with pytest.raises(ValueError, match="is not a rate"):
             parse_rate(text)
     for text in ("2", 2, "2 days", "-1 min"):
-        with pytest.raises(ValueError, match="unit|number|negative"):
+        with pytest.raises(ValueError, match=r"unit|number|negative"):
             parse_span_ns(text)
