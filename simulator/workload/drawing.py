@@ -67,6 +67,7 @@ class Drawing:
         self._counts: dict[int | None, int] = {}
         self._num_drawn = 0
         self._num_chained = 0
+        self._num_repeating = 0
 
     def draw(self, arrival: Arrival) -> Drawn:
         """Return the pieces of the next request. Raises TraceError."""
@@ -76,6 +77,7 @@ class Drawing:
         drawn = self.draw_numbered(arrival, number)
         self._num_drawn += 1
         self._num_chained += drawn.chained
+        self._num_repeating += _repeats(drawn.prompt) or _repeats(drawn.decode)
         return drawn
 
     def draw_numbered(self, arrival: Arrival, number: int) -> Drawn:
@@ -96,6 +98,11 @@ class Drawing:
             notes.append(
                 f"{self._num_chained:,} of {self._num_drawn:,} requests are longer than the recorded sequence that they "
                 "drew, and chain several of the same category"
+            )
+        if self._num_repeating:
+            notes.append(
+                f"{self._num_repeating:,} of {self._num_drawn:,} requests hold a recorded sequence more than once: routing "
+                "is then more alike than real requests' of that length"
             )
         pools = [pool for pool in self._pools.values() if pool.is_used]
         if any(not pool.prompt for pool in pools):
@@ -190,6 +197,11 @@ def _from_stream(
 def _is_whole(pieces: Sequence[Piece]) -> bool:
     """Tell whether each piece goes on where the one before it stopped."""
     return all(one.sequence == after.sequence and one.stop == after.start for one, after in pairwise(pieces))
+
+
+def _repeats(pieces: Sequence[Piece]) -> bool:
+    """Tell whether a sequence is there more than once."""
+    return len({piece.sequence for piece in pieces}) < len(pieces)
 
 
 def _another(sequences: Sequence[int], than: int, random: Random) -> int:

@@ -71,8 +71,12 @@ def test_a_longer_request_chains_others(tmp_path: Path) -> None:
     assert drawn.prompt == (piece(first, 2, 4), piece(other, 0, 4), piece(first, 0, 4))
     assert drawn.decode == (piece(first, 4, 10), piece(other, 4, 6))
     assert drawing.notes() == [
-        "1 of 1 requests are longer than the recorded sequence that they drew, and chain several of the same category"
+        "1 of 1 requests are longer than the recorded sequence that they drew, and chain several of the same category",
+        "1 of 1 requests hold a recorded sequence more than once: routing is then more alike than real requests' of that "
+        "length",
     ]
+    drawing.draw(request(8, 9))
+    assert "1 of 2 requests hold" in drawing.notes()[1], "two sequences are enough for this one"
 
 
 def test_one_sequence_that_repeats_is_a_chain_as_well(tmp_path: Path) -> None:
