@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from validation.compare.report import summarise_errors
 from validation.compare.tables import SUMMARY_HEADINGS, milliseconds, percent, range_text, summary_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,19 +97,23 @@ def validation_page(reports: Sequence[Mapping[str, object]]) -> str:
 
 
 def readme(text: str, reports: Sequence[Mapping[str, object]]) -> str:
-    """Return the README's text with its table of the reports: each suite's errors, on demand and with prefetching.
+    """Return the README's text with its table of the reports: each suite's errors, on demand, with prefetching, of systems.
 
     A last row of each is of all configurations, predicted with the profile of the other model.
     """
     before, rest = text.split(_BEGIN)
     _, after = rest.split(_END)
     rows = [
-        "| suite, on | fetching | configurations | error of TPOT: median, p90 | over all steps: median, p90 "
+        "| suite, on | what | configurations | error of TPOT: median, p90 | over all steps: median, p90 "
         "| counts equal |",
         "|---|---|---|---|---|---|",
     ]
     for report in reports:
-        groups = dict(_mapping(_mapping(report["summary"])["by_prefetch"]))
+        groups: dict[str, object] = {}
+        for kind in ("demand only", "prefetching", "systems"):
+            of_kind = [row for row in _rows(report) if _kind(row) == kind]
+            if of_kind:
+                groups[kind] = _mapping(summarise_errors(of_kind)["all"])
         if report["cross"] is not None:
             groups["all, with the other model's profile"] = _mapping(_mapping(report["cross"])["summary"])["all"]
         for name, entry in groups.items():
@@ -120,6 +125,20 @@ def readme(text: str, reports: Sequence[Mapping[str, object]]) -> str:
             cells = [f"`{report['suite']}`, {report['device_name']}", name, str(one["configurations"]), steady, whole]
             rows.append(f"| {' | '.join([*cells, str(one['counts_equal'])])} |")
     return before + _BEGIN + "\n".join(rows) + "\n" + _END + after
+
+
+def _kind(row: Mapping[str, object]) -> str:
+    """Return what a configuration is there for: a whole system, or a policy with or without prefetching."""
+    settings = _mapping(_mapping(row["configuration"]).get("settings") or {})
+    if settings.get("system") is not None:
+        return "systems"
+    return "demand only" if row["prefetch"] == "none" else "prefetching"
+
+
+def _rows(report: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
+    rows = report["configurations"]
+    assert isinstance(rows, list)
+    return rows
 
 
 def read_results(folder: Path = RESULTS) -> list[dict[str, object]]:
