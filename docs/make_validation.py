@@ -111,7 +111,7 @@ def readme(text: str, reports: Sequence[Mapping[str, object]]) -> str:
     for report in reports:
         groups: dict[str, object] = {}
         for kind in ("demand only", "prefetching", "systems"):
-            of_kind = [row for row in _rows(report) if _kind(row) == kind]
+            of_kind = [row for row in _rows(report["configurations"]) if _kind(row) == kind]
             if of_kind:
                 groups[kind] = _mapping(summarise_errors(of_kind)["all"])
         if report["cross"] is not None:
@@ -133,12 +133,6 @@ def _kind(row: Mapping[str, object]) -> str:
     if settings.get("system") is not None:
         return "systems"
     return "demand only" if row["prefetch"] == "none" else "prefetching"
-
-
-def _rows(report: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
-    rows = report["configurations"]
-    assert isinstance(rows, list)
-    return rows
 
 
 def read_results(folder: Path = RESULTS) -> list[dict[str, object]]:
