@@ -17,34 +17,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from hardware_profiles.errors import InputError
-from hardware_profiles.quantity import Dimension, parse_quantity
 from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
+from simulator.fields import BytesText, Count, Share, TimeText, Whole
 from simulator.model.load import model_names
 from simulator.systems import read_system, system_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-
-def _bytes_text(value: object) -> object:
-    if value is not None:
-        parse_quantity(value, Dimension.BYTES)
-    return value
-
-
-def _time_text(value: object) -> object:
-    parse_quantity(value, Dimension.SECONDS)
-    return value
-
-
-def _fraction(value: float) -> float:
-    if not 0 < value <= 1:
-        raise ValueError(f"{value} is not a share of the experts; write a number above 0 and up to 1")
-    return value
 
 
 def _named_policy(value: object) -> object:
@@ -62,12 +45,7 @@ def _parameter(value: object) -> object:
     return value
 
 
-Count = Annotated[int, Field(strict=True, ge=1, le=10**12)]
-Whole = Annotated[int, Field(strict=True, ge=0, lt=1 << 64)]
 Parameter = Annotated[int | float | str | bool, BeforeValidator(_parameter)]
-BytesText = Annotated[str | None, BeforeValidator(_bytes_text)]
-TimeText = Annotated[str, BeforeValidator(_time_text)]
-Share = Annotated[float | None, AfterValidator(lambda value: value if value is None else _fraction(value))]
 
 
 @strict
