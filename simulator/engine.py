@@ -30,7 +30,8 @@ from simulator.run_view import RunView
 from simulator.stream import GpuStream
 from simulator.tiles import tiled_end_ns
 from simulator.timeline import Timeline
-from simulator.workload.step import Step, distinct, distinct_experts
+from simulator.whole_steps import WholeSteps
+from simulator.workload.step import KvCopies, Step, Wait, distinct, distinct_experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ WHOLE = Tiles()
 
 
 StepEnded = Callable[[Step, int], None]
+KvCopyNs = Callable[[int, bool], int]
 Waits = Generator[simpy.Event, None, None]
 TokensOf = Mapping[int, int] | None
 
@@ -52,13 +54,15 @@ TokensOf = Mapping[int, int] | None
 class Engine:
     """Run steps through the GPU stream, the link and the CPU's workers, counting as it goes.
 
-    `step_ended` is called with each step and the time when its tokens are out.
+    `steps` is asked for the next step when `step_ended` has been told of the one before and the time when its tokens are
+    out; it may give a `Wait` instead, after which it is asked again. `kv_copy_ns`, needed where steps have KV cache copied,
+    gives the time of a copy from its bytes and whether it goes to the host.
     """
 
     def __init__(
         self,
         *,
-        steps: Iterable[Step],
+        steps: Iterable[Step | Wait],
         costs: Costs,
         cache: ExpertCache,
         view: RunView,
@@ -69,11 +73,23 @@ class Engine:
         writes_back: bool = False,
         is_pageable: bool = False,
         tiles: Tiles = WHOLE,
+        kv_copy_ns: KvCopyNs | None = None,
     ) -> None:
         self.env = Clock()
         demands = costs.memory_demands if shares_memory else None
         memory = HostMemory(self.env, demands.bandwidth) if demands is not None else None
-        self.link = _make_link(self.env, costs, memory, view.num_keys, timeline, keeps_stretches=tiles.count > 1)
+        self._kv_copy_ns = kv_copy_ns
+        self._kv_key = 2 * view.num_keys
+        self._kv_in_ns: Sequence[int] = (0,)
+        self.link = _make_link(
+            self.env,
+            costs,
+            memory,
+            view.num_keys,
+            timeline,
+            keeps_stretches=tiles.count > 1,
+            kv_in_ns=None if kv_copy_ns is None else lambda: self._kv_in_ns,
+        )
         self._write_back: WriteBack | None = None
         if writes_back:
             self._write_back = WriteBack(
@@ -94,7 +110,7 @@ class Engine:
             now_ns=lambda: self.env.now,
             evicted=self._write_back.evict if self._write_back is not None else None,
         )
-        self.link.deliver = self.dispatch.deliver
+        self.link.deliver = self.dispatch.deliver if kv_copy_ns is None else self._deliver
         self.counters = self.dispatch.counters
         self.stream = GpuStream(costs, self.counters, timeline, num_keys=view.num_keys)
         self._steps = steps
@@ -106,6 +122,7 @@ class Engine:
         self._tiles = tiles
         self._tiles_overhead_ns = (tiles.count - 1) * tiles.overhead_ns
         self._is_pageable = is_pageable
+        self._is_kv_here = True
         self._demands = demands
         self._cpu = CpuPool(
             self.env,
@@ -114,6 +131,7 @@ class Engine:
             first_rank=_FIRST_CPU_RANK,
             on_job=self._job_timed if timeline is not None else None,
         )
+        self._whole = WholeSteps.where_possible(self.dispatch, costs, policies, view, timeline)
         self._early: dict[int, _OnCpu] = {}  # what the CPU began before the gate asked
         self._deferred: list[_OnCpu] = []  # what the layer before deferred
 
@@ -127,6 +145,8 @@ class Engine:
     def snapshot(self) -> Counters:
         """Return the counts up to now."""
         counters = self.counters
+        if self._whole is not None:
+            self._whole.count()
         counters.now_ns = self.env.now
         counters.link_busy_ns = self.link.busy_ns()
         counters.cpu_busy_ns = self._cpu.busy_ns()
@@ -137,12 +157,23 @@ class Engine:
     def _gpu_stream(self) -> Waits:
         env, counters, stream, dispatch, timeline = self.env, self.counters, self.stream, self.dispatch, self._timeline
         non_expert_ns, overhead_ns = counters.non_expert_compute_ns, counters.runtime_overhead_ns
+        whole = self._whole
         for step in self._steps:
+            if isinstance(step, Wait):
+                yield from self._idle(step)
+                continue
             step_costs = self._costs.step(step)
             self._view.step = step
             if timeline is not None:
                 timeline.step_started(step, env.now)
+            if step.copies is not None:
+                yield from self._copy_kv(step.copies)
             dispatch.step_started()
+            if whole is not None and step.visits is not None and whole.is_resident():
+                stream.free_ns += whole.run(step.visits, step_costs)
+                yield Timeout(env, stream.free_ns - env.now)
+                self._end(step)
+                continue
             for layer, lead_ns in enumerate(step_costs.lead_ns):
                 if self._is_pageable:
                     yield from self._wait_for_pageable_copy(layer)
@@ -157,6 +188,8 @@ class Engine:
                 if dispatch.reroutes:
                     picks = dispatch.reroute(layer)
                     keys, num_tokens = distinct([[key for key in token if key != DROPPED] for token in picks])
+                elif step.visits is not None:
+                    keys, num_tokens = step.visits.of_layer(layer)
                 else:
                     keys, num_tokens = distinct_experts(step.tokens, layer)
                 tokens_of = dict(zip(keys, num_tokens, strict=True)) if num_tokens is not None else None
@@ -168,14 +201,53 @@ class Engine:
                 yield from self._wait_for_pageable_copy(self._view.num_layers - 1)
             stream.head(step_costs.tail_ns, step_costs.tail_overhead_ns)
             yield Timeout(env, stream.free_ns - env.now)
-            counters.steps += 1
-            counters.routed_tokens += len(step.tokens)
-            counters.output_tokens += len(step.emits)
-            if step.is_prefill:
-                counters.prefill_tokens += len(step.tokens)
-            else:
-                counters.decode_steps += 1
-            self._step_ended(step, env.now)
+            self._end(step)
+
+    def _end(self, step: Step) -> None:
+        """Count a step whose tokens are out, and say so."""
+        counters = self.counters
+        counters.steps += 1
+        counters.routed_tokens += len(step.tokens)
+        counters.output_tokens += len(step.emits)
+        if step.is_prefill:
+            counters.prefill_tokens += len(step.tokens)
+        else:
+            counters.decode_steps += 1
+            counters.prefill_tokens += step.mixed_prompt_tokens
+        self._step_ended(step, self.env.now)
+
+    def _idle(self, wait: Wait) -> Waits:
+        """Let time pass in which there is nothing to compute."""
+        env, stream = self.env, self.stream
+        yield Timeout(env, wait.until_ns - env.now)
+        self.counters.idle_ns += env.now - stream.free_ns
+        stream.free_ns = env.now
+
+    def _copy_kv(self, copies: KvCopies) -> Waits:
+        """Copy KV cache to the host, then some back over the link, in its turn; the stream waits for both."""
+        env, link, stream, counters = self.env, self.link, self.stream, self.counters
+        assert self._kv_copy_ns is not None, "steps have KV cache copied, and nobody knows how long that takes"
+        started_ns = env.now
+        counters.kv_out_bytes += copies.out_bytes
+        counters.kv_in_bytes += copies.in_bytes
+        if copies.out_bytes:
+            yield Timeout(env, self._kv_copy_ns(copies.out_bytes, True))
+        if copies.in_bytes:
+            self._kv_in_ns = (self._kv_copy_ns(copies.in_bytes, False),)
+            self._is_kv_here = False
+            link.demand(self._kv_key)
+            while not self._is_kv_here:
+                assert link.end_of_service is not None
+                yield link.end_of_service
+        counters.kv_swap_ns += env.now - started_ns
+        stream.free_ns = env.now
+
+    def _deliver(self, transfer: Transfer) -> None:
+        """Take over what the link has brought: an expert, or KV cache."""
+        if transfer.key == self._kv_key:
+            self._is_kv_here = True
+        else:
+            self.dispatch.deliver(transfer)
 
     def _experts(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> Waits:
         """Run one layer's experts, from the gate on: those that are resident, then the others as they arrive."""
@@ -387,10 +459,21 @@ def _make_link(
     timeline: Timeline | None,
     *,
     keeps_stretches: bool,
+    kv_in_ns: Callable[[], Sequence[int]] | None,
 ) -> Link:
-    """Make the host-to-device link, for copies of one or two sizes, with or without sharing host memory."""
+    """Make the host-to-device link, for copies of one size or several, with or without sharing host memory."""
     ends_ns, low_ends_ns, demands = costs.chunk_ends_ns, costs.low_chunk_ends_ns, costs.memory_demands
-    chunk_ends_of = (lambda key: ends_ns if key < num_keys else low_ends_ns) if low_ends_ns else None
+    chunk_ends_of: Callable[[int], Sequence[int]] | None = None
+    if kv_in_ns is not None:
+
+        def chunk_ends_of(key: int) -> Sequence[int]:
+            return ends_ns if key < num_keys else low_ends_ns if key < 2 * num_keys else kv_in_ns()
+
+    elif low_ends_ns:
+
+        def chunk_ends_of(key: int) -> Sequence[int]:
+            return ends_ns if key < num_keys else low_ends_ns
+
     on_service = timeline.transfer if timeline is not None else None
     if memory is None or demands is None:
         return Link(
@@ -405,7 +488,7 @@ def _make_link(
         env,
         memory=memory,
         rank=_H2D_RANK,
-        demand_of=lambda key: demands.h2d if key < num_keys else demands.low_h2d,
+        demand_of=lambda key: demands.low_h2d if num_keys <= key < 2 * num_keys else demands.h2d,
         chunk_ends_ns=ends_ns,
         chunk_ends_of=chunk_ends_of,
         deliver=_nobody_to_deliver_to,

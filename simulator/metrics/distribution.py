@@ -24,11 +24,14 @@ class Distribution:
         self._total_ns = 0
         self.count = 0
 
-    def add(self, value_ns: int) -> None:
-        """Count one value, 0 or more."""
-        self.count += 1
-        self._total_ns += value_ns
-        self._values.append(value_ns)
+    def add(self, value_ns: int, count: int = 1) -> None:
+        """Count a value, 0 or more, so many times."""
+        self.count += count
+        self._total_ns += value_ns * count
+        if count == 1:
+            self._values.append(value_ns)
+        else:
+            self._values.extend([value_ns] * count)
         if len(self._values) >= _MAX_EXACT:
             self._fold()
 
@@ -57,7 +60,11 @@ class Distribution:
         self._values = array("q")
 
     def _all_buckets(self) -> Counter[int]:
-        return self._buckets + Counter(_middle(value) for value in self._values)
+        values, counts = np.unique(np.frombuffer(self._values, dtype=np.int64), return_counts=True)
+        buckets = self._buckets.copy()
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            buckets[_middle(value)] += count
+        return buckets
 
 
 def _middle(value: int) -> int:
