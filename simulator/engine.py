@@ -154,6 +154,22 @@ class Engine:
             counters.write_backs, counters.write_back_busy_ns = self._write_back.num_copied, self._write_back.busy_ns()
         return counters.copy()
 
+    def causes_ns(self) -> list[int]:
+        """Return what the stream's time up to the latest step's end went to, by `ATTRIBUTION`, and to copies of KV cache."""
+        counters, whole = self.counters, self._whole
+        expert_ns, non_expert_ns, overhead_ns = (0, 0, 0) if whole is None else whole.pending_ns()
+        return [
+            sum(counters.expert_compute_ns) + expert_ns,
+            sum(counters.non_expert_compute_ns) + non_expert_ns,
+            counters.step_compute_ns,
+            sum(counters.runtime_overhead_ns) + overhead_ns + counters.step_overhead_ns,
+            sum(counters.exposed_demand_fetch_ns),
+            sum(counters.exposed_late_prefetch_ns),
+            sum(counters.queued_behind_prefetch_ns),
+            sum(counters.exposed_cpu_expert_ns),
+            counters.kv_swap_ns,
+        ]
+
     def _gpu_stream(self) -> Waits:
         env, counters, stream, dispatch, timeline = self.env, self.counters, self.stream, self.dispatch, self._timeline
         non_expert_ns, overhead_ns = counters.non_expert_compute_ns, counters.runtime_overhead_ns

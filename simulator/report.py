@@ -17,6 +17,8 @@ _CAUSES = {
     "exposed_late_prefetch": "waiting for late prefetches",
     "queued_behind_prefetch": "queueing behind prefetches",
     "exposed_cpu_expert": "experts on the CPU",
+    "kv_swap": "KV cache copied out and back",
+    "idle": "nothing to do",
 }
 _ELSEWHERE = {
     "cpu_experts": "experts computed by the CPU",

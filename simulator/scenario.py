@@ -10,7 +10,7 @@ Paths in a scenario file are relative to the file. Quantities carry units; count
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from functools import cache
@@ -24,6 +24,7 @@ from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
 from simulator.fields import BytesText, Count, Share, TimeText, Whole
 from simulator.model.load import model_names
+from simulator.serving.choice import SchedulerChoice, SloChoice, StopChoice
 from simulator.systems import read_system, system_names
 
 if TYPE_CHECKING:
@@ -132,6 +133,9 @@ class Scenario:
     `batch` sequences decode together; `sequences` takes that many of the trace, from the first on; `max_tokens` ends the
     run after so many output tokens; `prefill_chunk_tokens` bounds a prefill step. The first `warmup_steps` steps are run
     but not measured. `seed` feeds policies that draw at random.
+
+    With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive, a
+    `scheduler` serves them, `slo` says by class what they should keep to, and `stop` where the run ends.
     """
 
     trace: str
@@ -160,6 +164,10 @@ class Scenario:
     prefill_chunk_tokens: Count | None = None
     warmup_steps: Whole = 0
     seed: Whole = 0
+    workload: dict[str, object] | None = None
+    scheduler: SchedulerChoice | None = None
+    slo: dict[str, SloChoice] = field(default_factory=dict)
+    stop: StopChoice | None = None
     description: str = ""
 
 
@@ -250,7 +258,32 @@ def build_scenario(values: Mapping[str, object], source: str | Path) -> Scenario
     given = [name for name in ("experts", "bytes", "frac") if getattr(scenario.cache, name) is not None]
     if len(given) > 1:
         raise InputError(source, f"cache: gives {' and '.join(given)}; keep one of them")
+    faults = list(_misfits(scenario))
+    if faults:
+        raise InputError(source, faults)
     return scenario
+
+
+_OF_A_BATCH = {
+    "batch": "scheduler.max_batch",
+    "max_tokens": "stop.tokens",
+    "prefill_chunk_tokens": "scheduler.prefill_chunk_tokens",
+    "warmup_steps": "workload.start",
+    "batching": "scheduler.policy",
+}
+
+
+def _misfits(scenario: Scenario) -> Iterator[str]:
+    """Name the keys that do not go with a service, or not with a closed batch."""
+    if scenario.workload is None:
+        for name in ("scheduler", "slo", "stop"):
+            if getattr(scenario, name):
+                yield f"{name}: is for a service; say in workload what arrives"
+        return
+    defaults = {item.name: item.default for item in fields(Scenario)}
+    for name, instead in _OF_A_BATCH.items():
+        if getattr(scenario, name) != defaults[name]:
+            yield f"{name}: is for a closed batch, and the scenario has a workload; use {instead}"
 
 
 def over_system(values: Mapping[str, object], source: str | Path) -> Mapping[str, object]:

@@ -39,9 +39,10 @@ class WholeSteps:
         self._expert_ns = np.zeros(view.num_layers, np.int64)
         self._non_expert_ns = np.zeros(view.num_layers, np.int64)
         self._overhead_ns = np.zeros(view.num_layers, np.int64)
+        self._pending_ns = [0, 0, 0]
         self._lead: Sequence[int] = ()
-        self._lead_ns = np.zeros(view.num_layers, np.int64)
         self._lead_overhead_ns = np.zeros(view.num_layers, np.int64)
+        self._total_overhead_ns = 0
 
     @classmethod
     def where_possible(
@@ -68,18 +69,27 @@ class WholeSteps:
         expert_ns = self._kernel_ns[counts].reshape(self._shape).sum(axis=1)
         self._expert_ns += expert_ns
         self._accesses += np.count_nonzero(counts.reshape(self._shape), axis=1)
-        lead_ns = np.array(step_costs.lead_ns, np.int64)
+        total_expert_ns, total_lead_ns = int(expert_ns.sum()), sum(step_costs.lead_ns)
         if step_costs.lead_overhead_ns is not self._lead:
             self._lead = step_costs.lead_overhead_ns
             self._lead_overhead_ns = np.array(self._lead, np.int64)
-        self._non_expert_ns += lead_ns
+            self._total_overhead_ns = sum(self._lead)
+        self._non_expert_ns += np.array(step_costs.lead_ns, np.int64)
         self._overhead_ns += self._lead_overhead_ns
         counters = self._dispatch.counters
         counters.step_compute_ns += step_costs.tail_ns - step_costs.tail_overhead_ns
         counters.step_overhead_ns += step_costs.tail_overhead_ns
         self._view.visit += self._shape[0]
         self._view.is_past_gate = True
-        return int(expert_ns.sum()) + sum(step_costs.lead_ns) + step_costs.tail_ns
+        pending_ns = self._pending_ns
+        pending_ns[0] += total_expert_ns
+        pending_ns[1] += total_lead_ns - self._total_overhead_ns
+        pending_ns[2] += self._total_overhead_ns
+        return total_expert_ns + total_lead_ns + step_costs.tail_ns
+
+    def pending_ns(self) -> Sequence[int]:
+        """Return what `count` has yet to bring to the counters: expert kernels, other work of layers, overhead of it."""
+        return self._pending_ns
 
     def count(self) -> None:
         """Bring the run's counters up to date."""
@@ -92,6 +102,7 @@ class WholeSteps:
             counters.runtime_overhead_ns[layer] += int(self._overhead_ns[layer])
         for pending in (self._accesses, self._expert_ns, self._non_expert_ns, self._overhead_ns):
             pending[:] = 0
+        self._pending_ns = [0, 0, 0]
 
     def _learn(self, most: int) -> None:
         known = len(self._kernel_ns)

@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,6 +35,19 @@ class Distribution:
             self._values.extend([value_ns] * count)
         if len(self._values) >= _MAX_EXACT:
             self._fold()
+
+    @classmethod
+    def merged(cls, parts: "Sequence[Distribution]") -> "Distribution":
+        """Return the distribution of all values of some others."""
+        whole = cls()
+        for part in parts:
+            whole.count += part.count
+            whole._total_ns += part._total_ns
+            whole._values.extend(part._values)
+            whole._buckets += part._buckets
+        if len(whole._values) >= _MAX_EXACT or whole._buckets:
+            whole._fold()
+        return whole
 
     @property
     def is_exact(self) -> bool:

@@ -34,7 +34,7 @@ class KvMemory:
         self.num_given_up = 0
         self.num_taken_back = 0
         self._slots: ExpertSlots | None = None
-        self._spare_bytes = 0
+        self._spare_frac = 0.0
 
     def share_with(self, slots: ExpertSlots, *, spare_frac: float) -> None:
         """Let expert slots make room. They come back once that leaves `spare_frac` of what is used free."""

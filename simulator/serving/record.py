@@ -64,7 +64,7 @@ class OfClass:
 
 
 class Record:
-    """Note what happens to requests. `requests` are those that have ended, in the order in which they did, if kept."""
+    """Note what happens to requests. `requests` are all that have arrived, in the order in which they did, if kept."""
 
     def __init__(self, *, slos: Mapping[str, Slo], keeps_requests: bool = True) -> None:
         self.classes: defaultdict[str, OfClass] = defaultdict(OfClass)
@@ -97,6 +97,8 @@ class Record:
         of_class.num_arrived += 1
         request.stalls_ns = [0] * len(CAUSES)
         self._late_waiting_ns += now_ns - request.arrival.arrival_ns
+        if self._keeps_requests:
+            self.requests.append(request)
 
     def refused(self, request: Served, reason: str, now_ns: int) -> None:
         """Note a request that is not served."""
@@ -224,8 +226,6 @@ class Record:
         slo = self._slos.get(request.class_name)
         if slo is None or _meets(slo, request.first_token_ns - request.arrival.arrival_ns, tpot_ns, e2e_ns):
             of_class.num_in_slo += 1
-        if self._keeps_requests:
-            self.requests.append(request)
 
 
 def _meets(slo: Slo, ttft_ns: int, tpot_ns: int | None, e2e_ns: int) -> bool:
