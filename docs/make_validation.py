@@ -123,8 +123,9 @@ def readme(text: str, reports: Sequence[Mapping[str, object]]) -> str:
 
 
 def read_results(folder: Path = RESULTS) -> list[dict[str, object]]:
-    """Return the committed reports, by the names of their files."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    """Return the committed reports of suites, by the names of their files."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return [one for one in found if "suite" in one]
 
 
 def _section(report: Mapping[str, object]) -> str:

@@ -218,6 +218,12 @@ class ExpertCache:
         """Slots in all, pinned and staging ones included."""
         return self.num_pinned + self.num_staging + sum(pool.num_slots for pool in self.pools)
 
+    def num_slots_of(self, keys: Iterable[int]) -> int:
+        """Count the slots of the pools for which some keys compete."""
+        return sum(
+            pool.num_slots for pool in {id(pool): pool for pool in map(self._pool_of_key.__getitem__, keys)}.values()
+        )
+
     @property
     def num_staging(self) -> int:
         """Staging slots."""

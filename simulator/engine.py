@@ -16,16 +16,13 @@ from simpy.events import Timeout
 
 from simulator.cache import ExpertCache
 from simulator.costs.protocol import Costs
+from simulator.cpu_experts import OnCpu
 from simulator.dispatch import Dispatch, Policies
+from simulator.machine import make_machine
 from simulator.metrics.counters import Counters
 from simulator.miss.protocol import DROPPED
 from simulator.resources.clock import Clock
-from simulator.resources.cpu_pool import CpuPool, PooledJob, last_end_ns
-from simulator.resources.host_memory import HostMemory
-from simulator.resources.link import Link
-from simulator.resources.shared_link import SharedLink
 from simulator.resources.transfers import Transfer
-from simulator.resources.write_back import WriteBack
 from simulator.run_view import RunView
 from simulator.stream import GpuStream
 from simulator.tiles import tiled_end_ns
@@ -76,31 +73,21 @@ class Engine:
         kv_copy_ns: KvCopyNs | None = None,
     ) -> None:
         self.env = Clock()
-        demands = costs.memory_demands if shares_memory else None
-        memory = HostMemory(self.env, demands.bandwidth) if demands is not None else None
         self._kv_copy_ns = kv_copy_ns
         self._kv_key = 2 * view.num_keys
         self._kv_in_ns: Sequence[int] = (0,)
-        self.link = _make_link(
+        self._is_kv_here = True
+        machine = make_machine(
             self.env,
             costs,
-            memory,
-            view.num_keys,
-            timeline,
+            num_keys=view.num_keys,
+            timeline=timeline,
+            shares_memory=shares_memory,
+            writes_back=writes_back,
             keeps_stretches=tiles.count > 1,
             kv_in_ns=None if kv_copy_ns is None else lambda: self._kv_in_ns,
         )
-        self._write_back: WriteBack | None = None
-        if writes_back:
-            self._write_back = WriteBack(
-                self.env,
-                transfer_ns=costs.write_back_ns,
-                num_bytes=0,
-                memory=memory,
-                rank=_D2H_RANK,
-                demand=demands.d2h if demands is not None else 1,
-                on_service=timeline.write_back if timeline is not None else None,
-            )
+        self.link, self._write_back, self._cpu = machine.link, machine.write_back, machine.cpu
         self.dispatch = Dispatch(
             view=view,
             cache=cache,
@@ -113,6 +100,7 @@ class Engine:
         self.link.deliver = self.dispatch.deliver if kv_copy_ns is None else self._deliver
         self.counters = self.dispatch.counters
         self.stream = GpuStream(costs, self.counters, timeline, num_keys=view.num_keys)
+        self.stream.skips_unused = self.dispatch.whole_layers
         self._steps = steps
         self._costs = costs
         self._view = view
@@ -122,18 +110,7 @@ class Engine:
         self._tiles = tiles
         self._tiles_overhead_ns = (tiles.count - 1) * tiles.overhead_ns
         self._is_pageable = is_pageable
-        self._is_kv_here = True
-        self._demands = demands
-        self._cpu = CpuPool(
-            self.env,
-            costs.num_cpu_workers,
-            memory=memory,
-            first_rank=_FIRST_CPU_RANK,
-            on_job=self._job_timed if timeline is not None else None,
-        )
         self._whole = WholeSteps.where_possible(self.dispatch, costs, policies, view, timeline)
-        self._early: dict[int, _OnCpu] = {}  # what the CPU began before the gate asked
-        self._deferred: list[_OnCpu] = []  # what the layer before deferred
 
     def run(self) -> None:
         """Run to the end of the last step."""
@@ -208,7 +185,9 @@ class Engine:
                     keys, num_tokens = step.visits.of_layer(layer)
                 else:
                     keys, num_tokens = distinct_experts(step.tokens, layer)
-                tokens_of = dict(zip(keys, num_tokens, strict=True)) if num_tokens is not None else None
+                tokens_of: TokensOf = dict(zip(keys, num_tokens, strict=True)) if num_tokens is not None else None
+                if dispatch.whole_layers:
+                    keys, tokens_of = dispatch.whole_layer(layer, keys, tokens_of)
                 yield from self._experts(layer, keys, tokens_of)
                 if self._has_prefetch:
                     yield Timeout(env, stream.free_ns - env.now)
@@ -270,9 +249,9 @@ class Engine:
         env, link, stream, dispatch = self.env, self.link, self.stream, self.dispatch
         arrived, grouped = dispatch.arrived, self._costs.kernels_are_grouped
         ready, left, waiting, on_cpu = dispatch.gate(layer, keys, tokens_of)
-        awaited: list[_OnCpu] = []
-        if on_cpu or dispatch.deferred or dispatch.early or self._early or self._deferred:
-            awaited = self._begin_on_cpu(layer, on_cpu, tokens_of)
+        awaited: list[OnCpu] = []
+        if on_cpu or dispatch.deferred or dispatch.early or self._cpu.is_busy():
+            awaited = self._cpu.begin(layer, on_cpu, dispatch.deferred, dispatch.early, tokens_of)
         if dispatch.in_turn:
             yield from self._compute_in_turn(layer, ready, waiting, tokens_of)
             ready, left = (), 0
@@ -314,7 +293,7 @@ class Engine:
         if dispatch.in_place:
             yield from self._read_in_place(layer, dispatch.in_place, tokens_of)
         if awaited:
-            yield from self._join_cpu(layer, awaited)
+            yield from self._cpu.join(stream, layer, awaited)
         if dispatch.gives_up:
             yield Timeout(env, stream.free_ns - env.now)
         dispatch.computed(keys)
@@ -398,7 +377,7 @@ class Engine:
                 assert transfer is not None
                 assert end_of_service is not None
                 yield end_of_service
-                kernel_ns = stream.expert_ns(key, tokens_of) if dispatch.arrived else 0  # it runs while it reads
+                kernel_ns = stream.kernel_ns([key], tokens_of) if dispatch.arrived else 0  # it runs while it reads
                 if env.now - kernel_ns > stream.free_ns:
                     stream.stall(layer, transfer, env.now - kernel_ns)
             dispatch.arrived.clear()
@@ -410,42 +389,6 @@ class Engine:
         self.dispatch.unpin(computed)
         self.dispatch.fetch_waiting(waiting)
 
-    def _begin_on_cpu(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> "list[_OnCpu]":
-        """Give experts to the CPU's workers, in order: these, the deferred, the early; return what this layer waits for."""
-        begun, self._early = self._early, {}
-        awaited = self._deferred + [begun[key] for key in keys if key in begun]
-        fresh = [(key, _tokens(key, tokens_of)) for key in keys if key not in begun]
-        if fresh:
-            awaited.append(self._queue_on_cpu(layer, fresh))
-        self._deferred = [begun[key] for key in self.dispatch.deferred if key in begun]
-        deferred = [(key, _tokens(key, tokens_of)) for key in self.dispatch.deferred if key not in begun]
-        if deferred:
-            self._deferred.append(self._queue_on_cpu(layer, deferred))
-        for key, num_tokens in self.dispatch.early.items():
-            self._early[key] = self._queue_on_cpu(layer + 1, [(key, num_tokens)])
-        return awaited
-
-    def _queue_on_cpu(self, layer: int, experts: Sequence[tuple[int, int]]) -> "_OnCpu":
-        """Queue (key, number of tokens) for the workers."""
-        jobs = []
-        for key, num_tokens in experts:
-            duration_ns = self._costs.cpu_expert_ns(num_tokens)
-            demand = self._demands.cpu_expert(duration_ns) if self._demands is not None else 1
-            jobs.append(self._cpu.queue(key, duration_ns, demand, layer=layer))
-        return _OnCpu(jobs, self._costs.activation_ns(sum(num_tokens for _, num_tokens in experts)))
-
-    def _join_cpu(self, layer: int, awaited: "Sequence[_OnCpu]") -> Waits:
-        """Have the stream wait for what the CPU computes."""
-        ended = self._cpu.ended([job for group in awaited for job in group.jobs])
-        if ended is not None:
-            yield ended
-        self.stream.stall_for_cpu(layer, max(last_end_ns(group.jobs) + group.activation_ns for group in awaited))
-
-    def _job_timed(self, job: PooledJob) -> None:
-        """Draw a job whose times are known."""
-        assert self._timeline is not None
-        self._timeline.cpu_expert(job.layer, job.key, job.worker, job.start_ns, job.end_ns - job.start_ns)
-
     def _wait_for_pageable_copy(self, layer: int) -> Waits:
         """Have the stream wait for a copy from pageable memory, inside which the thread is that would give it work."""
         env, link, stream = self.env, self.link, self.stream
@@ -454,68 +397,3 @@ class Engine:
         if link.is_under_way() and transfer is not None and end_of_service is not None:
             yield end_of_service
             stream.stall(layer, transfer, env.now)
-
-
-@dataclass(frozen=True, slots=True)
-class _OnCpu:
-    """Experts that the CPU computes together, and the way of their activations."""
-
-    jobs: Sequence[PooledJob]
-    activation_ns: int
-
-
-_H2D_RANK, _D2H_RANK, _FIRST_CPU_RANK = 0, 1, 2
-
-
-def _make_link(
-    env: Clock,
-    costs: Costs,
-    memory: HostMemory | None,
-    num_keys: int,
-    timeline: Timeline | None,
-    *,
-    keeps_stretches: bool,
-    kv_in_ns: Callable[[], Sequence[int]] | None,
-) -> Link:
-    """Make the host-to-device link, for copies of one size or several, with or without sharing host memory."""
-    ends_ns, low_ends_ns, demands = costs.chunk_ends_ns, costs.low_chunk_ends_ns, costs.memory_demands
-    chunk_ends_of: Callable[[int], Sequence[int]] | None = None
-    if kv_in_ns is not None:
-
-        def chunk_ends_of(key: int) -> Sequence[int]:
-            return ends_ns if key < num_keys else low_ends_ns if key < 2 * num_keys else kv_in_ns()
-
-    elif low_ends_ns:
-
-        def chunk_ends_of(key: int) -> Sequence[int]:
-            return ends_ns if key < num_keys else low_ends_ns
-
-    on_service = timeline.transfer if timeline is not None else None
-    if memory is None or demands is None:
-        return Link(
-            env,
-            chunk_ends_ns=ends_ns,
-            chunk_ends_of=chunk_ends_of,
-            deliver=_nobody_to_deliver_to,
-            on_service=on_service,
-            keeps_stretches=keeps_stretches,
-        )
-    return SharedLink(
-        env,
-        memory=memory,
-        rank=_H2D_RANK,
-        demand_of=lambda key: demands.low_h2d if num_keys <= key < 2 * num_keys else demands.h2d,
-        chunk_ends_ns=ends_ns,
-        chunk_ends_of=chunk_ends_of,
-        deliver=_nobody_to_deliver_to,
-        on_service=on_service,
-        keeps_stretches=keeps_stretches,
-    )
-
-
-def _tokens(key: int, tokens_of: TokensOf) -> int:
-    return 1 if tokens_of is None else tokens_of[key]
-
-
-def _nobody_to_deliver_to(transfer: Transfer) -> None:
-    raise AssertionError(f"expert {transfer.key} arrived before anyone asked")

@@ -3,7 +3,8 @@
 The mass of a pick is its gate weight as a share of all that its token picked, so every token has a mass of 1 in each
 layer. What is dropped loses its mass; what is substituted loses as much of it as the pair is not alike; what is computed
 in low precision, or added a layer later, is counted, and how much of it is lost is for a measurement to say. Without
-recorded gate weights each pick has the same mass.
+recorded gate weights each pick has the same mass. What is dropped or substituted of tokens' strongest picks is counted apart
+as well: a token misses its strongest expert far more than its mass says (docs/quality.md).
 
 Masses are kept in billionths, rounded pick by pick, so that counts are whole numbers.
 
@@ -37,17 +38,22 @@ class Losses:
         counters = self._counters
         self._taken = picks
         for (token, masses), changed in zip(self._masses(), picks, strict=True):
-            for key, mass, taken in zip(token, masses, changed, strict=True):
+            for rank, (key, mass, taken) in enumerate(zip(token, masses, changed, strict=True)):
                 if taken == key:
                     continue
                 if taken == DROPPED:
                     counters.dropped_picks[layer] += 1
                     counters.dropped_mass[layer] += mass
+                    if not rank:
+                        counters.dropped_strongest_mass[layer] += mass
                 else:
+                    unlike = round(mass * (1 - self._reroutes.similarity(key, taken)))
                     counters.substituted_picks[layer] += 1
                     counters.substituted_mass[layer] += mass
-                    alike = self._reroutes.similarity(key, taken)
-                    counters.unlike_mass[layer] += round(mass * (1 - alike))
+                    counters.unlike_mass[layer] += unlike
+                    if not rank:
+                        counters.substituted_strongest_mass[layer] += mass
+                        counters.unlike_strongest_mass[layer] += unlike
 
     def deferred(self, layer: int, keys: Iterable[int]) -> None:
         """Count the mass of experts that are added one layer later."""

@@ -35,8 +35,11 @@ _TRAFFIC = {
 }
 _LOSSES = {
     "dropped_mass_frac": "gate mass dropped",
+    "dropped_strongest_mass_frac": "of that, tokens' strongest picks",
     "substituted_mass_frac": "gate mass substituted",
     "unlike_mass_frac": "of that, not alike",
+    "substituted_strongest_mass_frac": "of the substituted, strongest picks",
+    "unlike_strongest_mass_frac": "of these, not alike",
     "low_precision_mass_frac": "gate mass in low precision",
     "deferred_mass_frac": "gate mass a layer late",
     "dropped_picks": "picks dropped",
@@ -56,6 +59,9 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
     if loss:
         parts.append(_loss(loss))
+    quality = summary.get("quality")
+    if quality is not None:
+        parts.append(_quality(_mapping(quality)))
     parts += [Text(f"warning: {warning}", style="yellow") for warning in warnings_of(summary)]
     num_assumed = len(_texts(summary["assumptions"]))
     if num_assumed:
@@ -143,10 +149,17 @@ def _loss(loss: Mapping[str, object]) -> Table:
     table = Table(title="What it costs the output", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    for name, value in loss.items():
-        shown = f"{_number(value):.3%}" if name.endswith("_frac") else f"{value}"
-        table.add_row(_LOSSES[name], shown)
+    for name, heading in _LOSSES.items():
+        if name in loss:
+            value = loss[name]
+            table.add_row(heading, f"{_number(value):.3%}" if name.endswith("_frac") else f"{value}")
     return table
+
+
+def _quality(quality: Mapping[str, object]) -> Text:
+    low, mid, high = (_number(_mapping(quality["perplexity_ratio"])[name]) for name in ("low", "mid", "high"))
+    beyond = "; beyond what was measured" if quality["is_extrapolated"] else ""
+    return Text(f"perplexity x {mid:.3f} ({low:.3f} to {high:.3f}), as on {quality['measured_on']}{beyond}")
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -16,9 +16,11 @@ from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
 from simulator.metrics.summary import summarise
 from simulator.miss.fetch import Fetch
+from simulator.miss.protocol import StartsEarly
 from simulator.model.footprint import expert_bytes
 from simulator.model.spec import ModelSpec
 from simulator.prepare import Prepared, prepare
+from simulator.quality import quality_of
 from simulator.scenario import Scenario
 from simulator.serving.service import Service
 from simulator.serving.summary import summarise_service
@@ -66,16 +68,20 @@ def simulate(
     view = ready.view
     service = Service(scenario, inputs, ready, source) if scenario.workload is not None else None
     total_tokens = _output_tokens(loop) if service is None else service.stop.bounds.tokens or 0
-    note_step = service.step_ended if service is not None else lambda step, now_ns: collector.step_ended(step, now_ns)
+    engine: Engine
+    collector: Collector
 
     def step_ended(step: Step, now_ns: int) -> None:
-        note_step(step, now_ns)
+        if service is None:
+            collector.step_ended(step, now_ns)
+        else:
+            service.step_ended(step, now_ns)
         if progress is not None:
             progress(engine.counters.output_tokens, total_tokens)
         if on_step is not None:
             on_step(step, now_ns)
 
-    with _timeline(timeline_path, trace) as timeline:
+    with _timeline(timeline_path, trace, view.num_keys) as timeline:
         engine = Engine(
             steps=loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights)
             if service is None
@@ -95,7 +101,10 @@ def simulate(
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
         if service is not None:
             service.read_from(engine)
-        engine.run()
+        try:
+            engine.run()
+        except InputError as error:  # an expert that no slot can ever be had for
+            raise InputError(source, [f"{error.source}: {fault}" for fault in error.faults]) from None
     collector.close()
     if scenario.warmup_steps and collector.num_steps <= scenario.warmup_steps:
         raise InputError(
@@ -142,13 +151,23 @@ def _summary(
     if isinstance(latencies, Service):
         summary |= summarise_service(latencies, measured)
         notes = latencies.notes()
+    loss = summary["loss"]
+    assert isinstance(loss, dict)
+    num_low = cache.num_slots_of(range(ready.view.num_keys, len(cache.state)))
+    num_slots = cache.num_slots - num_low
     return summary | {
+        "quality": quality_of(
+            loss,
+            low_format=None if scenario.low_precision is None else scenario.low_precision.format,
+            is_counted=not isinstance(ready.policies.miss, StartsEarly),
+        ),
         "cache": {
-            "experts": cache.num_slots,
-            "bytes": cache.num_slots * bytes_each,
-            "frac": cache.num_slots / (trace.num_banks * trace.num_experts),
+            "experts": num_slots,
+            "bytes": num_slots * bytes_each + num_low * costs.low_expert_bytes,
+            "frac": num_slots / (trace.num_banks * trace.num_experts),
             "pinned_experts": cache.num_pinned,
             "staging_experts": cache.num_staging,
+            "low_precision_copies": num_low,
             "scope": scenario.cache.scope,
         },
         "expert_bytes": bytes_each,
@@ -174,12 +193,12 @@ def _summary(
 
 
 @contextmanager
-def _timeline(path: Path | None, trace: Trace) -> Iterator[Timeline | None]:
+def _timeline(path: Path | None, trace: Trace, num_keys: int) -> Iterator[Timeline | None]:
     """Open a timeline, if one is asked for."""
     if path is None:
         yield None
         return
-    with Timeline(path, num_experts=trace.num_experts) as timeline:
+    with Timeline(path, num_experts=trace.num_experts, num_keys=num_keys) as timeline:
         yield timeline
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from simulator.cache import IN_FLIGHT, RESIDENT, ExpertCache
 from simulator.lookahead import StatedLookahead
 from simulator.oracle import RecordedFuture
-from simulator.training import NothingToLearnFrom, Training
+from simulator.training import NoTrainingError, Training
 from simulator.view import Estimates, Oracle
 from simulator.workload.step import Step
 
@@ -200,7 +200,7 @@ class RunView:
         """Recorded routing of other sequences than the run's."""
         if self._training is None:
             if self._facts.make_training is None:
-                raise NothingToLearnFrom(
+                raise NoTrainingError(
                     "learns from recorded routing, and the scenario sets none apart for it; add fit.sequences, a number "
                     "of the trace's first sequences, or fit.trace, another trace"
                 )

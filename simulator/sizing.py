@@ -40,7 +40,8 @@ def budget_of_service(scenario: Scenario, inputs: Inputs, source: str) -> Memory
     """
     choice = scenario.scheduler or SchedulerChoice()
     cache = scenario.cache
-    if choice.kv_cache is None and choice.memory == "fixed" and cache.experts is cache.bytes is cache.frac is None:
+    is_sized = any(size is not None for size in (cache.experts, cache.bytes, cache.frac, choice.kv_cache))
+    if choice.memory == "fixed" and not is_sized:
         raise InputError(
             source,
             "cache: neither its size nor scheduler.kv_cache is given, so nothing says how experts and KV cache divide the "

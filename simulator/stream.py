@@ -15,10 +15,14 @@ from simulator.timeline import Timeline
 
 
 class GpuStream:
-    """Put work on the stream, and note what it waits for. `num_keys` is where keys of low-precision copies begin."""
+    """Put work on the stream, and note what it waits for. `num_keys` is where keys of low-precision copies begin.
+
+    Where experts of no tokens may come, `skips_unused` is true.
+    """
 
     def __init__(self, costs: Costs, counters: Counters, timeline: Timeline | None, *, num_keys: int) -> None:
         self.free_ns = 0
+        self.skips_unused = False
         self._costs = costs
         self._counters = counters
         self._expert_compute_ns = counters.expert_compute_ns
@@ -43,16 +47,22 @@ class GpuStream:
             self.free_ns += duration_ns
             self._expert_compute_ns[layer] += duration_ns
             return
-        costs = self._costs
-        if costs.kernels_are_grouped:
-            kernels = [(keys, costs.group_ns([self.num_tokens(key, tokens_of) for key in keys]))] if keys else []
-        else:
-            kernels = [([key], self.expert_ns(key, tokens_of)) for key in keys]
-        for computed, duration_ns in kernels:
+        if tokens_of is not None and self.skips_unused:
+            keys = [key for key in keys if self.num_tokens(key, tokens_of)]
+        groups = [keys] if self._costs.kernels_are_grouped and keys else [[key] for key in keys]
+        for computed in groups:
+            duration_ns = self.kernel_ns(computed, tokens_of)
             if self._timeline is not None:
                 self._timeline.experts(layer, computed, self.free_ns, duration_ns)
             self.free_ns += duration_ns
             self._counters.expert_compute_ns[layer] += duration_ns
+
+    def kernel_ns(self, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> int:
+        """Return the duration of one kernel: over one expert, or, where kernels are grouped, over several."""
+        if self._costs.kernels_are_grouped:
+            return self._costs.group_ns([self.num_tokens(key, tokens_of) for key in keys])
+        (key,) = keys
+        return self.expert_ns(key, tokens_of)
 
     def num_tokens(self, key: int, tokens_of: Mapping[int, int] | None) -> int:
         """Return how many tokens are routed to an expert, by its key or that of its low-precision copy."""

@@ -39,14 +39,23 @@ def microseconds(time_ns: int) -> str:
 class Timeline:
     """Write the events of one run. Use as a context manager; an exception leaves nothing at `path`.
 
-    `process` and `process_name` set its tracks apart from those of another run in the same view. Raises InputError if the
-    disk refuses what is written.
+    `num_keys` is where keys of low-precision copies begin. `process` and `process_name` set its tracks apart from those of
+    another run in the same view. Raises InputError if the disk refuses what is written.
     """
 
-    def __init__(self, path: Path, *, num_experts: int, process_name: str = "moesim", process: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        num_experts: int,
+        num_keys: int | None = None,
+        process_name: str = "moesim",
+        process: int = 1,
+    ) -> None:
         self._path = path
         self._process = process
         self._num_experts = num_experts
+        self._num_keys = num_keys if num_keys is not None else 1 << 62
         descriptor, self._temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         # No file name and no time in the header: the same run gives the same bytes.
         self._binary = os.fdopen(descriptor, "wb")
@@ -172,6 +181,8 @@ class Timeline:
         self._slice(STALLS, "wait for the CPU", start_ns, duration_ns, {"layer": layer})
 
     def _name(self, key: int) -> str:
+        if key >= self._num_keys:
+            return f"{self._name(key - self._num_keys)} low"
         bank, expert = divmod(key, self._num_experts)
         return f"L{bank} E{expert}"
 

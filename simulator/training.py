@@ -17,7 +17,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-class NothingToLearnFrom(ValueError):
+class NoTrainingError(ValueError):
     """A policy learns from recorded routing, and the run has none."""
 
 

@@ -156,6 +156,25 @@ Examples:
 """,
 )
 
+app.command(
+    "validation.cli.quality:quality",
+    name="quality",
+    help="""\
+Measure what lossy policies cost a model in perplexity, at several cache sizes, and fit it to what the simulator counts:
+needs the extra `live` (torch, transformers, scipy).
+
+The curves that ship were measured on moesim-nano; a run's `quality` is estimated from them.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim quality ./my-model --texts held-out.jsonl --learn-from train.jsonl
+    moesim quality ./my-model --texts texts.txt --segments 12 --device cuda:0
+    moesim quality traces/nano/model --texts evaluated.jsonl
+        --learn-from learned.jsonl --results validation/results/quality.json
+""",
+)
+
 
 def main() -> None:
     """Run `moesim`; the console script."""

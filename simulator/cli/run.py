@@ -76,11 +76,11 @@ def run(
     seed
         Seed of policies that draw at random.
     system
-        A named composition of policies: on_demand, static, oracle_eviction, oracle_prefetch.
+        A composition of policies that stands for a published system (see moesim systems).
     eviction
-        lru, lfu, lfu_aged, fifo, static, belady, or module:Class.
+        Who loses a slot: a name of docs/policies.md, such as lfu, or module:Class.
     prefetch
-        none, perfect, or module:Class.
+        What is brought ahead: a name of docs/policies.md, such as gate_lookahead, or module:Class.
     cache_experts
         Capacity of the expert cache in experts.
     cache_bytes

@@ -17,7 +17,7 @@ from simulator.inputs import resolve_inputs
 from simulator.prepare import prepare
 from simulator.run import simulate
 from simulator.scenario import build_scenario
-from simulator.training import NothingToLearnFrom
+from simulator.training import NoTrainingError
 from traces.errors import TraceError
 from traces.format import open_trace
 
@@ -70,12 +70,13 @@ def run_system(name: str, values: Values, source: str) -> Outcome:
 
 
 def learns(name: str, values: Values, source: str) -> bool:
-    """Tell whether a system cannot be built without recorded routing to learn from."""
+    """Tell whether the system of some values, called `name`, cannot be built without recorded routing to learn from."""
+    del name
     try:
         scenario = build_scenario(values, source)
         prepare(scenario, resolve_inputs(scenario, source), source)
     except Exception as error:  # any other fault is told when it is run
-        return isinstance(error.__cause__, NothingToLearnFrom)
+        return isinstance(error.__cause__, NoTrainingError)
     return False
 
 
@@ -84,7 +85,7 @@ def _set_apart(names: Sequence[str], values: Values, source: str, *, jobs: int) 
     if values.get("fit") is not None:
         return values, []
     tasks = [(name, values_for(name, values), source) for name in names]
-    found = _spread(learns, tasks, jobs=jobs, done=None, lost=lambda name: False)
+    found = _spread(learns, tasks, jobs=jobs, done=None, lost=_knows_nothing)
     learners = [name for name, needs in zip(names, found, strict=True) if needs]
     if not learners:
         return values, []
@@ -154,6 +155,12 @@ def _spread_over_processes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _knows_nothing(name: str) -> bool:
+    """Take a system whose probe died for one that learns nothing; its run tells what is wrong."""
+    del name
+    return False
 
 
 def _lost(name: str) -> Outcome:

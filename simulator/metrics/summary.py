@@ -121,6 +121,9 @@ def _loss(measured: Counters) -> dict[str, object]:
         "dropped": measured.dropped_mass,
         "substituted": measured.substituted_mass,
         "unlike": measured.unlike_mass,
+        "dropped_strongest": measured.dropped_strongest_mass,
+        "substituted_strongest": measured.substituted_strongest_mass,
+        "unlike_strongest": measured.unlike_strongest_mass,
         "low_precision": measured.low_mass,
         "deferred": measured.deferred_mass,
     }

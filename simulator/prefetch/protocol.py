@@ -10,6 +10,10 @@ class Prefetch(Protocol):
     Each method returns keys, the most urgent first. The executor skips those that are resident or in flight, takes a
     slot for each of the others (evicting an expert that is not held, or dropping the prefetch, counted, if there is
     none) and queues its transfer behind all demand fetches.
+
+    With a true attribute `WHOLE_LAYERS` it is that of a runtime which knows no experts: a layer needs all of its bank,
+    whatever its tokens use. The experts that no token uses are accessed, after the others, and waited for; no kernel runs
+    for them.
     """
 
     def at_step_start(self) -> Sequence[int]:

@@ -9,14 +9,17 @@ class StreamLayers:
     """Prefetch all experts of the next `distance` layers, the nearest first, by expert number within a layer.
 
     After a step's last layers come the first ones of the next step. Nothing is predicted: each layer's weights come in
-    their turn, as in a runtime that knows no experts.
+    their turn, as in a runtime that knows no experts. So `WHOLE_LAYERS` has the executor wait for all of a layer's experts.
 
     Source: DeepSpeed ZeRO-Inference, arXiv 2207.00032, section 6 (layers are fetched ahead of their use); MoE-Lightning,
     arXiv 2411.11217, section 4 (the next layer's weights are paged in while the current one is computed).
 
-    Limits: an expert that the gate asks for before its turn comes as a demand, ahead of the stream; pages of MoE-Lightning,
+    Limits: what a layer still lacks at its gate comes as a demand, the experts that are used first, and these are computed
+    while the others come; pages of MoE-Lightning,
     parts of an expert that are interleaved with activations, are not modelled.
     """
+
+    WHOLE_LAYERS = True
 
     def __init__(self, view: View, *, distance: int = 1) -> None:
         if distance < 1:

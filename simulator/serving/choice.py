@@ -1,8 +1,8 @@
 """The keys of a scenario that make it a service: `scheduler`, `slo`, `stop`; what arrives is in `workload`.
 
-    scheduler: {policy: mixed, max_batch: 32, max_step_tokens: 512, preemption: swap}
-    slo: {default: {ttft: "2 s", tpot: "100 ms"}}
-    stop: {time: "1 h"}
+scheduler: {policy: mixed, max_batch: 32, max_step_tokens: 512, preemption: swap}
+slo: {default: {ttft: "2 s", tpot: "100 ms"}}
+stop: {time: "1 h"}
 """
 
 from collections.abc import Mapping

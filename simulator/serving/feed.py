@@ -1,4 +1,4 @@
-"""What arrives at a service, one request at a time: from a workload that does not wait for answers, or from one that does."""
+"""What arrives at a service, one request at a time, from a workload that waits for answers or one that does not."""
 
 import heapq
 from collections.abc import Iterator
@@ -37,7 +37,9 @@ class OpenFeed:
         assert taken is not None
         self._next = next(self._arrivals, None)
         if self._next is not None and self._next.arrival_ns < taken.arrival_ns:
-            raise ValueError(f"workload: a request arrives at {self._next.arrival_ns} ns, after one at {taken.arrival_ns}")
+            raise ValueError(
+                f"workload: a request arrives at {self._next.arrival_ns} ns, after one at {taken.arrival_ns}"
+            )
         return taken
 
     def ended(self, arrival: Arrival, now_ns: int) -> None:

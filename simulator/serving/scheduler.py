@@ -99,7 +99,7 @@ class Scheduler:
                 yield step
                 continue
             until_ns = feed.next_ns()
-            assert not self._queue and not self._swapped, "requests wait, and nothing is done about it"
+            assert not (self._queue or self._swapped), "requests wait, and nothing is done about it"
             if until_ns is None:
                 return
             if stop.bounds.time_ns is not None:
@@ -146,9 +146,7 @@ class Scheduler:
         next_ns = feed.next_ns()
         while next_ns is not None and next_ns <= now_ns:
             arrival = feed.take()
-            request = Served(
-                arrival, index=self._num_arrived, priority=limits.priorities.get(arrival.class_name, 0)
-            )
+            request = Served(arrival, index=self._num_arrived, priority=limits.priorities.get(arrival.class_name, 0))
             self._num_arrived += 1
             record.arrived(request, now_ns)
             if self._pages.bytes_of(request.total_tokens) > self._memory.most_bytes:

@@ -82,7 +82,7 @@ class Service:
 
     def read_from(self, engine: Engine) -> None:
         """Take readings from the engine that runs the steps; let KV cache have the memory of its experts, if asked to."""
-        cache, dispatch = self._ready.cache, engine.dispatch
+        cache = self._ready.cache
         self.record.read_from(
             Readings(
                 causes_ns=engine.causes_ns,
@@ -99,7 +99,7 @@ class Service:
                 ExpertSlots(
                     bytes_each=self._expert_bytes,
                     most_to_give=sum(max(0, num_slots - smallest) for num_slots in at_first),
-                    give_up=partial(dispatch.give_up_slot, smallest_pool=smallest),
+                    give_up=partial(engine.dispatch.give_up_slot, smallest_pool=smallest),
                     take_back=partial(cache.grow, at_first),
                 ),
                 spare_frac=_SPARE_FRAC,

@@ -78,9 +78,7 @@ def _over_time(service: Service, now_ns: int) -> Mapping[str, object]:
     series = service.record.series
     width_ns, columns = series.width_ns, list(zip(*series.bins, strict=True)) or [()] * len(series.names)
     lengths = [min(width_ns, now_ns - at * width_ns) for at in range(len(series.bins))]
-    means = [
-        [value / length for value, length in zip(column, lengths, strict=True)] for column in columns
-    ]
+    means = [[value / length for value, length in zip(column, lengths, strict=True)] for column in columns]
     named = dict(zip(series.names, means, strict=True))
     return {
         "bin_s": width_ns / NS_PER_S,

@@ -12,8 +12,8 @@ class Popularity:
     """Split in proportion to the experts that each bank needs to serve a share of its tokens, `hit_frac`.
 
     What a bank needs is the fewest of its experts that together take so much of its popularity: few where some experts are
-    popular, many where all are alike. Each bank has top-k slots, or an even share where slots are fewer; the others go one by
-    one to the bank that has fewest in proportion to its need, ties to the first, until it holds all its experts.
+    popular, many where all are alike. Each bank has top-k slots, or an even share where slots are fewer; the others go one
+    by one to the bank that has fewest in proportion to its need, ties to the first, until it holds all its experts.
 
     Source: ours, as is the default; divisor apportionment after Adams, with bounds.
     """

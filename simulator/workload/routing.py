@@ -38,7 +38,7 @@ class Routing:
         for start in range(0, trace.num_tokens, _READ_TOKENS):
             stop = min(start + _READ_TOKENS, trace.num_tokens)
             ids = trace.expert_ids(start, stop)
-            self._places[start:stop] = (ids.astype(dtype) + first_place).reshape(stop - start, -1)
+            self._places[start:stop] = np.add(ids, first_place, dtype=dtype).reshape(stop - start, -1)
         first_keys = np.array(trace.banks, dtype=np.int64) * num_experts
         self._key_of_place = (first_keys[:, None] + np.arange(num_experts)).ravel()
         self._first_offset = first_keys - np.arange(num_layers) * num_experts
@@ -53,7 +53,9 @@ class Routing:
 
     def weights(self, rows: Rows) -> "Lazily[TokenWeights]":
         """Return the gate weights of each token, read as they are asked for."""
-        return Lazily(len(rows), lambda: [self._trace.gate_weights(row, row + 1)[0].astype(float).tolist() for row in rows])
+        return Lazily(
+            len(rows), lambda: [self._trace.gate_weights(row, row + 1)[0].astype(float).tolist() for row in rows]
+        )
 
     def lookahead(self, rows: Rows, num_layers: int) -> "Lazily[TokenLookahead]":
         """Return what gates further on would pick for each token, read as it is asked for."""
@@ -81,9 +83,7 @@ class Routing:
         order = present[np.argsort(layers * len(flat) + first[present])]
         ends = np.cumsum(np.bincount(layers, minlength=self.num_layers)).tolist()
         keys, num_tokens = self._key_of_place[order].tolist(), counts[order].tolist()
-        return [
-            (keys[start:end], num_tokens[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)
-        ]
+        return [(keys[start:end], num_tokens[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 class StepVisits:

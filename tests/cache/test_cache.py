@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from simulator.cache import ABSENT, IN_FLIGHT, RESIDENT, ExpertCache, Pool, split_slots
 from simulator.eviction import EVICTION
+from tests.eviction.single_accesses import recorded_routing
 from tests.hand_made import HandView
 
 NUM_KEYS = 10
@@ -118,7 +119,7 @@ def test_capacity_is_never_exceeded(
     name: str, sizes: list[int], pinned: set[int], operations: list[tuple[str, int]]
 ) -> None:
     """At every moment each pool holds at most its slots, counts agree with states, and what is held stays."""
-    view = HandView([[key] for key in range(NUM_KEYS)])
+    view = HandView([[key] for key in range(NUM_KEYS)], num_experts=NUM_KEYS, training=recorded_routing(NUM_KEYS))
     pools = [Pool(num_slots=size, free_slots=size, eviction=EVICTION[name](view)) for size in sizes]
     cache = ExpertCache(pool_of_key=[pools[key % 2] for key in range(NUM_KEYS)], held=view.held)
     cache.pin(sorted(pinned))

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from simulator.cache import RESIDENT, ExpertCache
+from simulator.cache import RESIDENT, ExpertCache, split_slots
 from simulator.eviction import EVICTION
-from simulator.lay_out import lay_out_cache, most_popular, pool_sizes, popularity, smallest_cache
+from simulator.lay_out import CacheSize, lay_out_cache, pool_sizes, popularity, smallest_cache
+from simulator.placement import PLACEMENT
+from simulator.placement.most_popular import most_popular
+from simulator.placement.protocol import Room
+from simulator.slots import SLOTS
 from tests.hand_made import HandView, make_trace, random_routing
 
 NUM_BANKS, NUM_EXPERTS, TOP_K = 3, 4, 2
@@ -20,28 +23,28 @@ def lay_out(
     *,
     eviction: str = "lru",
     scope: str = "per_layer",
-    start: str = "cold",
-    counts: NDArray[np.int64] | None = COUNTS,
+    placement: str = "none",
+    staging: int = 0,
+    low: int = 0,
 ) -> tuple[ExpertCache, list[int]]:
     """Lay out a cache of three banks of four experts; return it, and the keys that are resident."""
-    view = HandView([[0]])
-
-    def count() -> NDArray[np.int64]:
-        assert counts is not None, "nobody needs to know what is popular"
-        return counts
-
+    view = HandView([[0]], num_layers=NUM_BANKS, num_experts=NUM_EXPERTS, top_k=TOP_K, shared_bank=False)
+    view.counts = COUNTS
     cache = lay_out_cache(
+        view=view,
         make_eviction=lambda: EVICTION[eviction](view),
-        num_slots=num_slots,
-        num_banks=NUM_BANKS,
-        num_experts=NUM_EXPERTS,
-        top_k=TOP_K,
+        placement=PLACEMENT[placement](view),
+        split=SLOTS["equal"](view),
+        size=CacheSize(experts=num_slots, staging=staging, low=low),
         scope=scope,
-        start=start,
         held=view.held,
-        count_popularity=count,
     )
     return cache, [key for key in range(NUM_BANKS * NUM_EXPERTS) if cache.state[key] == RESIDENT]
+
+
+def room(num_slots: int, scope: str) -> Room:
+    """Return the room of an equal split."""
+    return Room(num_slots=num_slots, of_bank=None if scope == "global" else split_slots(num_slots, NUM_BANKS))
 
 
 @pytest.mark.parametrize("banks", [(), (0, 1, 0)])
@@ -78,19 +81,19 @@ def test_popularity_of_a_recorded_trace(shared_data: Path, tmp_path: Path) -> No
     [
         (5, "global", [1, 2, 6, 8, 9]),  # 9 9 8 7 7
         (4, "global", [1, 2, 6, 8]),  # of two experts with 7 tokens, the lower key
-        (5, "per_layer", [1, 2, 6, 7, 8]),  # two, two, one
+        (5, "per_layer", [1, 2, 6, 7, 8]),  # two, two, one: bank after bank
         (0, "global", []),
         (12, "global", [1, 2, 6, 8, 9, 10, 0, 11, 7, 5, 3, 4]),
     ],
 )
 def test_the_most_popular(num_slots: int, scope: str, expected: list[int]) -> None:
     """Most popular first; ties go to the lowest key; each bank its share where slots are per layer."""
-    assert most_popular(COUNTS, num_slots, num_banks=NUM_BANKS, scope=scope) == expected
+    assert most_popular(COUNTS, room(num_slots, scope)) == expected
 
 
 def test_the_default_start_is_an_empty_cache() -> None:
-    """Nothing is resident, and nobody asks what is popular."""
-    cache, resident = lay_out(8, counts=None)
+    """Nothing is resident."""
+    cache, resident = lay_out(8)
     assert resident == []
     assert pool_sizes(cache) == [3, 3, 2]
     assert (cache.num_slots, cache.num_occupied(), cache.num_pinned) == (8, 0, 0)
@@ -98,7 +101,7 @@ def test_the_default_start_is_an_empty_cache() -> None:
 
 def test_a_global_scope_is_one_pool() -> None:
     """All experts compete for all slots."""
-    cache, _ = lay_out(8, scope="global", counts=None)
+    cache, _ = lay_out(8, scope="global")
     assert pool_sizes(cache) == [8]
     for key in (0, 1, 2, 3, 4, 5, 6, 7):
         assert cache.take_slot(key)
@@ -107,7 +110,7 @@ def test_a_global_scope_is_one_pool() -> None:
 
 def test_pools_per_layer_do_not_compete() -> None:
     """A full bank evicts its own, whatever is free elsewhere."""
-    cache, _ = lay_out(6, counts=None)
+    cache, _ = lay_out(6)
     assert cache.take_slot(0)
     assert cache.take_slot(1)
     assert not cache.take_slot(2)
@@ -117,7 +120,7 @@ def test_pools_per_layer_do_not_compete() -> None:
 @pytest.mark.parametrize(("scope", "expected"), [("per_layer", [1, 2, 6, 7, 8]), ("global", [1, 2, 6, 8, 9])])
 def test_a_popular_start_is_warm_but_not_pinned(scope: str, expected: list[int]) -> None:
     """The most popular experts fill the slots; the least popular of them is the least recently used."""
-    cache, resident = lay_out(5, scope=scope, start="popular")
+    cache, resident = lay_out(5, scope=scope, placement="popular")
     assert resident == expected
     assert cache.num_pinned == 0
     assert cache.take_slot(0)
@@ -125,32 +128,46 @@ def test_a_popular_start_is_warm_but_not_pinned(scope: str, expected: list[int])
 
 
 @pytest.mark.parametrize("scope", ["per_layer", "global"])
-def test_static_pins_the_popular_and_stages_the_rest(scope: str) -> None:
-    """All slots but top-k are pinned; the top-k staging slots serve all layers, first in, first out."""
-    cache, resident = lay_out(7, eviction="static", scope=scope)
-    assert resident == sorted(most_popular(COUNTS, 5, num_banks=NUM_BANKS, scope=scope))
+def test_pinned_experts_lie_beside_one_pool_for_the_rest(scope: str) -> None:
+    """All slots but top-k are pinned; the others serve all layers, first in, first out."""
+    cache, resident = lay_out(7, eviction="fifo", placement="pinned_popular", scope=scope)
+    assert resident == sorted(most_popular(COUNTS, room(5, scope)))
     assert (cache.num_slots, cache.num_pinned) == (7, 5)
     assert pool_sizes(cache) == [TOP_K]
-    staged = [key for key in range(12) if key not in resident]
+    fetched = [key for key in range(12) if key not in resident]
     evicted = []
-    for key in staged:
+    for key in fetched:
         assert cache.take_slot(key)
         cache.held.clear()
         evicted.append(cache.evicted)
-    assert evicted == [None, None, *staged[:-2]]
+    assert evicted == [None, None, *fetched[:-2]]
     assert all(cache.state[key] == RESIDENT for key in resident)
 
 
-def test_static_with_no_more_than_the_working_set_pins_nothing() -> None:
-    """Slots for one token's experts are all staging slots."""
-    cache, resident = lay_out(TOP_K, eviction="static", scope="global")
+def test_no_more_slots_than_the_working_set_pin_nothing() -> None:
+    """Slots for one token's experts are all left for fetches."""
+    cache, resident = lay_out(TOP_K, eviction="fifo", placement="pinned_popular", scope="global")
     assert resident == []
     assert (cache.num_pinned, pool_sizes(cache)) == (0, [TOP_K])
 
 
-@pytest.mark.parametrize("scope", ["per_layer", "global"])
-@pytest.mark.parametrize("num_banks", [1, 3])
-def test_the_smallest_cache_holds_a_token_in_every_layer(scope: str, num_banks: int) -> None:
-    """Per layer, each bank needs top-k slots of its own; one pool for all needs top-k once."""
-    smallest = smallest_cache(num_banks=num_banks, top_k=TOP_K, scope=scope)
-    assert smallest == (TOP_K * num_banks if scope == "per_layer" else TOP_K)
+@pytest.mark.parametrize(("scope", "sizes"), [("per_layer", [2, 2, 1, 2, 1, 1]), ("global", [5, 4])])
+def test_staging_slots_and_low_precision_copies_are_beside_the_pools(scope: str, sizes: list[int]) -> None:
+    """Copies have keys and pools of their own, divided as the others are; staging slots are for all."""
+    cache, _ = lay_out(5, scope=scope, staging=2, low=4)
+    assert pool_sizes(cache) == sizes
+    assert (cache.num_slots, cache.num_staging) == (11, 2)
+    assert all(cache.stage(key) for key in (0, 11))
+    assert not cache.stage(5)
+    num_low = 0
+    for key in range(12, 24):
+        num_low += cache.take_slot(key)
+    assert num_low == 4
+    assert cache.num_occupied() == 6
+
+
+@pytest.mark.parametrize("num_banks", [1, 3, 5])
+def test_the_smallest_cache_holds_a_token_in_all_and_an_expert_of_each_bank(num_banks: int) -> None:
+    """Per layer, each bank needs a slot of its own; one pool for all needs top-k."""
+    assert smallest_cache(num_banks=num_banks, top_k=TOP_K, scope="per_layer") == max(TOP_K, num_banks)
+    assert smallest_cache(num_banks=num_banks, top_k=TOP_K, scope="global") == TOP_K

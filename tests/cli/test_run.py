@@ -63,7 +63,7 @@ OPTIONS = [
     ("--set batch=1", {"batch": 1}),
     ("--set prefill_chunk_tokens=1", {"prefill_chunk_tokens": 1}),
     ("--set cache.scope=global", {"cache": {"experts": 6, "scope": "global"}}),
-    ("--set cache.start=popular --cache-frac 1", {"cache": {"frac": 1.0, "start": "popular"}}),
+    ("--set placement=popular --cache-frac 1", {"cache": {"frac": 1.0}, "placement": "popular"}),
     ("--set eviction=fifo", {"eviction": "fifo"}),
     (
         "--prefetch perfect --set prefetch.lookahead_layers=2",
@@ -123,7 +123,7 @@ KEYS: dict[str, Any] = {
     "hit_frac": float,
     "h2d_demand_bytes": int,
     "h2d_prefetch_bytes": int,
-    "busy_frac": {"gpu": float, "h2d": float, "cpu": float},
+    "busy_frac": {"gpu": float, "h2d": float, "d2h": float, "cpu": float},
     "attribution_s": dict.fromkeys(
         (
             "expert_compute",

@@ -1,29 +1,32 @@
 """Run the engine on a `Case` of the reference, and gather the same outcome."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.costs.protocol import StepCosts
+from simulator.costs.protocol import MemoryDemands, StepCosts
 from simulator.dispatch import Policies
-from simulator.engine import Engine
+from simulator.engine import Engine, Tiles
 from simulator.estimates import CostEstimates
-from simulator.eviction import EVICTION
+from simulator.eviction import EVICTION, Eviction
+from simulator.eviction.lru import LRU
 from simulator.lay_out import CacheSize, lay_out_cache
-from simulator.miss import MISS, MissAction
+from simulator.miss import MISS, Miss, MissAction
 from simulator.oracle import RecordedFuture
+from simulator.order import ORDER
 from simulator.placement import PLACEMENT
 from simulator.prefetch import PREFETCH, Prefetch
+from simulator.queue import QUEUE
 from simulator.run_view import RunFacts, RunView
 from simulator.slots import SLOTS
 from simulator.timeline import Timeline
 from simulator.view import View
 from simulator.workload.closed_loop import ClosedLoop
 from simulator.workload.step import Step
-from tests.engine.reference import Case, Outcome
+from tests.engine.case import Case, Outcome, is_named
 from traces.format import Sequences, Trace, TraceMetadata, open_trace, write_trace
 
 
@@ -36,17 +39,23 @@ class StatedCosts:
         self.kernels_are_grouped = case.grouped
         self.num_cpu_workers = case.cpu_workers
         self.stall_overhead_ns = case.stall_overhead_ns
-        self.low_chunk_ends_ns: Sequence[int] = ()
-        self.write_back_ns = 0
-        self.memory_demands = None
+        self.low_chunk_ends_ns: Sequence[int] = case.low_chunk_ends_ns
+        self.write_back_ns = case.back_ns
+        self.memory_demands = MemoryDemands(
+            bandwidth=case.bandwidth,
+            h2d=case.copy_demand,
+            low_h2d=case.low_copy_demand,
+            d2h=case.back_demand,
+            cpu_expert=case.cpu_demand,
+        )
 
     def expert_ns(self, num_tokens: int) -> int:
         """One expert's kernel."""
-        return self._case.expert_ns(num_tokens)
+        return self._case.expert_ns(0, num_tokens)
 
     def low_expert_ns(self, num_tokens: int) -> int:
-        """There are no low-precision copies."""
-        raise AssertionError(num_tokens)
+        """The kernel of a low-precision copy."""
+        return self._case.expert_ns(self._case.num_keys, num_tokens)
 
     def group_ns(self, num_tokens: Sequence[int]) -> int:
         """One kernel over several experts."""
@@ -54,7 +63,7 @@ class StatedCosts:
 
     def cpu_expert_ns(self, num_tokens: int) -> int:
         """One expert on a worker."""
-        return self._case.cpu_base_ns + self._case.cpu_token_ns * num_tokens
+        return self._case.cpu_ns(num_tokens)
 
     def activation_ns(self, num_tokens: int) -> int:
         """States and results of the experts on the CPU."""
@@ -69,16 +78,82 @@ class StatedCosts:
         )
 
 
-class SomeOnCpu:
-    """The miss handling of a case: some go to the CPU, by their key."""
+class ByKey:
+    """The miss handling of a case, which looks at nothing but keys."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
 
     def decide(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
-        """Send to the CPU what the case says."""
+        """Do what the case says."""
         del num_tokens
-        return [MissAction.CPU if self._case.goes_to_cpu(key) else MissAction.FETCH for key in keys]
+        return [MissAction(self._case.action(key)) for key in keys]
+
+
+class AllByKey(ByKey):
+    """The same, with all that a miss policy may do beside."""
+
+    def __init__(self, case: Case, view: View) -> None:
+        super().__init__(case)
+        self._view = view
+        self._oracle = view.oracle
+
+    def reroute(self) -> Sequence[Sequence[int]]:
+        """Do without some absent experts, and take others for some."""
+        view, picks = self._view, self._view.picks()
+        absent = {key for token in picks for key in token if not view.is_resident(key) and not view.is_in_flight(key)}
+        return [self._case.rerouted(list(token), absent) for token in picks]
+
+    def similarity(self, wanted: int, substitute: int) -> float:
+        """Half the way."""
+        return 1.0 if wanted == substitute else 0.5
+
+    def share(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[int]:
+        """Leave some to the CPU."""
+        del num_tokens
+        return [key for key in keys if is_named(key, self._case.share_modulus)]
+
+    def start_early(self) -> Mapping[int, int]:
+        """Begin with some of the next layer."""
+        return self._case.early(list(self._oracle.upcoming(1)))
+
+
+class Picky(LRU):
+    """Let only some experts into a full pool."""
+
+    def __init__(self, view: View, case: Case) -> None:
+        super().__init__(view)
+        self._case = case
+
+    def admits(self, key: int) -> bool:
+        """Look at the key."""
+        return self._case.admits(key)
+
+
+class Generous(LRU):
+    """Give up some experts that have been computed."""
+
+    def __init__(self, view: View, case: Case) -> None:
+        super().__init__(view)
+        self._case = case
+
+    def gives_up(self, keys: Iterable[int]) -> Sequence[int]:
+        """Look at the keys."""
+        return [key for key in keys if self._case.gives_up(key)]
+
+
+def make_eviction(case: Case, view: View) -> Eviction:
+    """Make the eviction policy of a case."""
+    if case.eviction == "picky":
+        return Picky(view, case)
+    return Generous(view, case) if case.eviction == "generous" else EVICTION[case.eviction](view)
+
+
+def make_miss(case: Case, view: View) -> Miss:
+    """Make the miss policy of a case."""
+    if case.drop_modulus or case.swap_modulus or case.share_modulus or case.early_modulus:
+        return AllByKey(case, view)
+    return MISS["fetch"](view) if case.actions == ("fetch",) else ByKey(case)
 
 
 def write_case_trace(case: Case, path: Path, *, lookahead_ids: NDArray[np.uint8] | None = None) -> Trace:
@@ -137,16 +212,18 @@ def make_engine(
         prefetch = partial(PREFETCH["perfect"], lookahead_layers=case.lookahead)
     cache = lay_out_cache(
         view=view,
-        make_eviction=lambda: EVICTION[case.eviction](view),
+        make_eviction=lambda: make_eviction(case, view),
         placement=PLACEMENT["none"](view),
         split=SLOTS["equal"](view),
-        size=CacheSize(experts=case.num_slots),
+        size=CacheSize(experts=case.num_slots, staging=case.num_staging, low=case.num_low),
         scope=case.scope,
         held=view.held_keys,
     )
     policies = Policies(
-        miss=SomeOnCpu(case) if case.cpu_modulus else MISS["fetch"](view),
+        miss=make_miss(case, view),
         prefetch=prefetch(view) if prefetch is not None else None,
+        order=ORDER[case.order](view) if case.order != "first_appearance" else None,
+        queue=QUEUE[case.queue](view) if case.queue != "keep" else None,
     )
 
     def step_ended(step: Step, now_ns: int) -> None:
@@ -161,6 +238,10 @@ def make_engine(
         policies=policies,
         step_ended=step_ended,
         timeline=timeline,
+        shares_memory=case.bandwidth > 0,
+        writes_back=case.back_ns > 0,
+        is_pageable=case.is_pageable,
+        tiles=Tiles(count=case.num_tiles, overhead_ns=case.tile_overhead_ns),
     )
 
 
@@ -178,10 +259,18 @@ def run_engine(
     attribution_ns = counters.attribution_ns()
     assert sum(attribution_ns.values()) == counters.now_ns, "the attribution adds up to the makespan"
     out.hits, out.late_hits, out.misses = sum(counters.hits), sum(counters.late_hits), sum(counters.misses)
-    out.dropped = counters.prefetches_dropped
-    out.cpu_experts, out.cpu_busy_ns = sum(counters.cpu_experts), counters.cpu_busy_ns
-    out.link_busy_ns = counters.link_busy_ns
+    out.wave_fetches = counters.wave_fetches
     out.demand_transfers, out.prefetch_transfers = counters.demand_transfers, counters.prefetch_transfers
+    out.low_transfers, out.in_place_transfers = counters.low_transfers, counters.in_place_transfers
+    out.link_busy_ns = counters.link_busy_ns
+    out.issued, out.dropped = counters.prefetches_issued, counters.prefetches_dropped
+    out.cancelled, out.useful = counters.prefetches_cancelled, counters.prefetches_useful
+    out.late, out.wasted = counters.prefetches_late, counters.prefetches_wasted
+    out.unused = engine.dispatch.num_unused_prefetches()
+    out.cpu_experts, out.cpu_busy_ns = sum(counters.cpu_experts), counters.cpu_busy_ns
+    out.deferred, out.low_experts = sum(counters.deferred_experts), sum(counters.low_experts)
+    out.dropped_picks, out.swapped_picks = sum(counters.dropped_picks), sum(counters.substituted_picks)
+    out.copied_back, out.back_busy_ns = counters.write_backs, counters.write_back_busy_ns
     out.attribution_ns = {
         "experts": attribution_ns["expert_compute"],
         "other": attribution_ns["non_expert_compute"] + attribution_ns["step_compute"],

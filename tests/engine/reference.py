@@ -1,105 +1,24 @@
-"""Section 5 of the design as plain loops: no SimPy, no events, lists searched from end to end.
+"""docs/semantics.md as plain loops: no SimPy, no events, lists searched from end to end.
 
-Written for reading, not for speed, and from the text alone: nothing of `simulator` is used here. Time moves only in
-`advance`. At one instant, transfers that end are delivered first, then decisions are taken, then the link picks.
+Written for reading, not for speed, and from the text alone: nothing of `simulator` is used here. The clock is that of the
+GPU's stream; it moves only in `advance` and where the stream waits.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
-NEVER = 10**9
-
-
-@dataclass
-class Case:
-    """A small run: `sequences` holds (expert ids [tokens][layers][k], prompt tokens) of each sequence."""
-
-    sequences: list[tuple[list[list[list[int]]], int]]
-    num_experts: int
-    banks: list[int]
-    batch: int
-    num_slots: int
-    scope: str
-    eviction: str
-    lookahead: int  # 0: no prefetch
-    grouped: bool
-    chunk_ends_ns: list[int]
-    lead_ns: list[int]
-    tail_ns: int
-    expert_base_ns: int
-    expert_token_ns: int
-    prefill_chunk: int | None = None
-    max_tokens: int | None = None
-    cpu_modulus: int = 0  # 0: all misses are fetched; m: those of keys that m divides go to the CPU
-    cpu_workers: int = 1
-    cpu_base_ns: int = 0
-    cpu_token_ns: int = 0
-    activation_token_ns: int = 0
-    stall_overhead_ns: int = 0
-
-    def goes_to_cpu(self, key: int) -> bool:
-        """Tell whether a missing expert is left to the CPU."""
-        return self.cpu_modulus > 0 and key % self.cpu_modulus == 0
-
-    def expert_ns(self, num_tokens: int) -> int:
-        """One expert's kernel."""
-        return self.expert_base_ns + self.expert_token_ns * num_tokens
-
-    def group_ns(self, num_tokens: list[int]) -> int:
-        """One kernel over several experts."""
-        return self.expert_base_ns + self.expert_token_ns * sum(num_tokens)
+from tests.engine.case import DROPPED, Case, Outcome, closed_loop
+from tests.engine.plain_cache import PlainCache
+from tests.engine.plain_servers import Servers, Work, tiled_end_ns
 
 
 @dataclass
-class Outcome:
-    """What the engine must agree with, to the nanosecond and to the count."""
+class OnCpu:
+    """Experts that go to the CPU together, and the way of their states and results."""
 
-    step_end_ns: list[int] = field(default_factory=list)
-    hits: int = 0
-    late_hits: int = 0
-    misses: int = 0
-    dropped: int = 0
-    link_busy_ns: int = 0
-    cpu_experts: int = 0
-    cpu_busy_ns: int = 0
-    demand_transfers: int = 0
-    prefetch_transfers: int = 0
-    attribution_ns: dict[str, int] = field(default_factory=dict)
-    emitted: list[list[int]] = field(default_factory=list)  # sequences that put out a token, by step
-
-
-def closed_loop(case: Case) -> list[tuple[list[list[list[int]]], list[int]]]:
-    """Return (the keys of each token [n][layers][k], the sequences that put out a token) of each step."""
-    keys = [
-        [
-            [[bank * case.num_experts + e for e in row] for bank, row in zip(case.banks, token, strict=True)]
-            for token in ids
-        ]
-        for ids, _ in case.sequences
-    ]
-    waiting = list(range(len(keys)))
-    batch = [[waiting.pop(0), 0] for _ in range(min(case.batch, len(waiting)))]  # [sequence, tokens done]
-    steps = []
-    num_out = 0
-    while batch and (case.max_tokens is None or num_out < case.max_tokens):
-        prefilling = [place for place in batch if place[1] < case.sequences[place[0]][1]]
-        if prefilling:
-            first = min(prefilling)  # sequences are numbered in the order in which they join
-            sequence, done = first
-            prompt = case.sequences[sequence][1]
-            until = prompt if case.prefill_chunk is None else min(prompt, done + case.prefill_chunk)
-            tokens, emits = keys[sequence][done:until], [sequence] if until == prompt else []
-            first[1] = until
-        else:
-            tokens, emits = [keys[sequence][done] for sequence, done in batch], [sequence for sequence, _ in batch]
-            for place in batch:
-                place[1] += 1
-        steps.append((tokens, emits))
-        num_out += len(emits)
-        for index, (sequence, done) in enumerate(batch):
-            if done == len(keys[sequence]):
-                batch[index] = [waiting.pop(0), 0] if waiting else [-1, 0]
-        batch = [place for place in batch if place[0] >= 0]
-    return steps
+    jobs: list[Work]
+    activation_ns: int
 
 
 class Reference:
@@ -109,239 +28,356 @@ class Reference:
         self.case = case
         self.out = Outcome()
         self.steps = closed_loop(case)
-        self.visits: list[list[int]] = []  # the distinct keys of each layer visit, in order of first appearance
+        self.visits: list[list[int]] = []  # as recorded: the distinct keys of each visit, in order of first appearance
         for tokens, _ in self.steps:
             for layer in range(len(case.banks)):
-                self.visits.append(list(dict.fromkeys(key for token in tokens for key in token[layer])))
+                self.visits.append(distinct([token[layer] for token in tokens]))
         self.visit = -1
-        self.now_ns = 0
-        # the cache
-        self.resident: set[int] = set()
-        self.in_flight: set[int] = set()
-        self.pinned: set[int] = set()
-        self.history: dict[int, list[int]] = {}  # of each key with a slot: the numbers of its accesses
-        self.num_accesses = 0
-        # the link
-        self.serving: list[int] | None = None  # [key, chunk that is being served, when that chunk ends]
-        self.demands: list[list[int]] = []  # [key, chunks done]
-        self.prefetches: list[list[int]] = []
-        self.is_prefetch: dict[int, bool] = {}
-        self.lost_ns = 0  # what the stream loses before its next kernel
-        self.worker_free_ns = [0] * case.cpu_workers
-        self.arrivals: list[int] = []  # keys in the order in which they have become resident since the gate
+        self.now_ns = 0  # the stream's time
+        self.cache = PlainCache(case, self.visits, self.note_eviction)
+        self.servers = Servers(bandwidth=case.bandwidth, num_workers=case.cpu_workers, delivered=self.deliver)
+        self.counts: dict[int, int] = {}  # tokens routed to each expert of the visit
+        self.waiting: list[int] = []  # keys that wait for a slot
+        self.arrivals: list[int] = []  # keys that have become resident since the gate, in order
+        self.unused: set[int] = set()  # prefetched, and not asked for since
+        self.deferred: list[OnCpu] = []  # by the layer before
+        self.early: dict[int, OnCpu] = {}  # begun at the gate before
+        self.reading: Work | None = None  # in place
 
     def run(self) -> Outcome:
         """Run all steps."""
-        case, out = self.case, self.out
+        case, out, servers = self.case, self.out, self.servers
         causes = ("experts", "other", "demand", "late", "behind", "cpu", "lost")
         out.attribution_ns = dict.fromkeys(causes, 0)
         for tokens, emits in self.steps:
             self.prefetch()
             for layer in range(len(case.banks)):
-                self.advance(self.now_ns + case.lead_ns[layer])
-                out.attribution_ns["other"] += case.lead_ns[layer]
+                self.launch(case.lead_ns[layer])
                 self.visit += 1
-                self.run_layer([key for token in tokens for key in token[layer]])
-            self.advance(self.now_ns + case.tail_ns)
-            out.attribution_ns["other"] += case.tail_ns
+                self.cache.visit = self.visit
+                self.run_layer(layer, self.reroute([token[layer] for token in tokens]))
+            self.launch(case.tail_ns)
             out.step_end_ns.append(self.now_ns)
             out.emitted.append(emits)
-        if self.serving is not None:  # what the link has done of a prefetch that the run does not wait for
-            _, chunk, end_ns = self.serving
-            out.link_busy_ns += self.now_ns - (end_ns - self.chunk_ns(chunk))
+        servers.stop()
+        out.unused = len(self.unused)
+        out.link_busy_ns, out.cpu_busy_ns = servers.link_busy_ns, servers.cpu_busy_ns
+        out.back_busy_ns, out.copied_back = servers.back_busy_ns, servers.copied_back
         return out
 
-    def run_layer(self, requests: list[int]) -> None:
-        """From the gate on: classify, fetch, compute in the order that the design gives."""
-        needed = list(dict.fromkeys(requests))
-        self.pinned = set(needed)
+    def launch(self, duration_ns: int) -> None:
+        """Do other work than experts'; its launch waits for a copy from pageable memory that is under way."""
+        serving = self.servers.fetching
+        if self.case.is_pageable and serving is not None and serving.started_ns < self.now_ns:
+            self.stall(self.servers.finish_service(), self.servers.now_ns)
+        self.work("other", duration_ns)
+
+    def reroute(self, tokens: list[list[int]]) -> list[list[int]]:
+        """Let tokens do without experts that are absent, or take others."""
+        absent = {key for token in tokens for key in token if self.cache.is_absent(key)}
+        taken = [self.case.rerouted(token, absent) for token in tokens]
+        changes = [
+            new
+            for token, changed in zip(tokens, taken, strict=True)
+            for old, new in zip(token, changed, strict=True)
+            if new != old
+        ]
+        self.out.dropped_picks += changes.count(DROPPED)
+        self.out.swapped_picks += len(changes) - changes.count(DROPPED)
+        return [[key for key in token if key != DROPPED] for token in taken]
+
+    def run_layer(self, layer: int, tokens: list[list[int]]) -> None:
+        """From the gate on."""
+        case, cache, out = self.case, self.cache, self.out
+        self.counts = {key: sum(token.count(key) for token in tokens) for key in distinct(tokens)}
+        needed = self.ordered(list(self.counts))
         self.arrivals = []
-        hits = [key for key in needed if key in self.resident]
-        late = [key for key in needed if key in self.in_flight]
-        missed = [key for key in needed if key not in self.resident and key not in self.in_flight]
-        self.out.hits += len(hits)
-        self.out.late_hits += len(late)
-        self.out.misses += len(missed)
-        for key in needed:
-            if key in hits or key in late:
-                self.touch(key)
-            if key in late:
-                self.promote(key)
-        on_cpu = [key for key in missed if self.case.goes_to_cpu(key)]
-        waiting = [key for key in missed if key not in on_cpu and not self.fetch(key)]
-        self.pinned -= set(on_cpu)
-        cpu_done_ns = self.run_on_cpu([requests.count(key) for key in on_cpu])
+        cache.pinned = set(needed)
+        hits, late, missed = self.access(needed)
+        self.purge(layer)
+        is_last = layer == len(case.banks) - 1
+        actions = {key: case.action(key) for key in missed}
+        actions = {key: "cpu" if is_last and action == "defer" else action for key, action in actions.items()}
+        with_action = {name: [key for key in missed if actions[key] == name] for name in ("cpu", "defer", "in_place")}
+        standing_in = {key: key + case.num_keys for key in missed if actions[key] == "low"}
+        ready, awaited = list(hits), list(late)
+        for key in missed:
+            if actions[key] == "fetch":
+                awaited.append(key)
+                self.fetch_or_wait(key)
+            elif actions[key] == "low":
+                (ready if self.access_low(standing_in[key]) else awaited).append(standing_in[key])
+        out.wave_fetches += len(self.waiting)
+        out.low_experts += len(standing_in)
+        cache.pinned -= {key for key in missed if actions[key] != "fetch"}
+        shared = [key for key in hits if case.share_modulus and key % case.share_modulus == 0]
+        ready = [key for key in ready if key not in shared]
+        cache.pinned -= set(shared)
+        if shared:
+            self.fetch_waiting()
+        on_cpu = self.begin_on_cpu(with_action["cpu"] + shared, with_action["defer"], layer)
         self.prefetch()
-        todo = [key for key in needed if key not in hits and key not in on_cpu]
+        turns = [key for key in (standing_in.get(key, key) for key in needed) if key in ready or key in awaited]
+        if case.order == "in_turn":
+            self.compute_in_turn(turns, ready)
+        else:
+            self.compute_as_they_come([key for key in turns if key in ready], awaited)
+        for key in with_action["in_place"]:
+            self.read_in_place(key)
+        if on_cpu:
+            self.join(on_cpu)
+        cache.pinned = set()
+        for key in needed:
+            if key in hits + late + missed and key not in shared and actions.get(key, "fetch") == "fetch":
+                self.give_up(key)
 
-        def compute(keys: list[int]) -> None:
-            counts = [requests.count(key) for key in keys]
-            duration_ns = self.case.group_ns(counts) if self.case.grouped else self.case.expert_ns(counts[0])
-            self.out.attribution_ns["experts"] += duration_ns
-            self.advance(self.now_ns + self.lost_ns + duration_ns)
-            self.lost_ns = 0
-            self.pinned -= set(keys)
-            while waiting and self.fetch(waiting[0]):
-                waiting.pop(0)
+    def ordered(self, keys: list[int]) -> list[int]:
+        """Put S into order."""
+        if self.case.order in ("by_id", "in_turn"):
+            return sorted(keys)
+        if self.case.order == "by_load":
+            return sorted(keys, key=lambda key: -self.counts[key])
+        assert self.case.order == "first_appearance"
+        return keys
 
-        for kernel in [hits] if self.case.grouped else [[key] for key in hits]:
-            if kernel:
-                compute(kernel)
-        stalled = False
-        while todo:
-            ready = [key for key in self.arrivals if key in todo]
-            if not ready:
-                stalled = self.wait_for_service() or stalled
-                if not any(key in self.in_flight or key in self.resident for key in todo):
-                    while waiting and self.fetch(waiting[0]):
-                        waiting.pop(0)
-                continue
-            if stalled:
-                self.out.attribution_ns["lost"] += self.case.stall_overhead_ns
-                self.lost_ns = self.case.stall_overhead_ns
-                stalled = False
-            kernel = ready if self.case.grouped else ready[:1]
-            compute(kernel)
-            todo = [key for key in todo if key not in kernel]
-        if on_cpu and cpu_done_ns > self.now_ns:
-            self.out.attribution_ns["cpu"] += cpu_done_ns - self.now_ns
-            self.advance(cpu_done_ns)
-        self.pinned = set()
+    def access(self, needed: list[int]) -> tuple[list[int], list[int], list[int]]:
+        """Return the hits, the late hits and the misses."""
+        cache, out = self.cache, self.out
+        hits = [key for key in needed if key in cache.resident]
+        late = [key for key in needed if key in cache.in_flight]
+        missed = [key for key in needed if cache.is_absent(key)]
+        for key in needed:
+            if key not in missed:
+                cache.touch(key)
+            if key in late:
+                self.servers.promote(key)
+        out.hits += len(hits)
+        out.late_hits += len(late)
+        out.misses += len(missed)
+        out.useful += len(self.unused & set(hits))
+        self.unused -= set(hits)
+        return hits, late, missed
 
-    def run_on_cpu(self, counts: list[int]) -> int:
-        """Give each expert to the worker that is free first; return when the results are back on the GPU."""
-        ends_ns = [0]
-        for tokens in counts:
-            worker = self.worker_free_ns.index(min(self.worker_free_ns))
-            duration_ns = self.case.cpu_base_ns + self.case.cpu_token_ns * tokens
-            self.worker_free_ns[worker] = max(self.now_ns, self.worker_free_ns[worker]) + duration_ns
-            ends_ns.append(self.worker_free_ns[worker])
-            self.out.cpu_experts += 1
-            self.out.cpu_busy_ns += duration_ns
-        return max(ends_ns) + self.case.activation_token_ns * sum(counts)
+    def access_low(self, low: int) -> bool:
+        """Have a low-precision copy stand for a missing expert; tell if it is there."""
+        cache = self.cache
+        cache.pinned.add(low)
+        if cache.is_absent(low):
+            self.fetch_or_wait(low)
+            return False
+        cache.touch(low)
+        self.servers.promote(low)
+        return low in cache.resident
 
-    # the cache
+    def purge(self, layer: int) -> None:
+        """Call off prefetches that wait."""
+        ahead = self.case.banks[layer + 1 :]
+        for key in [work.key for work in self.servers.prefetches]:
+            is_passed = key // self.case.num_experts not in ahead
+            if self.case.queue == "purge_all" or (self.case.queue == "purge_passed" and is_passed):
+                self.servers.call_off(key)
+                self.cache.free(key)
+                self.unused.discard(key)
+                self.out.cancelled += 1
 
-    def pool(self, key: int) -> tuple[int, list[int]]:
-        """Return the slots that the key competes for, and the keys that hold one."""
-        if self.case.scope == "global":
-            return self.case.num_slots, list(self.history)
-        num_banks = max(self.case.banks) + 1
-        bank = key // self.case.num_experts
-        slots = self.case.num_slots // num_banks + (1 if bank < self.case.num_slots % num_banks else 0)
-        return slots, [other for other in self.history if other // self.case.num_experts == bank]
+    # what is computed from slots
 
-    def take_slot(self, key: int) -> bool:
-        """Take a free slot, or the victim's."""
-        slots, holders = self.pool(key)
-        if len(holders) == slots:
-            candidates = [other for other in holders if other in self.resident and other not in self.pinned]
-            if not candidates:
-                return False
-            victim = min(candidates, key=self.rank)
-            self.resident.remove(victim)
-            del self.history[victim]
-        self.in_flight.add(key)
-        self.num_accesses += 1
-        self.history[key] = [self.num_accesses]
-        return True
+    def compute_as_they_come(self, ready: list[int], awaited: list[int]) -> None:
+        """Compute what is there, then the others as they arrive."""
+        grouped = self.case.grouped
+        for kernel in [ready] if grouped else [[key] for key in ready]:
+            self.compute(kernel)
+        left = list(awaited)
+        while left:
+            if not self.arrived(left):
+                self.wait(partial(self.first_arrived, left), left)
+            kernel = self.arrived(left) if grouped else self.arrived(left)[:1]
+            self.compute(kernel)
+            left = [key for key in left if key not in kernel]
 
-    def touch(self, key: int) -> None:
-        """Note an access."""
-        self.num_accesses += 1
-        self.history[key].append(self.num_accesses)
+    def compute_in_turn(self, turns: list[int], ready: list[int]) -> None:
+        """Compute each in its turn; those that wait for a slot let others go first."""
+        left = list(turns)
 
-    def rank(self, key: int) -> tuple[int, int]:
-        """Order keys for eviction: the smallest goes first."""
-        history = self.history[key]
-        if self.case.eviction == "lru":
-            return history[-1], 0
-        if self.case.eviction == "fifo":
-            return history[0], 0
-        if self.case.eviction == "lfu":
-            return len(history), history[-1]
-        assert self.case.eviction == "belady"
-        later = [visit for visit in range(self.visit + 1, len(self.visits)) if key in self.visits[visit]]
-        return -(later[0] if later else NEVER), key
+        def next_there() -> int | None:
+            turn = next((key for key in left if key not in self.waiting), None)
+            return turn if turn in ready or turn in self.arrivals else None
 
-    # the link
+        while left:
+            if next_there() is None:
+                self.wait(next_there, left)
+            key = next_there()
+            assert key is not None
+            self.compute([key])
+            left.remove(key)
+
+    def first_arrived(self, keys: list[int]) -> int | None:
+        """Return that of the keys which has arrived first, if any has."""
+        return next(iter(self.arrived(keys)), None)
+
+    def arrived(self, keys: list[int]) -> list[int]:
+        """Return those of the keys that have arrived, in the order in which they have."""
+        return [key for key in self.arrivals if key in keys]
+
+    def compute(self, keys: list[int]) -> None:
+        """Run a kernel; then its experts may go, and what waits for a slot tries again."""
+        if keys:
+            self.work("experts", self.kernel_ns(keys))
+        self.cache.pinned -= set(keys)
+        if keys:
+            self.fetch_waiting()
+
+    def kernel_ns(self, keys: list[int]) -> int:
+        """Return the duration of a kernel."""
+        counts = [self.counts[key % self.case.num_keys] for key in keys]
+        return self.case.group_ns(counts) if self.case.grouped else self.case.expert_ns(keys[0], counts[0])
+
+    def wait(self, next_there: Callable[[], int | None], left: list[int]) -> None:
+        """Have the stream wait until the expert is there that it computes next."""
+        case = self.case
+        stalled, tiles_ns, key = False, 0, None
+        while key is None:
+            work = self.servers.finish_service()
+            key, until_ns = next_there(), self.servers.now_ns
+            if key == work.key and case.num_tiles > 1 and until_ns > self.now_ns:
+                tiles_ns = (case.num_tiles - 1) * case.tile_overhead_ns
+                kernel_ns = self.kernel_ns([key])
+                end_ns = tiled_end_ns(work, case.num_tiles, kernel_ns, case.tile_overhead_ns, self.now_ns)
+                until_ns = end_ns - kernel_ns - tiles_ns
+            stalled = self.stall(work, until_ns) or stalled
+            if all(key in self.waiting for key in left):
+                self.fetch_waiting()
+        lost_ns = tiles_ns + (case.stall_overhead_ns if stalled else 0)
+        self.out.attribution_ns["lost"] += lost_ns
+        self.now_ns += lost_ns  # what is computed next is known: the clock goes on with its kernel
+
+    def stall(self, work: Work, until_ns: int) -> bool:
+        """Have the stream wait until a time, and say what the link was serving; tell if it did wait."""
+        cause = "behind" if not work.is_demanded else "late" if work.is_prefetch else "demand"
+        return self.work(cause, max(0, until_ns - self.now_ns))
+
+    def work(self, cause: str, duration_ns: int) -> bool:
+        """Let the stream's time pass; tell if any does."""
+        self.out.attribution_ns[cause] += duration_ns
+        self.now_ns += duration_ns
+        if self.now_ns >= self.servers.now_ns:  # else tiles of what has arrived by now were computed before
+            self.servers.advance(self.now_ns)
+        return duration_ns > 0
+
+    # what is computed otherwise
+
+    def read_in_place(self, key: int) -> None:
+        """Run a kernel that reads its weights over the link."""
+        self.reading = reading = self.transfer(key, is_prefetch=False)
+        self.servers.fetch(reading)
+        kernel_ns = self.kernel_ns([key])
+        while reading.end_ns < 0:
+            work = self.servers.finish_service()
+            self.stall(work, self.servers.now_ns - (kernel_ns if work is reading else 0))
+        self.work("experts", kernel_ns)
+
+    def begin_on_cpu(self, now: list[int], deferred: list[int], layer: int) -> list[OnCpu]:
+        """Give the CPU what it computes for this layer, for this until the next ends, and early; return what is awaited."""
+        begun, self.early = self.early, {}
+        awaited = self.deferred + [begun[key] for key in now if key in begun]
+        awaited += self.queue_on_cpu({key: self.counts[key] for key in now if key not in begun})
+        self.deferred = [begun[key] for key in deferred if key in begun]
+        self.deferred += self.queue_on_cpu({key: self.counts[key] for key in deferred if key not in begun})
+        if layer < len(self.case.banks) - 1:
+            for key, num_tokens in self.case.early(self.visits[self.visit + 1]).items():
+                self.early[key] = self.queue_on_cpu({key: num_tokens})[0]
+        self.out.cpu_experts += len(now) + len(deferred)
+        self.out.deferred += len(deferred)
+        return awaited
+
+    def queue_on_cpu(self, counts: dict[int, int]) -> list[OnCpu]:
+        """Queue experts with their numbers of tokens."""
+        jobs = []
+        for key, num_tokens in counts.items():
+            duration_ns = self.case.cpu_ns(num_tokens)
+            jobs.append(Work(key, [duration_ns], self.case.cpu_demand(duration_ns)))
+            self.servers.compute(jobs[-1])
+        return [OnCpu(jobs, self.case.activation_token_ns * sum(counts.values()))] if jobs else []
+
+    def join(self, groups: list[OnCpu]) -> None:
+        """Have the stream wait for the CPU."""
+        self.servers.finish_jobs([job for group in groups for job in group.jobs])
+        until_ns = max(max(job.end_ns for job in group.jobs) + group.activation_ns for group in groups)
+        self.work("cpu", max(0, until_ns - self.now_ns))
+
+    # slots and transfers
+
+    def fetch_or_wait(self, key: int) -> None:
+        """Issue a demand fetch, or have it wait for a slot."""
+        if not self.fetch(key):
+            self.waiting.append(key)
+
+    def fetch_waiting(self) -> None:
+        """Issue the fetches that wait, until one finds no slot."""
+        while self.waiting and self.fetch(self.waiting[0]):
+            self.waiting.pop(0)
 
     def fetch(self, key: int) -> bool:
         """Issue a demand fetch if a slot can be had."""
-        if not self.take_slot(key):
+        cache = self.cache
+        passes_through = self.case.num_staging > 0 and cache.is_refused(key)
+        if not (cache.stage(key) if passes_through else cache.take_slot(key)):
             return False
-        self.is_prefetch[key] = False
-        self.demands.append([key, 0])
+        self.servers.fetch(self.transfer(key, is_prefetch=False))
         return True
 
     def prefetch(self) -> None:
         """Issue what a perfect predictor asks for."""
-        for ahead in range(1, self.case.lookahead + 1):
+        cache, case = self.cache, self.case
+        stages = case.num_staging > 0 and case.eviction not in ("picky", "belady_bypass")
+        for ahead in range(1, case.lookahead + 1):
             for key in self.visits[self.visit + ahead] if self.visit + ahead < len(self.visits) else []:
-                if key in self.resident or key in self.in_flight:
+                if not cache.is_absent(key) or key in self.waiting:
                     continue
-                if not self.take_slot(key):
+                if not (cache.stage(key) if stages else cache.take_slot(key)):
                     self.out.dropped += 1
                     continue
-                self.is_prefetch[key] = True
-                self.prefetches.append([key, 0])
+                self.out.issued += 1
+                self.unused.add(key)
+                self.servers.fetch(self.transfer(key, is_prefetch=True))
 
-    def promote(self, key: int) -> None:
-        """A queued prefetch that a gate asks for joins the demands."""
-        for queued in self.prefetches:
-            if queued[0] == key:
-                self.prefetches.remove(queued)
-                self.demands.append(queued)
-                return
+    def transfer(self, key: int, *, is_prefetch: bool) -> Work:
+        """Make a transfer."""
+        demand = self.case.copy_demand if key < self.case.num_keys else self.case.low_copy_demand
+        return Work(key, self.case.chunks_of(key), demand, is_prefetch=is_prefetch)
 
-    def chunk_ns(self, chunk: int) -> int:
-        """Return the duration of one chunk."""
-        ends = [0, *self.case.chunk_ends_ns]
-        return ends[chunk + 1] - ends[chunk]
-
-    def pick(self) -> None:
-        """Start the next chunk if the link is idle."""
-        if self.serving is None and (self.demands or self.prefetches):
-            key, done = self.demands.pop(0) if self.demands else self.prefetches.pop(0)
-            self.serving = [key, done, self.now_ns + self.chunk_ns(done)]
-
-    def end_chunk(self) -> None:
-        """Deliver the expert after its last chunk; after any other, put it first in its queue."""
-        assert self.serving is not None
-        key, chunk, end_ns = self.serving
-        self.now_ns = end_ns
-        self.out.link_busy_ns += self.chunk_ns(chunk)
-        self.serving = None
-        if chunk + 1 == len(self.case.chunk_ends_ns):
-            self.in_flight.remove(key)
-            self.resident.add(key)
-            self.arrivals.append(key)
-            if self.is_prefetch[key]:
-                self.out.prefetch_transfers += 1
-            else:
-                self.out.demand_transfers += 1
-        elif self.is_prefetch[key] and key not in self.pinned:
-            self.prefetches.insert(0, [key, chunk + 1])
+    def deliver(self, work: Work) -> None:
+        """Take over what the link has brought."""
+        out = self.out
+        if work is self.reading:
+            out.in_place_transfers += 1
+            return
+        self.cache.arrive(work.key)
+        self.arrivals.append(work.key)
+        if work.key >= self.case.num_keys:
+            out.low_transfers += 1
+        elif work.is_prefetch:
+            out.prefetch_transfers += 1
         else:
-            self.demands.insert(0, [key, chunk + 1])
+            out.demand_transfers += 1
+        if work.is_prefetch and work.is_demanded:
+            self.unused.discard(work.key)
+            out.late += 1
 
-    def advance(self, until_ns: int) -> None:
-        """Let time pass; chunks that end at `until_ns` have ended, but the link has not picked its next."""
-        if until_ns > self.now_ns:
-            self.pick()
-        while self.serving is not None and self.serving[2] <= until_ns:
-            self.end_chunk()
-            if self.now_ns < until_ns:
-                self.pick()
-        self.now_ns = until_ns
+    def note_eviction(self, key: int) -> None:
+        """Count what was fetched in vain, and copy what is evicted back."""
+        if key in self.unused:
+            self.unused.discard(key)
+            self.out.wasted += 1
+        if self.case.back_ns:
+            self.servers.copy_back(Work(key, [self.case.back_ns], self.case.back_demand))
 
-    def wait_for_service(self) -> bool:
-        """The GPU has nothing to compute: let the link end one chunk, and say what it was serving; tell if time passed."""
-        self.pick()
-        assert self.serving is not None
-        key, _, end_ns = self.serving
-        cause = "behind" if key not in self.pinned else "late" if self.is_prefetch[key] else "demand"
-        self.out.attribution_ns[cause] += end_ns - self.now_ns
-        waited = end_ns > self.now_ns
-        self.end_chunk()
-        return waited
+    def give_up(self, key: int) -> None:
+        """Free the slot of an expert that has been computed, if the policy says so."""
+        if key in self.cache.resident and key in self.cache.history and self.case.gives_up(key):
+            self.cache.lose(key)
+
+
+def distinct(tokens: list[list[int]]) -> list[int]:
+    """Return the keys in order of first appearance."""
+    return list(dict.fromkeys(key for token in tokens for key in token))

@@ -7,8 +7,8 @@ import pytest
 
 from simulator.run import RunResult, simulate
 from simulator.scenario import CacheChoice, PolicyChoice, Scenario
+from tests.engine.case import Case, Outcome
 from tests.engine.harness import make_engine, write_case_trace
-from tests.engine.reference import Case, Outcome
 from traces.format import Sequences, TraceMetadata, open_trace, write_trace
 
 MODEL = """
@@ -45,7 +45,9 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Scenario:
     return Scenario(trace=str(folder / "t.safetensors"), model=str(folder / "tiny.yaml"), hardware="fixed-costs")
 
 
-def with_cache(scenario: Scenario, eviction: str = "lru", warmup_steps: int = 0, **cache: object) -> RunResult:
+def with_cache(
+    scenario: Scenario, placement: str = "none", eviction: str = "lru", warmup_steps: int = 0, **cache: object
+) -> RunResult:
     """Simulate the scenario with another cache."""
     return simulate(
         Scenario(
@@ -53,6 +55,7 @@ def with_cache(scenario: Scenario, eviction: str = "lru", warmup_steps: int = 0,
             model=scenario.model,
             hardware=scenario.hardware,
             cache=CacheChoice(**cache),  # type: ignore[arg-type]
+            placement=PolicyChoice(name=placement),
             eviction=PolicyChoice(name=eviction),
             warmup_steps=warmup_steps,
         )
@@ -61,25 +64,25 @@ def with_cache(scenario: Scenario, eviction: str = "lru", warmup_steps: int = 0,
 
 def test_warm_start_with_room_for_all_never_misses(scenario: Scenario) -> None:
     """A cache that holds everything and starts warm serves every access."""
-    assert with_cache(scenario, frac=1.0, start="popular").summary["misses"] == 0
+    assert with_cache(scenario, "popular", frac=1.0).summary["misses"] == 0
 
 
 def test_warm_start_holds_the_most_popular(scenario: Scenario) -> None:
     """The first step hits exactly the experts of the first token that are among the most popular of their layer."""
     ids = open_trace(scenario.trace).expert_ids(0, NUM_TOKENS)
-    result = with_cache(scenario, experts=8, start="popular")
+    result = with_cache(scenario, "popular", experts=8)
     hits = 0
     for layer in range(NUM_LAYERS):
         counts = np.bincount(ids[:, layer].ravel(), minlength=NUM_EXPERTS)
         warm = set(np.argsort(-counts, kind="stable")[:4].tolist())
         hits += len(warm & set(ids[0, layer].tolist()))
-    after_first = with_cache(scenario, experts=8, start="popular", warmup_steps=1)
+    after_first = with_cache(scenario, "popular", experts=8, warmup_steps=1)
     assert int(str(result.summary["hits"])) - int(str(after_first.summary["hits"])) == hits
 
 
 @pytest.mark.parametrize("scope", ["per_layer", "global"])
-def test_static_hits_what_it_pins(scenario: Scenario, scope: str) -> None:
-    """Pinned experts always hit; the others hit only while they lie in the shared staging slots."""
+def test_pinned_experts_hit(scenario: Scenario, scope: str) -> None:
+    """Pinned experts always hit; the others hit only while they lie in the slots that all layers share."""
     ids = open_trace(scenario.trace).expert_ids(0, NUM_TOKENS).astype(int)
     num_slots = 9
     keys = ids + np.arange(NUM_LAYERS)[None, :, None] * NUM_EXPERTS
@@ -103,13 +106,15 @@ def test_static_hits_what_it_pins(scenario: Scenario, scope: str) -> None:
                 staging.remove(next(other for other in staging if other not in held))
             staging.append(key)
             held.append(key)
-    result = with_cache(scenario, "static", experts=num_slots, scope=scope)
+    result = with_cache(scenario, "pinned_popular", "fifo", experts=num_slots, scope=scope)
     assert result.summary["hits"] == hits
     assert result.summary["cache"] == {
         "experts": num_slots,
         "bytes": num_slots * result.summary["expert_bytes"],  # type: ignore[operator]
         "frac": num_slots / 16,
         "pinned_experts": num_pinned,
+        "staging_experts": 0,
+        "low_precision_copies": 0,
         "scope": scope,
     }
 

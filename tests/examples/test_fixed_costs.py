@@ -60,7 +60,7 @@ def test_summary_is_that_of_the_comments(result: RunResult) -> None:
             "expert_bytes": EXPERT_BYTES,
             "h2d_demand_bytes": 9 * EXPERT_BYTES,
             "h2d_prefetch_bytes": 0,
-            "busy_frac": {"gpu": 2950 / 11150, "h2d": 9000 / 11150, "cpu": 0.0},
+            "busy_frac": {"gpu": 2950 / 11150, "h2d": 9000 / 11150, "d2h": 0.0, "cpu": 0.0},
             "attribution_ns": _us(
                 expert_compute=1600, non_expert_compute=1200, step_compute=150, exposed_demand_fetch=8200
             ),
@@ -108,8 +108,12 @@ def test_with_a_perfect_prefetch_into_a_cache_that_holds_all() -> None:
             "misses": 0,
             "h2d_demand_bytes": 0,
             "h2d_prefetch_bytes": 8 * EXPERT_BYTES,
-            "prefetches": {"issued": 8, "useful": 0, "late": 8, "wasted": 0, "dropped": 0, "unused_at_end": 0},
-            "busy_frac": {"gpu": 2950 / 9000, "h2d": 8000 / 9000, "cpu": 0.0},
+            "prefetches": {
+                **dict.fromkeys(("useful", "wasted", "dropped", "cancelled", "unused_at_end"), 0),
+                "issued": 8,
+                "late": 8,
+            },
+            "busy_frac": {"gpu": 2950 / 9000, "h2d": 8000 / 9000, "d2h": 0.0, "cpu": 0.0},
             "attribution_ns": _us(
                 expert_compute=1600, non_expert_compute=1200, step_compute=150, exposed_late_prefetch=6050
             ),

@@ -28,7 +28,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> dict[int, HandView]:
 @pytest.mark.parametrize("name", SLOTS)
 @pytest.mark.parametrize("num_banks", [1, 2, 5])
 def test_divides_all_slots_within_bounds(name: str, num_banks: int, views: dict[int, HandView]) -> None:
-    """None is left over; each bank has a working set of slots, or its share, and none that it has no expert for; twice the same."""
+    """None is left over; each bank has a working set of slots, or its share, and no more than experts; twice the same."""
     view = views[num_banks]
     for num_slots in range(num_banks, num_banks * NUM_EXPERTS + 1):
         split = list(SLOTS[name](view).split(num_slots, num_banks))

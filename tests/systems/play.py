@@ -4,7 +4,8 @@
     expert on the CPU 400, and 20 for the way of each token's state to it and back
 
 A log has a line for each transfer, kernel and expert on the CPU, in the order of their starts, such as `fetch 0.2 200-1200`
-for expert 2 of layer 0: `fetch` and `prefetch` on the link, `run` on the GPU, `cpu` on the CPU. `low` marks a 4 bit copy.
+for expert 2 of layer 0: `fetch` and `prefetch` on the link, `run` on the GPU, `cpu` on the CPU,
+`back` for a copy back to the host. `low` marks a 4 bit copy.
 """
 
 import gzip
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import numpy as np
 import yaml
@@ -47,6 +49,20 @@ class Played:
         """Return the lines of some kinds."""
         return [line for line in self.log if line.split()[0] in kinds]
 
+    def keys(self, *kinds: str) -> Sequence[str]:
+        """Return which experts the lines of some kinds are about."""
+        return [line.split()[1] for line in self.lines(*kinds)]
+
+    @property
+    def loss(self) -> Mapping[str, float]:
+        """What was done to the gates' picks."""
+        return cast(Mapping[str, float], self.summary["loss"])
+
+    @property
+    def prefetches(self) -> Mapping[str, int]:
+        """What became of prefetches."""
+        return cast(Mapping[str, int], self.summary["prefetches"])
+
 
 def play(
     system: str,
@@ -66,7 +82,7 @@ def play(
         values = load(folder, sequences, num_experts=num_experts, weights=weights, prompts=prompts)
         values |= {"system": system, "hardware_set": dict(hardware_set or {}), **settings}
         result = simulate(build_scenario(values, system), source=system, timeline_path=folder / "timeline.json.gz")
-        log = _log(folder / "timeline.json.gz", num_layers=len(sequences[0][0]))
+        log = _log(folder / "timeline.json.gz")
     attribution = result.summary["attribution_ns"]
     assert isinstance(attribution, Mapping)
     attribution_us = {cause: value / 1000 for cause, value in attribution.items() if value}
@@ -139,7 +155,7 @@ def write_machine(path: Path) -> None:
     path.write_text(json.dumps(values), encoding="utf-8")  # without the anchors that yaml would write
 
 
-def _log(path: Path, *, num_layers: int) -> Sequence[str]:
+def _log(path: Path) -> Sequence[str]:
     """Read the lines off a timeline."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         events = json.load(file)["traceEvents"]
@@ -152,13 +168,14 @@ def _log(path: Path, *, num_layers: int) -> Sequence[str]:
             kind, key = ("prefetch" if name == "prefetch" else "fetch"), event["args"]["expert"]
         elif track == _GPU and "experts" in event["args"]:
             kind, key = "run", name
+        elif name == "write-back":
+            kind, key = "back", event["args"]["expert"]
         elif track >= _FIRST_WORKER:
             kind, key = "cpu", name
         else:
             continue
         start, end = event["ts"], event["ts"] + event["dur"]
-        layer, expert = (int(part[1:]) for part in key.split())
-        precision = " low" if layer >= num_layers else ""
-        text = f"{kind} {layer % num_layers}.{expert}{precision} {start:g}-{end:g}"
-        lines.append((start, end, ("fetch", "prefetch", "cpu", "run").index(kind), text))
+        layer, expert, *precision = key.split()
+        text = " ".join([kind, f"{layer[1:]}.{expert[1:]}", *precision, f"{start:g}-{end:g}"])
+        lines.append((start, end, ("fetch", "prefetch", "back", "cpu", "run").index(kind), text))
     return [text for *_, text in sorted(lines)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from simulator.miss import Miss, MissAction
-from simulator.miss.protocol import DROPPED
+from simulator.miss.protocol import DROPPED, Reroutes, StartsEarly
 from simulator.view import View
 from validation.runtime.kernel import compute_expert
 from validation.runtime.offload import OffloadedModel
@@ -26,26 +26,38 @@ class Said:
     def listen(self, miss: Miss, view: View) -> Miss:
         """Note from now on what a policy says."""
 
+        if isinstance(miss, Reroutes):
+            self._listen_to_reroute(miss, view)
+        if isinstance(miss, StartsEarly):
+            self._listen_to_start_early(miss, view)
+        decides = miss.decide
+
         def decide(keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
             actions = decides(keys, num_tokens)
             self.actions[view.visit] = dict(zip(keys, actions, strict=True))
             return actions
 
+        miss.decide = decide  # type: ignore[method-assign]
+        return miss
+
+    def _listen_to_reroute(self, miss: Reroutes, view: View) -> None:
+        reroutes = miss.reroute
+
         def reroute() -> Sequence[Sequence[int]]:
             self.picks[view.visit] = picks = reroutes()
             return picks
 
+        miss.reroute = reroute  # type: ignore[method-assign]
+
+    def _listen_to_start_early(self, miss: StartsEarly, view: View) -> None:
+        starts_early = miss.start_early
+
         def start_early() -> Mapping[int, int]:
-            early: Mapping[int, int] = starts_early()
+            early = starts_early()
             self.early[view.visit] = set(early)
             return early
 
-        decides, reroutes, starts_early = (getattr(miss, name, None) for name in ("decide", "reroute", "start_early"))
-        heard = {"decide": decide, "reroute": reroute, "start_early": start_early}
-        for name, method in heard.items():
-            if hasattr(miss, name):
-                setattr(miss, name, method)
-        return miss
+        miss.start_early = start_early  # type: ignore[method-assign]
 
 
 class PlainVisits:

@@ -196,3 +196,21 @@ def test_close_leaves_behind_what_does_not_end(monkeypatch: pytest.MonkeyPatch) 
 def test_fewer_than_one_is_refused(workers: int, threads: int) -> None:
     with pytest.raises(ValueError, match="one or more"):
         CpuPool(workers, threads)
+
+
+def test_jobs_are_joined_by_their_numbers() -> None:
+    """Those asked for are waited for and taken; others are kept, also those of the same key."""
+    release = threading.Event()
+
+    def held() -> Tensor:
+        release.wait(10)
+        return number(7)
+
+    with CpuPool(2, 1) as pool:
+        slow, *quick = [pool.submit(3, held), pool.submit(3, lambda: number(1)), pool.submit(4, lambda: number(2))]
+        assert [(one.job, int(one.result)) for one in pool.join(quick[1:])] == [(quick[1], 2)]
+        assert [one.job for one in pool.ended([slow, quick[0]])] == [quick[0]]
+        release.set()
+        with pytest.raises(RuntimeError, match="nothing is under way"):
+            pool.join([slow, quick[0]])
+        assert [int(one.result) for one in pool.join([slow])] == [7]

@@ -387,3 +387,43 @@ def test_a_link_leaves_the_process_as_it_was() -> None:
         assert sys.getswitchinterval() == interval_s
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_prefetch_that_waits_can_be_called_off(link: CopyLink, device: GatedDevice) -> None:
+    """And asked for again; what is in service cannot, nor what a gate has asked for."""
+    prefetch(link, 1)
+    device.begun()
+    for key in (2, 3, 4):
+        prefetch(link, key)
+    link.promote(4)
+    assert link.queued_prefetches() == [2, 3]
+    assert link.cancel(1) is None
+    assert link.cancel(4) is None
+    cancelled = link.cancel(2)
+    assert cancelled is not None
+    assert (cancelled.key, link.queued_prefetches(), link.num_queued()) == (2, [3], 2)
+    prefetch(link, 2)
+    device.give_leave(4)
+    assert ended(link, 4) == [1, 4, 3, 2]
+
+
+def test_while_held_no_prefetch_begins_but_demands_are_served(link: CopyLink, device: GatedDevice) -> None:
+    """The prefetch in service ends, a demand that comes then is served, and the prefetch that waited can be called off."""
+    prefetch(link, 1)
+    device.begun()
+    prefetch(link, 2)
+    prefetch(link, 3)
+    with link.held():
+        assert link.queued_prefetches() == [2, 3]
+        device.give_leave()
+        assert ended(link, 1) == [1]
+        time.sleep(0.02)
+        assert link.queued_prefetches() == [2, 3]
+        demand(link, 4)
+        assert device.begun()[0] == 4
+        device.give_leave()
+        assert ended(link, 1) == [4]
+        assert link.cancel(2) is not None
+    assert device.begun()[0] == 3
+    device.give_leave()
+    assert ended(link, 1) == [3]

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from hardware_profiles.errors import InputError
 from simulator.eviction import EVICTION
+from simulator.inputs import Inputs
 from simulator.miss import MISS
 from simulator.order import ORDER
-from simulator.prepare import Prepared
+from simulator.prepare import Prepared, prepare
 from simulator.queue import QUEUE
 from simulator.run import simulate
 from simulator.scenario import Scenario, build_scenario
@@ -32,7 +33,6 @@ from tests.hand_made import make_trace, random_routing
 from tests.validation.plain_visits import PlainVisits, Said, plain_low
 from traces.format import Sequences, TraceMetadata, write_trace
 from validation.models.random import random_model
-from validation.replay import replay as replay_module
 from validation.replay.forward import StepRunner
 from validation.replay.replay import Machine, Replayed, replay
 from validation.runtime.cores import Cores
@@ -256,10 +256,10 @@ def replay_beside_reference(
 ) -> tuple[Mapping[str, Any], float]:
     """Replay; return the summary, and how far the visits' outputs are from the plain reference's, given the same states."""
     said, visits, forced = Said(), [], []
-    prepares, visit = replay_module.prepare, Executor.visit
+    visit = Executor.visit
 
-    def prepare(*args: Any, **options: Any) -> Prepared:
-        ready = prepares(*args, **options)
+    def prepare_and_listen(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: int | None) -> Prepared:
+        ready = prepare(scenario, inputs, source, max_lookahead=max_lookahead)
         said.listen(ready.policies.miss, ready.view)
         return ready
 
@@ -272,7 +272,7 @@ def replay_beside_reference(
         return output_NH
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay_module, "prepare", prepare)
+        patch.setattr("validation.replay.replay.prepare", prepare_and_listen)
         patch.setattr(Executor, "visit", record)
         summary = replay(scenario, offloaded, machine, forced=True, throttle=throttle).summary
     plain = PlainVisits(

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 
+from simulator.policy import DEFAULTS
 from simulator.scenario import PolicyChoice
 
 _UNFIT = re.compile(r"[^A-Za-z0-9.=+-]+")
+_FIRST = ("eviction", "prefetch", "miss")
 _PREFIXES = ((1e9, "GBps"), (1e6, "MBps"), (1e3, "kBps"), (1.0, "Bps"))
-_DEFAULT_POLICIES = {"prefetch": "none", "miss": "fetch"}
 
 
 def configuration_id(
@@ -15,8 +16,9 @@ def configuration_id(
     model: str,
     cache_frac: float,
     scope: str,
-    start: str,
+    system: str | None,
     policies: Mapping[str, PolicyChoice],
+    settings: Mapping[str, object],
     batch: int,
     bandwidth_bytes_per_s: float | None,
     chunk_bytes: int | None,
@@ -24,20 +26,49 @@ def configuration_id(
 ) -> str:
     """Name a configuration after what it is, such as `lab-wide_c25_lru_b4_2GBps`.
 
-    What is as usual is left out: no prefetch, misses fetched, slots per layer, a cold start, the device's own link, whole
-    transfers. Lengths, warm-up and latency are left out always.
+    `policies` are those that it gives itself, over those of its system; `settings` all that it gives. What is as usual is
+    left out: no prefetch, misses fetched, slots per layer, a cold start, the device's own link, whole transfers. Lengths,
+    warm-up and latency are left out always.
     """
     parts = [model, f"c{100 * cache_frac:.6g}"]
-    parts += [_policy(choice) for kind, choice in policies.items() if choice.name != _DEFAULT_POLICIES.get(kind)]
+    parts += [system] if system is not None else []
+    kinds = sorted(policies, key=lambda kind: _FIRST.index(kind) if kind in _FIRST else len(_FIRST))
+    parts += [
+        _policy(policies[kind])
+        for kind in kinds
+        if kind == "eviction" or system is not None or policies[kind] != DEFAULTS[kind]
+    ]
+    parts += _of_settings(settings)
     parts.append(f"b{batch}")
     if bandwidth_bytes_per_s is not None:
         parts.append(_bandwidth(bandwidth_bytes_per_s))
     if chunk_bytes is not None:
         parts.append(f"chunk{chunk_bytes}")
-    parts += [usual for usual in (scope, start) if usual not in ("per_layer", "cold")]
+    parts += [scope] if scope != "per_layer" else []
     if label:
         parts.append(label)
     return "_".join(_UNFIT.sub("-", part).strip("-") for part in parts)
+
+
+def _of_settings(settings: Mapping[str, object]) -> list[str]:
+    """Name what is set beside policies and the scope: `staging2`, `low+frac=0.25+format=int8`, `fit+sequences=8`."""
+    parts = []
+    for name in ("low_precision", "lookahead", "fit"):
+        values = settings.get(name)
+        if isinstance(values, Mapping):
+            written = [f"{key}={_written(value)}" for key, value in sorted(values.items()) if value is not None]
+            parts.append("+".join([name.removesuffix("_precision"), *written]))
+    cache = settings.get("cache")
+    if isinstance(cache, Mapping):
+        parts += [f"staging{cache['staging']}"] if cache.get("staging") else []
+        parts += ["write-back"] if cache.get("write_back") else []
+    return parts
+
+
+def _written(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return "-".join(str(one) for one in value)
+    return value.rsplit("/", 1)[-1] if isinstance(value, str) else str(value)
 
 
 def _policy(choice: PolicyChoice) -> str:

@@ -6,8 +6,8 @@ throttle's stated bandwidth and latency are the link's.
 Limits: contention between a throttled copy and the kernels is what it was when the profile was measured.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from hardware_profiles.errors import InputError
@@ -16,7 +16,7 @@ from hardware_profiles.profile import Duration, DurationTable, HardwareProfile
 from hardware_profiles.quantity import format_bytes
 from simulator.model.footprint import expert_bytes
 from simulator.run import RunResult, simulate
-from simulator.scenario import PolicyChoice, Scenario, build_scenario
+from simulator.scenario import Scenario, build_scenario
 from simulator.workload.step import Step
 from validation.compare.suite import Configuration, SuiteModel
 
@@ -79,17 +79,14 @@ def scenario_of(configuration: Configuration, profile: CalibratedProfile) -> Sce
         "hardware": str(profile.path.resolve()),
         "hardware_set": settings,
         "quantisation": {"experts": dtype, "rest": dtype, "kv_cache": dtype},
-        "cache": {"frac": configuration.cache_frac, "scope": configuration.scope, "start": configuration.start},
-        "eviction": _policy(configuration.eviction),
-        "prefetch": _policy(configuration.prefetch),
-        "miss": _policy(configuration.miss),
+        "cache": {"frac": configuration.cache_frac, **_mapping(configuration.settings.get("cache"))},
         "batch": configuration.batch,
         "sequences": configuration.sequences,
         "max_tokens": configuration.max_tokens,
         "prefill_chunk_tokens": configuration.prefill_chunk_tokens,
         "warmup_steps": configuration.warmup_steps,
         "seed": configuration.seed,
-    }
+    } | {name: value for name, value in configuration.settings.items() if name != "cache"}
     return build_scenario(values, f"configuration {configuration.id}")
 
 
@@ -163,5 +160,5 @@ def model_location(model: SuiteModel, source: str) -> str:
         ) from None
 
 
-def _policy(choice: PolicyChoice) -> dict[str, object]:
-    return asdict(choice)
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}

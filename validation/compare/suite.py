@@ -11,8 +11,8 @@
       - {model: lab-wide, cache_frac: 0.5, prefetch: {name: gate_lookahead, distance: 1, experts: 2}}
 
 A list in a configuration stands for each of its values, and lists multiply out: the first entry above is eight
-configurations. What an entry does not say is taken from `defaults`. Relative paths are taken from the file's folder;
-quantities carry units.
+configurations. What an entry does not say is taken from `defaults`, then from its system. Relative paths are taken from the
+file's folder; quantities carry units.
 """
 
 import itertools
@@ -29,7 +29,18 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import Dimension, parse_quantity
 from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
-from simulator.scenario import Count, Policy, PolicyChoice, Share, Whole
+from simulator.policy import DEFAULTS
+from simulator.scenario import (
+    Count,
+    FitChoice,
+    LookaheadChoice,
+    LowPrecisionChoice,
+    Policy,
+    PolicyChoice,
+    Share,
+    Whole,
+)
+from simulator.systems import POLICY_KINDS, read_system, system_names
 from validation.compare.identity import configuration_id
 
 if TYPE_CHECKING:
@@ -41,7 +52,6 @@ _MAX_CONFIGURATIONS = 10_000
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Scope = Literal["per_layer", "global"]
-Start = Literal["cold", "popular"]
 
 
 def _quantity(dimension: Dimension, *, positive: bool) -> BeforeValidator:
@@ -92,6 +102,9 @@ class Configuration:
     gates have been recorded to give; the file is there once `prepare_trace` has run. `bandwidth_bytes_per_s` is that of a
     throttled link, None for the device's own; `chunk_bytes` None for whole transfers. A run ends with the step that brings
     its output tokens to `max_tokens`; its first `warmup_steps` steps are not measured.
+
+    `settings` are those of a scenario that the entry gives, as plain values: a system, policies, what concerns the cache
+    beside its share. `scope`, `eviction`, `prefetch` and `miss` are what comes of them.
     """
 
     id: str
@@ -99,8 +112,8 @@ class Configuration:
     model: SuiteModel
     trace: Path
     cache_frac: float
+    settings: Mapping[str, object]
     scope: Scope
-    start: Start
     eviction: PolicyChoice
     prefetch: PolicyChoice
     miss: PolicyChoice
@@ -140,11 +153,21 @@ class _Entry:
 
     model: str
     cache_frac: Share
-    scope: Scope = "per_layer"
-    start: Start = "cold"
-    eviction: Policy = field(default_factory=lambda: PolicyChoice(name="lru"))
-    prefetch: Policy = field(default_factory=lambda: PolicyChoice(name="none"))
-    miss: Policy = field(default_factory=lambda: PolicyChoice(name="fetch"))
+    scope: Scope | None = None
+    staging: Whole | None = None
+    write_back: bool | None = None
+    system: str | None = None
+    placement: Policy | None = None
+    slots: Policy | None = None
+    eviction: Policy | None = None
+    prefetch: Policy | None = None
+    miss: Policy | None = None
+    order: Policy | None = None
+    queue: Policy | None = None
+    batching: Policy | None = None
+    low_precision: LowPrecisionChoice | None = None
+    lookahead: LookaheadChoice | None = None
+    fit: FitChoice | None = None
     batch: Count = 1
     bandwidth: BytesPerSecond = None
     latency: Seconds = 0.0
@@ -173,6 +196,13 @@ def _file_adapter() -> "TypeAdapter[_File]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(_File)
+
+
+@cache
+def _policy_adapter() -> "TypeAdapter[PolicyChoice]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Policy)
 
 
 @cache
@@ -210,7 +240,7 @@ def read_suite(path: Path, *, trace_folder: Path) -> Suite:
         entries.append(entry)
     if faults:
         raise InputError(path, faults)
-    configurations = [_configuration(entry, models, trace_folder) for entry in entries]
+    configurations = [_configuration(entry, models, trace_folder, path.parent) for entry in entries]
     _require_distinct(configurations, path)
     return Suite(
         name=file.name,
@@ -261,6 +291,8 @@ def _model_faults(name: str, model: SuiteModel, folder: Path) -> Iterator[str]:
 def _entry_faults(where: str, entry: _Entry, models: Mapping[str, SuiteModel]) -> Iterator[str]:
     if entry.model not in models:
         yield f"{where}.model: {entry.model!r} is not among the suite's models; {one_of(entry.model, list(models))}"
+    if entry.system is not None and entry.system not in system_names():
+        yield f"{where}.system: {entry.system!r} is not known; {one_of(entry.system, system_names())}"
     if entry.cache_frac is None:
         yield f"{where}.cache_frac: is missing; write the share of all experts that the cache holds"
     if entry.bandwidth is None and entry.latency:
@@ -288,16 +320,25 @@ def _located(model: SuiteModel, folder: Path) -> SuiteModel:
     return SuiteModel(**values)
 
 
-def _configuration(entry: _Entry, models: Mapping[str, SuiteModel], trace_folder: Path) -> Configuration:
+def _configuration(entry: _Entry, models: Mapping[str, SuiteModel], trace_folder: Path, folder: Path) -> Configuration:
     assert entry.cache_frac is not None
     chunk_bytes = None if entry.chunk is None else int(entry.chunk)
+    below = read_system(entry.system).settings if entry.system is not None else {}
+    policies = {kind: _policy(kind, entry, below) for kind in POLICY_KINDS}
+    given = {kind: choice for kind, choice in policies.items() if getattr(entry, kind) is not None}
+    if entry.system is None:
+        given = {"eviction": policies["eviction"]} | given
+    settings = _settings(entry, folder)
+    below_cache = below.get("cache")
+    scope = entry.scope or (below_cache.get("scope") if isinstance(below_cache, Mapping) else None) or "per_layer"
     return Configuration(
         id=configuration_id(
             model=entry.model,
             cache_frac=entry.cache_frac,
-            scope=entry.scope,
-            start=entry.start,
-            policies={"eviction": entry.eviction, "prefetch": entry.prefetch, "miss": entry.miss},
+            scope=entry.scope or "per_layer",
+            system=entry.system,
+            policies=given,
+            settings=settings,
             batch=entry.batch,
             bandwidth_bytes_per_s=entry.bandwidth,
             chunk_bytes=chunk_bytes,
@@ -307,11 +348,11 @@ def _configuration(entry: _Entry, models: Mapping[str, SuiteModel], trace_folder
         model=models[entry.model],
         trace=trace_folder / f"{entry.model}.safetensors",
         cache_frac=entry.cache_frac,
-        scope=entry.scope,
-        start=entry.start,
-        eviction=entry.eviction,
-        prefetch=entry.prefetch,
-        miss=entry.miss,
+        settings=settings,
+        scope=scope,
+        eviction=policies["eviction"],
+        prefetch=policies["prefetch"],
+        miss=policies["miss"],
         batch=entry.batch,
         bandwidth_bytes_per_s=entry.bandwidth,
         latency_s=entry.latency,
@@ -322,6 +363,31 @@ def _configuration(entry: _Entry, models: Mapping[str, SuiteModel], trace_folder
         warmup_steps=entry.warmup_steps,
         seed=models[entry.model].seed,
     )
+
+
+def _policy(kind: str, entry: _Entry, below: Mapping[str, object]) -> PolicyChoice:
+    """Return the policy of a kind: the entry's own, else its system's, else the default."""
+    choice: PolicyChoice | None = getattr(entry, kind)
+    if choice is not None:
+        return choice
+    value = below.get(kind)
+    if value is not None:
+        return validate(_policy_adapter(), value if isinstance(value, Mapping) else {"name": value}, str(entry.system))
+    return DEFAULTS[kind]
+
+
+def _settings(entry: _Entry, folder: Path) -> dict[str, object]:
+    """Return the settings of a scenario that an entry gives, beside the share of experts that the cache holds."""
+    settings: dict[str, object] = {} if entry.system is None else {"system": entry.system}
+    for name in (*POLICY_KINDS, "low_precision", "lookahead", "fit"):
+        choice = getattr(entry, name)
+        if choice is not None:
+            settings[name] = asdict(choice)
+    if entry.fit is not None and entry.fit.trace is not None:
+        settings["fit"] = {"trace": str(folder / entry.fit.trace)}
+    cache_settings = {name: getattr(entry, name) for name in ("scope", "staging", "write_back")}
+    given = {name: value for name, value in cache_settings.items() if value is not None}
+    return settings | ({"cache": given} if given else {})
 
 
 def _require_distinct(configurations: Sequence[Configuration], path: Path) -> None:

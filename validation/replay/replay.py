@@ -4,7 +4,8 @@ Between two steps the run is paused for what a server would not do: the next ste
 on the CPU the machine's speed probed. None of that counts in any time.
 
 Limits: what the link copies during a pause, some tenths of a millisecond with a prefetcher, costs the run no time; a copy
-that runs at that time may slow the probe. On CUDA, what preparing leaves on the stream counts as part of the step.
+that runs at that time may slow the probe. On CUDA, what preparing leaves on the stream counts as part of the step. Copies
+back to the host are counted when they are asked for, in the simulation when they have ended.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -151,6 +152,7 @@ def replay(
             forced=forced,
             observed=timeline_path is not None,
             low=low,
+            write_back=write_back,
             holds_link=ready.policies.queue is not None,
         )
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=executor.snapshot)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 _PATIENCE_S = 10.0
+Work = Callable[[], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -29,15 +29,16 @@ from simulator.metrics.counters import Counters
 from simulator.miss.protocol import DROPPED
 from simulator.run_view import LiveGate, RunView
 from simulator.workload.step import Step, distinct
-from validation.runtime.cpu_pool import Computed, CpuPool
+from validation.runtime.cpu_pool import Computed
 from validation.runtime.device import Device
 from validation.runtime.gates import picks_by_weight
 from validation.runtime.kernel import compute_expert
-from validation.runtime.link import CopyLink
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.output import LayerOutput
 from validation.runtime.recording import Cause, Recording, Wait
+from validation.runtime.serving import Link, Workers
 from validation.runtime.slots import Low, Slots, SlotsOf
+from validation.runtime.write_back import WriteBack
 
 _MOST_UNRESOLVED_SPANS = 1 << 14
 READ_IN_PLACE = (
@@ -77,12 +78,13 @@ class Executor:
         dispatch: Dispatch,
         view: RunView,
         slots: Slots,
-        link: CopyLink,
-        cpu_pool: CpuPool,
+        link: Link,
+        cpu_pool: Workers,
         recording: Recording,
         forced: bool,
         observed: bool,
         low: Low | None = None,
+        write_back: WriteBack | None = None,
         holds_link: bool = False,
     ) -> None:
         self._offloaded = offloaded
@@ -96,6 +98,7 @@ class Executor:
         self._forced = forced
         self._observed = observed
         self._low = low
+        self._write_back = write_back
         self._num_keys = view.num_keys
         self._modules = [offloaded.expert_module(layer) for layer in range(offloaded.num_layers)]
         self._first_keys = [bank * offloaded.num_experts for bank in offloaded.bank_of_layer]
@@ -154,6 +157,8 @@ class Executor:
         counters.now_ns = self._recording.now_ns()
         counters.link_busy_ns = self._link.busy_ns() - self._link_busy_in_pauses_ns
         counters.cpu_busy_ns = sum(end_ns - start_ns for *_, start_ns, end_ns in self.cpu_experts)
+        if self._write_back is not None:
+            counters.write_back_busy_ns = self._write_back.busy_ns
         return counters.copy()
 
     def visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
@@ -167,6 +172,8 @@ class Executor:
         if rerouted is not None:
             picks = rerouted
         keys, tokens_of = _distinct(picks)
+        if dispatch.whole_layers:
+            keys, tokens_of = dispatch.whole_layer(layer, keys, tokens_of)
         host_ids = [[key - first_key if key != DROPPED else -1 for key in row] for row in picks]
         output = LayerOutput(hidden_NH, ids_NK, weights_NK, host_ids_NK=host_ids)
         self._waits.clear()
@@ -179,7 +186,7 @@ class Executor:
         if on_cpu or dispatch.deferred or dispatch.early or self._early:
             begun = self._begin_on_cpu(layer, on_cpu, output, hidden_NH)
         if dispatch.in_turn:
-            self._compute_in_turn(layer, ready, left, waiting, output)
+            self._compute_in_turn(layer, ready, waiting, output)
         else:
             self._compute_as_they_come(layer, ready, left, waiting, output)
         belated_NH = self._join_cpu(layer, begun, belated) if begun is not None or belated is not None else None
@@ -233,26 +240,26 @@ class Executor:
             if waiting:
                 self._give_up_slot(key, waiting)
 
-    def _compute_in_turn(
-        self, layer: int, ready: Sequence[int], left: int, waiting: deque[int], output: LayerOutput
-    ) -> None:
-        """Compute each expert in its turn, whichever are there before."""
+    def _compute_in_turn(self, layer: int, ready: Sequence[int], waiting: deque[int], output: LayerOutput) -> None:
+        """Compute each expert in its turn, whichever are there before. Those that wait for a slot let others go first."""
         dispatch = self._dispatch
-        there = set(ready)
-        for turn in dispatch.turns:
-            copies = (turn, turn + self._num_keys)
-            while not there.intersection(copies):
-                self._wait_for_arrival(waiting, left)
-                there.add(dispatch.arrived.popleft())
-                left -= 1
-            key = next(one for one in copies if one in there)
+        there, left = set(ready), list(dispatch.turns)
+        while left:
+            while (key := next((one for one in left if one not in waiting), None)) not in there:
+                self._wait_for_arrival(waiting, len(left))
+                there.update(dispatch.arrived)
+                dispatch.arrived.clear()
+            assert key is not None
+            left.remove(key)
             self._compute(layer, key, output)
             if waiting:
                 self._give_up_slot(key, waiting)
 
     def _compute(self, layer: int, key: int, output: LayerOutput) -> None:
         """Put one expert that has a slot on the stream; a low-precision copy is dequantised as part of it."""
-        device = self._device
+        device, expert_id = self._device, key % self._num_keys - self._first_keys[layer]
+        if not output.has(expert_id):
+            return  # fetched with the whole layer, and used by no token
         slots: SlotsOf[Mapping[str, Tensor]] | SlotsOf[Mapping[str, object]]
         start = device.mark()
         if key < self._num_keys:
@@ -260,9 +267,7 @@ class Executor:
         else:
             assert self._low is not None, "there are no low-precision copies"
             slots, tensors = self._low.slots, self._low.dequantised(key)
-        output.add(
-            key % self._num_keys - self._first_keys[layer], partial(compute_expert, self._modules[layer], tensors)
-        )
+        output.add(expert_id, partial(compute_expert, self._modules[layer], tensors))
         end = device.mark()
         slots.used(key, end)
         self._recording.span("expert", layer, key, start, end, tuple(self._waits))

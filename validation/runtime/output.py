@@ -75,6 +75,10 @@ class LayerOutput:
         start, end = self._spans[expert_id]
         return end - start
 
+    def has(self, expert_id: int) -> bool:
+        """Tell whether any token is routed to an expert."""
+        return expert_id in self._spans
+
     def rows(self, expert_id: int) -> Tensor:
         """Return the states that an expert of `experts` is given, [tokens, H]: a view, to be read only."""
         if self._place_S is None:

@@ -39,7 +39,7 @@ class Session(AbstractContextManager["Session"]):
 
     With `low_precision`, a format's name, there are copies of all experts in it, and `num_low_slots` beside the others.
     `eviction`, `prefetch`, `miss`, `order` and `queue` build a policy from a view; `staging` slots are beside the others.
-    Raises InputError for a cache that is too small for one token's experts, or a policy that needs to know the future, the
+    Raises InputError for a cache that is too small, or a policy that needs to know the future, the
     past or the machine.
     """
 
@@ -64,7 +64,7 @@ class Session(AbstractContextManager["Session"]):
         num_banks = offloaded.host.num_banks
         smallest = smallest_cache(num_banks=num_banks, top_k=offloaded.top_k, scope=scope)
         if num_slots < smallest:
-            raise InputError("num_slots", f"is {num_slots}; one token's experts need {smallest} (scope {scope})")
+            raise InputError("num_slots", f"is {num_slots}; a run needs {smallest} or more (scope {scope})")
         self._offloaded = offloaded
         view = live_view(offloaded)
         cache = lay_out_cache(

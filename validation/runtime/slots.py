@@ -15,8 +15,8 @@ from simulator.cache import ABSENT, ExpertCache
 from simulator.resources.transfers import Transfer
 from validation.runtime.device import Device, Mark
 from validation.runtime.experts import HostExperts
-from validation.runtime.link import CopyLink
 from validation.runtime.low_precision import LowExperts, PackedExpert
+from validation.runtime.serving import Link
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
@@ -119,7 +119,7 @@ class SlotChannel:
         cache: ExpertCache,
         slots: Slots,
         host: HostExperts,
-        link: CopyLink,
+        link: Link,
         low: Low | None = None,
     ) -> None:
         self._cache = cache

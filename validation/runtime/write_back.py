@@ -19,12 +19,13 @@ from validation.runtime.device import Device, Mark
 class WriteBack(AbstractContextManager["WriteBack"]):
     """Copies to the host in the order in which they are asked for. On leaving the context it has done them all.
 
-    `num_bytes` is what has been copied. An exception of a copy is raised on leaving the context.
+    `num_bytes` is what has been copied, `busy_ns` for how long. An exception of a copy is raised on leaving the context.
     """
 
     def __init__(self, device: Device, *, scratch: Tensor) -> None:
         """Take a flat host tensor of bytes, as large as the largest expert."""
         self.num_bytes = 0
+        self.busy_ns = 0
         self._device = device
         self._scratch = scratch
         self._queue: deque[tuple[Tensor, Mark | None]] = deque()
@@ -55,8 +56,10 @@ class WriteBack(AbstractContextManager["WriteBack"]):
             while (following := self._next()) is not None:
                 source, after = following
                 num_bytes = source.numel() * source.element_size()
+                started_ns = self._device.now_ns()
                 self._device.copy_back(self._scratch[:num_bytes].view(source.dtype), source, after)
                 self.num_bytes += num_bytes
+                self.busy_ns += self._device.now_ns() - started_ns
         except BaseException as error:  # told when the context is left
             self._failure = error
 

@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from hardware_profiles.errors import InputError
+from simulator.scenario import PolicyChoice, build_scenario
 from tests.validation.compare import fake
+from validation.compare.simulate import scenario_of
 from validation.compare.suite import VALIDATION, Configuration, Suite, read_suite, suite_keys
 
 SHIPPED = sorted((VALIDATION / "suites").glob("*.yaml"))
@@ -47,15 +49,75 @@ def test_an_id_says_what_is_unusual(tmp_path: Path) -> None:
     entries: list[dict[str, object]] = [
         {"model": "own", "cache_frac": 0.125},
         {"model": "own", "cache_frac": 1, "bandwidth": "1.5 GB/s", "chunk": "1 MiB", "scope": "global", "miss": "cpu"},
-        {"model": "own", "cache_frac": 0.5, "start": "popular", "batch": 8, "label": "long", "bandwidth": "700 MB/s"},
+        {
+            "model": "own",
+            "cache_frac": 0.5,
+            "placement": "popular",
+            "batch": 8,
+            "label": "long",
+            "bandwidth": "700 MB/s",
+        },
+        {"model": "own", "cache_frac": 0.5, "system": "fiddler"},
+        {
+            "model": "own",
+            "cache_frac": 0.5,
+            "system": "fiddler",
+            "eviction": "fifo",
+            "miss": "fetch",
+            "scope": "global",
+        },
+        {
+            "model": "own",
+            "cache_frac": 0.5,
+            "miss": "low_precision",
+            "placement": {"name": "pinned_popular", "staging": 3},
+            "order": "by_load",
+            "queue": "purge_all",
+            "slots": "equal",
+            "low_precision": {"format": "int8", "frac": 0.2},
+            "staging": 2,
+            "write_back": True,
+        },
+        {
+            "model": "own",
+            "cache_frac": 0.5,
+            "miss": {"name": "defer", "ranks": 1},
+            "lookahead": {"recall": [0.9, 0.7]},
+            "fit": {"sequences": 2},
+        },
     ]
     suite = read(tmp_path, yaml.safe_dump(yaml.safe_load(fake.SUITE) | {"defaults": {}, "configurations": entries}))
     assert [configuration.id for configuration in suite.configurations] == [
         "own_c12.5_lru_b1",
         "own_c100_lru_cpu_b1_1.5GBps_chunk1048576_global",
-        "own_c50_lru_b8_700MBps_popular_long",
+        "own_c50_lru_popular_b8_700MBps_long",
+        "own_c50_fiddler_b1",
+        "own_c50_fiddler_fifo_fetch_b1_global",
+        "own_c50_lru_low-precision_pinned-popular+staging=3_by-load_purge-all_low+format=int8+frac=0.2_staging2_write-back_b1",
+        "own_c50_lru_defer+ranks=1_lookahead+recall=0.9-0.7_fit+sequences=2_b1",
     ]
     assert suite.configurations[0].bandwidth_bytes_per_s is None
+
+
+def test_a_scenario_takes_what_an_entry_gives_over_its_system(tmp_path: Path) -> None:
+    """What it does not give is the system's; reports are told the policies that come of it."""
+    entries: list[dict[str, object]] = [
+        {"model": "own", "cache_frac": 0.5, "system": "fiddler", "miss": "cpu", "staging": 1},
+        {"model": "own", "cache_frac": 0.5},
+    ]
+    suite = read(tmp_path, yaml.safe_dump(yaml.safe_load(fake.SUITE) | {"defaults": {}, "configurations": entries}))
+    fiddler, plain_one = suite.configurations
+    profile = fake.profiles(tmp_path)[1]
+    scenario = scenario_of(fiddler, profile)
+    alone = build_scenario(
+        {"trace": "t", "model": "m", "hardware": "h", "system": "fiddler"}, "the system without an entry"
+    )
+    assert (scenario.miss, scenario.placement) == (PolicyChoice(name="cpu"), alone.placement)
+    assert scenario.placement is not None
+    assert (scenario.cache.frac, scenario.cache.staging, scenario.cache.scope) == (0.5, 1, alone.cache.scope)
+    assert (fiddler.miss.name, fiddler.scope) == ("cpu", alone.cache.scope)
+    assert (plain_one.eviction.name, plain_one.miss.name, plain_one.scope) == ("lru", "fetch", "per_layer")
+    assert scenario_of(plain_one, profile).eviction is None
 
 
 def test_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -81,6 +143,7 @@ def test_faults_are_told_at_once(tmp_path: Path) -> None:
                 {"model": "a", "cache_frac": 0.5, "bandwidth": 2, "evict": "lru"},
                 {"model": "a", "cache_frac": 0.5, "latency": "5 us"},
                 {"model": "a"},
+                {"model": "a", "cache_frac": 0.5, "system": "fidler"},
             ],
         },
     )
@@ -97,9 +160,10 @@ def test_faults_are_told_at_once(tmp_path: Path) -> None:
         "configurations.3.evict: unknown key",
         "configurations.4.latency: would have no effect without a bandwidth",
         "configurations.5.cache_frac: is missing",
+        "configurations.6.system: 'fidler' is not known",
     ):
         assert any(fault.startswith(expected) for fault in told), (expected, told)
-    assert len(told) == len(set(told)) == 12
+    assert len(told) == len(set(told)) == 13
 
 
 @pytest.mark.parametrize(
@@ -141,7 +205,9 @@ def test_the_suites_cover_what_they_are_for(tmp_path: Path) -> None:
     cpu = shipped("cpu", tmp_path)
     assert len(cpu) >= 28
     assert {item.model_name for item in cpu} == {"lab-wide", "lab-narrow"}
-    assert {item.eviction.name for item in cpu} == {"lru", "lfu", "fifo", "static", "belady"}
+    assert {item.eviction.name for item in cpu} == {"lru", "lfu", "fifo", "belady"}
+    placements = [item.settings.get("placement") for item in cpu]
+    assert {one["name"] for one in placements if isinstance(one, dict)} == {"popular", "pinned_popular"}
     assert {item.prefetch.name for item in cpu} == {"none", "gate_lookahead"}
     assert {item.batch for item in cpu} == {1, 2, 4, 8}
     assert {item.bandwidth_bytes_per_s for item in cpu} == {1e9, 2e9, 4e9}

@@ -1,0 +1,1 @@
+"""Measure what lossy policies cost a model: perplexity against the mass that the simulator counts."""
