@@ -10,7 +10,7 @@ Paths in a scenario file are relative to the file. Quantities carry units; count
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from functools import cache
@@ -188,6 +188,8 @@ def read_scenario(path: Path) -> dict[str, object]:
     fit = values.get("fit")
     if isinstance(fit, dict) and isinstance(fit.get("trace"), str):
         values["fit"] = fit | {"trace": str(path.parent / fit["trace"])}
+    if isinstance(values.get("workload"), dict):
+        values["workload"] = _with_files(values["workload"], lambda file: str(path.parent / file))
     return values
 
 
@@ -203,7 +205,25 @@ def relative_to(values: Mapping[str, object], folder: Path) -> dict[str, object]
     fit = values.get("fit")
     if isinstance(fit, Mapping) and fit.get("trace") is not None:
         moved["fit"] = {**fit, "trace": os.path.relpath(Path(str(fit["trace"])).resolve(), folder)}
+    if values.get("workload") is not None:
+        moved["workload"] = _with_files(values["workload"], lambda file: os.path.relpath(Path(file).resolve(), folder))
     return moved
+
+
+def _with_files(workload: object, moved: Callable[[str], str]) -> object:
+    """Return a workload's plain values with the names of its files changed, and all else as it is."""
+    if not isinstance(workload, Mapping):
+        return workload
+    result = dict(workload)
+    for key in ("file", "lengths"):
+        value = result.get(key)
+        if isinstance(value, str):
+            result[key] = moved(value)
+        elif isinstance(value, Mapping):
+            result[key] = _with_files(value, moved)
+    if isinstance(result.get("merge"), list | tuple):
+        result["merge"] = [_with_files(part, moved) for part in result["merge"]]
+    return result
 
 
 def _is_path(key: str, value: str) -> bool:
@@ -280,6 +300,12 @@ def _misfits(scenario: Scenario) -> Iterator[str]:
             if getattr(scenario, name):
                 yield f"{name}: is for a service; say in workload what arrives"
         return
+    from simulator.workload.choice import read_choice
+
+    try:
+        read_choice(scenario.workload, "workload")
+    except InputError as error:
+        yield from (f"workload: {fault}" for fault in error.faults)
     defaults = {item.name: item.default for item in fields(Scenario)}
     for name, instead in _OF_A_BATCH.items():
         if getattr(scenario, name) != defaults[name]:

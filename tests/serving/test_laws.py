@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.serving.limits import Limits
-from simulator.workload.arrivals import Arrival
 from simulator.whole_steps import WholeSteps
+from simulator.workload.arrivals import Arrival
 from tests.serving.harness import Outcome, StepTimes, serve, write_plain_trace
 from traces.format import Trace
 
