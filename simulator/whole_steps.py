@@ -62,14 +62,16 @@ class WholeSteps:
     def run(self, visits: Visits, step_costs: StepCosts) -> int:
         """Count a step and return its duration."""
         assert isinstance(visits, StepVisits)
-        counts = visits.counts()
-        most = int(counts.max())
-        if most >= len(self._kernel_ns):
-            self._learn(most)
-        expert_ns = self._kernel_ns[counts].reshape(self._shape).sum(axis=1)
+        counts = visits.counts().reshape(self._shape)
+        try:
+            kernels_ns = self._kernel_ns.take(counts)
+        except IndexError:
+            self._learn(int(counts.max()))
+            kernels_ns = self._kernel_ns.take(counts)
+        expert_ns = np.add.reduce(kernels_ns, axis=1)
         self._expert_ns += expert_ns
-        self._accesses += np.count_nonzero(counts.reshape(self._shape), axis=1)
-        total_expert_ns, total_lead_ns = int(expert_ns.sum()), sum(step_costs.lead_ns)
+        self._accesses += np.add.reduce(counts > 0, axis=1)
+        total_expert_ns, total_lead_ns = sum(expert_ns.tolist()), sum(step_costs.lead_ns)
         if step_costs.lead_overhead_ns is not self._lead:
             self._lead = step_costs.lead_overhead_ns
             self._lead_overhead_ns = np.array(self._lead, np.int64)

@@ -106,6 +106,8 @@ class RooflineCosts:
         overhead_ns = [self._layer_overhead_ns * len(group) for group in groups]
         self._lead_overhead_ns, self._tail_overhead_ns = overhead_ns[:-1], overhead_ns[-1] + self._step_overhead_ns
         self._step_costs: dict[int, StepCosts] = {}
+        self._steps_are_stated = self._is_stated()
+        self._flops_per_attended = _attention_flops(model)
         self._stated_layer_ns: dict[tuple[int, int, int], int] = {}
         per_stall = profile.runtime.per_stall
         self.stall_overhead_ns = 0 if per_stall is None else ceil_ns(exact(per_stall.value) * NS_PER_S)
@@ -196,7 +198,7 @@ class RooflineCosts:
 
     def step(self, step: Step) -> StepCosts:
         """The non-expert work of a step."""
-        if self._is_stated():
+        if self._steps_are_stated:
             num_tokens = len(step.tokens)
             known = self._step_costs.get(num_tokens)
             if known is None:
@@ -233,7 +235,7 @@ class RooflineCosts:
         num_bytes = (
             kind.weight_bytes + cached * kind.kv_bytes + 2 * len(step.requests) * kind.state_bytes  # read and written
         )
-        flops = 2 * kind.params * len(step.tokens) + _attention_flops(model) * total
+        flops = 2 * kind.params * len(step.tokens) + self._flops_per_attended * total
         return self._kernel_ns(num_bytes, flops, self._layer_units)
 
     def _attended(self, kind: _LayerClass, step: Step) -> tuple[int, int]:

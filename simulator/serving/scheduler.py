@@ -50,7 +50,10 @@ class Sees:
 
 
 class Scheduler:
-    """Yield steps for as long as there is something to do; hear from the engine when each ends."""
+    """Yield steps for as long as there is something to do; hear from the engine when each ends.
+
+    `draw` is called with each request as it arrives, refused or not, and gives what makes its `rows`.
+    """
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class Scheduler:
         pages: KvPages,
         memory: KvMemory,
         routing: Routing,
-        draw: Callable[[Served], Rows],
+        draw: Callable[[Served], Callable[[], Rows]],
         record: Record,
         stop: Stop,
         sees: Sees,
@@ -148,6 +151,7 @@ class Scheduler:
             arrival = feed.take()
             request = Served(arrival, index=self._num_arrived, priority=limits.priorities.get(arrival.class_name, 0))
             self._num_arrived += 1
+            request.take_rows = self._draw(request)
             record.arrived(request, now_ns)
             if self._pages.bytes_of(request.total_tokens) > self._memory.most_bytes:
                 self._refuse(request, "too_long")
@@ -166,7 +170,7 @@ class Scheduler:
 
     def _finish(self, request: Served, now_ns: int) -> None:
         self._memory.free(request.kv_bytes)
-        request.rows = NO_ROWS
+        request.rows, request.take_rows = NO_ROWS, _no_rows
         self._record.finished(request, now_ns)
         self._feed.ended(request.arrival, now_ns)
 
@@ -174,13 +178,13 @@ class Scheduler:
         """Make the next step; None if there is nothing to do."""
         self._out_bytes = self._in_bytes = 0
         cohort, scheduling = self._cohort, self._scheduling
-        budget = scheduling.prompt_tokens(len(cohort))
         if scheduling.mixes:
             self._decodes = self._ready_to_decode()
+            budget = scheduling.prompt_tokens(len(cohort))
             self._chunks = self._prompts(budget, may_let_in=not self._has_preempted)
             self._decodes = self._decodes and len(cohort) > 0  # else all have been displaced
         else:
-            self._chunks = self._prompts(budget, may_let_in=True)
+            self._chunks = self._prompts(scheduling.prompt_tokens(len(cohort)), may_let_in=True)
             self._decodes = not self._chunks and self._ready_to_decode()
             if not self._chunks and not self._decodes:  # all that decoded have been preempted, or prompts brought back
                 self._chunks = self._prompts(scheduling.prompt_tokens(len(cohort)), may_let_in=True)
@@ -215,9 +219,8 @@ class Scheduler:
             request = self._swapped[0]
             kv_tokens = self._pages.rounded_up(max(request.position + 1, request.prefill_until))
             num_bytes = self._pages.bytes_of(kv_tokens)
-            if not self._has_room(num_bytes):
+            if not self._has_room(num_bytes, self._num_running()) or not self._memory.take(num_bytes):
                 return
-            self._memory.take(num_bytes)
             self._in_bytes += request.kv_bytes
             request.kv_tokens, request.kv_bytes = kv_tokens, num_bytes
             self._swapped.pop(0)
@@ -231,10 +234,10 @@ class Scheduler:
         self._cohort.join(request)
         self._record.joined_cohort(request)
 
-    def _has_room(self, num_bytes: int) -> bool:
+    def _has_room(self, num_bytes: int, num_running: int) -> bool:
         """Tell whether a request may be let in: with room to spare, unless nothing else runs."""
         memory = self._memory
-        spare = int(self._limits.spare_frac * memory.most_bytes) if self._num_running() else 0
+        spare = int(self._limits.spare_frac * memory.most_bytes) if num_running else 0
         return memory.has(num_bytes + spare)
 
     def _prompts(self, budget: int, *, may_let_in: bool) -> list[Chunk]:
@@ -245,8 +248,10 @@ class Scheduler:
             if num_tokens:
                 chunks.append((request, num_tokens))
                 budget -= num_tokens
-        while budget and may_let_in and self._queue and not self._swapped:
+        while budget and may_let_in and self._queue:
             request = self._queue[0][1]
+            if self._swapped and self._swapped[0].order < request.order:
+                break
             num_tokens = self._chunk_tokens(request, budget, is_first=not chunks)
             if not num_tokens or not self._let_in(request):
                 break
@@ -268,23 +273,37 @@ class Scheduler:
     def _let_in(self, request: Served) -> bool:
         """Give the queue's head a place and KV cache, if there are or can be."""
         num_bytes = self._pages.bytes_of(request.prefill_until)
-        while self._num_running() >= self._limits.batch or not self._has_room(num_bytes):
-            if not self._limits.displaces or not self._num_running():
-                return False
-            last = self._last_running()
-            if last.order[0] <= request.order[0]:
-                return False
-            self._preempt(last)
+        displaced = self._displaced_by(request, num_bytes)
+        if displaced is None:
+            return False
+        for other in displaced:
+            self._preempt(other)
         if not self._memory.take(num_bytes):
             return False
         popped = heapq.heappop(self._queue)[1]
         assert popped is request, "those that were displaced are behind it"
         request.kv_bytes, request.kv_tokens = num_bytes, self._pages.rounded_up(request.prefill_until)
         if request.rows is NO_ROWS:
-            request.rows = self._draw(request)
+            request.rows = request.take_rows()
         self._prefilling.append(request)
         self._record.begun(request, self._now_ns)
         return True
+
+    def _displaced_by(self, request: Served, num_bytes: int) -> Sequence[Served] | None:
+        """Return who has to give up a place for a request that wants one and KV cache; None if that does not help."""
+        num_running, freed_bytes = self._num_running(), 0
+        displaced: list[Served] = []
+        lower: list[Served] = []
+        if self._limits.displaces:
+            running = (*self._cohort.requests, *self._prefilling)
+            lower = sorted((one for one in running if one.order[0] > request.order[0]), key=lambda one: one.order)
+        while num_running >= self._limits.batch or not self._has_room(num_bytes - freed_bytes, num_running):
+            if not lower:
+                return None
+            displaced.append(lower.pop())
+            num_running -= 1
+            freed_bytes += displaced[-1].kv_bytes
+        return displaced
 
     def _last_running(self) -> Served:
         return max((*self._cohort.requests, *self._prefilling), key=lambda request: request.order)
@@ -344,3 +363,7 @@ class Scheduler:
             mixed_prompt_tokens=sum(num for _, num in chunks) if decoding else 0,
             request_of_token=request_of_token,
         )
+
+
+def _no_rows() -> Rows:
+    return NO_ROWS

@@ -1,5 +1,7 @@
 """A request of a service: what its sender asked for, how far it is, and what became of it."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from simulator.workload.arrivals import Arrival
@@ -18,7 +20,7 @@ class Served(Request):
     given up, also what it had put out. `kv_tokens` is for how many tokens it has cache, `kv_bytes` how much that is.
     `offset` is its cohort's.
 
-    `rows` are the tokens of the trace whose routing it has. `stalls_ns` is what the steps that it took part in were spent
+    `rows` are the tokens of the trace whose routing it has, `take_rows` what makes them when it is let in. `stalls_ns` is what the steps that it took part in were spent
     on, cause by cause; `waited_ns` the time that it stood in the queue, `preempted_ns` of that after it had begun.
     """
 
@@ -37,6 +39,7 @@ class Served(Request):
         "queued_ns",
         "rows",
         "stalls_ns",
+        "take_rows",
         "waited_ns",
     )
 
@@ -56,9 +59,14 @@ class Served(Request):
         self.kv_bytes = 0
         self.offset = 0
         self.rows = NO_ROWS
+        self.take_rows: Callable[[], Rows] = _none
         self.num_preemptions = 0
         self.queued_ns = arrival.arrival_ns
         self.waited_ns = 0
         self.preempted_ns = 0
         self.finished_ns = -1
         self.stalls_ns: list[int] = []
+
+
+def _none() -> Rows:
+    return NO_ROWS

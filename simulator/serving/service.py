@@ -27,7 +27,7 @@ from simulator.serving.scheduling import SCHEDULING
 from simulator.serving.served import Served
 from simulator.serving.stop import Stop
 from simulator.workload.choice import build_workload, read_choice
-from simulator.workload.drawing import Drawing, token_ranges
+from simulator.workload.drawing import Drawing, Piece, token_ranges
 from simulator.workload.routing import Routing, Rows
 from simulator.workload.step import Step, Wait
 
@@ -174,11 +174,14 @@ class Service:
         workload = self._workload
         return ClosedFeed(workload.closed, seed) if workload.is_closed else OpenFeed(workload.open, seed)
 
-    def _drawn(self, request: Served) -> Rows:
-        """Return the tokens of the trace whose routing a request has."""
+    def _drawn(self, request: Served) -> Callable[[], Rows]:
+        """Draw what a request is made of, and return what makes the tokens of the trace of it."""
         drawn = self._drawing.draw(request.arrival)
         pieces = (*drawn.prompt, *drawn.decode)
         request.sequence = pieces[0].sequence
+        return partial(self._rows, pieces)
+
+    def _rows(self, pieces: Sequence[Piece]) -> Rows:
         return np.concatenate([np.arange(part.start, part.stop) for part in token_ranges(self._trace, pieces)])
 
 

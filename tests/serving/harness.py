@@ -173,7 +173,7 @@ def serve(
         pages=PlainPages(page_tokens),
         memory=memory,
         routing=Routing(trace),
-        draw=lambda request: _rows(request, trace.num_tokens),
+        draw=lambda request: lambda: _rows(request, trace.num_tokens),
         record=record,
         stop=Stop(bounds or Bounds()),
         sees=Sees(),
