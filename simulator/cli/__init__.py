@@ -104,6 +104,11 @@ app.command(
     help="Import, describe and synthesise routing traces, as in `moesim trace info t.safetensors`.",
 )
 app.command(
+    "simulator.cli.workload:app",
+    name="workload",
+    help="Describe the requests of a service, as in `moesim workload info requests.csv`.",
+)
+app.command(
     "simulator.cli.capture:capture",
     name="capture",
     help="""\

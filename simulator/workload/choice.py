@@ -228,7 +228,7 @@ class BuiltWorkload:
     def __init__(
         self, workload: OpenWorkload | ClosedWorkload, *, is_closed: bool, files: Sequence[RecordedRequests]
     ) -> None:
-        self._workload, self.is_closed, self._files = workload, is_closed, files
+        self._workload, self.is_closed, self.files = workload, is_closed, files
 
     @property
     def open(self) -> OpenWorkload:
@@ -244,7 +244,7 @@ class BuiltWorkload:
 
     def notes(self) -> list[str]:
         """Return what files say of themselves as far as they were read: left out, not used, assumed."""
-        return list(dict.fromkeys(note for file in self._files for note in file.notes()))
+        return list(dict.fromkeys(note for file in self.files for note in file.notes()))
 
 
 def read_choice(values: Mapping[str, object], source: str | Path) -> WorkloadChoice:

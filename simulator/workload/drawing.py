@@ -2,20 +2,22 @@
 
 A request of P prompt and O output tokens needs the routing of P tokens in prefill and of O - 1 in decode: the prefill puts
 out the first output token, and the last one is fed to no step. Both come from one sequence as far as it goes, drawn among
-those of the request's category (any where it asks for none) that are not set apart. The prompt is the end of the recorded
-prompt, so that what follows it in the trace follows it here. Where the request is longer than the recording, further
-sequences of the same category are chained, drawn by seed too: more prompt before, more output after.
+those of the request's category (any where it asks for none) that are not set apart, and that have both phases if any has.
+The prompt is the end of the recorded prompt, so that what follows it in the trace follows it here. Where the request is
+longer than the recording, further sequences of the same category are chained, drawn by seed too: more prompt before, more
+output after.
 
 Where none of a category's sequences has a recorded prompt, or none a recorded output, both are taken from one stream of
 tokens: prompt first, then output, chained at the end. The drawing notes that.
 
 Limits: a chain's pieces have nothing to do with each other, so that routing is less alike from token to token where two
-meet, about once per recorded length; the prompt of another phase's tokens may ask for other experts than real prompts do.
+meet, about once per recorded length; tokens that stand for another phase may ask for other experts than its own would.
 Sequences repeat in a long run: a policy that remembers them sees more of a pattern than a service's traffic has.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 
 from simulator.workload.arrivals import Arrival
@@ -37,7 +39,7 @@ class Piece:
 class Drawn:
     """What a request is made of: its prompt's tokens, and the output tokens that are fed back, one less than it puts out.
 
-    `chained` says whether more than one sequence was needed.
+    `chained` says whether it took more than one run of tokens, of several sequences or of one again and again.
     """
 
     prompt: tuple[Piece, ...]
@@ -85,7 +87,7 @@ class Drawing:
             pool = self._pool(self._categories[first])
         draw = _from_phases if pool.has_phases else _from_stream
         prompt, decode = draw(pool, first, arrival.prompt_tokens, arrival.output_tokens - 1, random)
-        return Drawn(prompt=prompt, decode=decode, chained=len({piece.sequence for piece in (*prompt, *decode)}) > 1)
+        return Drawn(prompt=prompt, decode=decode, chained=not _is_whole((*prompt, *decode)))
 
     def notes(self) -> list[str]:
         """Say how many requests chained sequences so far, and where one phase's tokens stood in for another's."""
@@ -183,6 +185,11 @@ def _from_stream(
             start += taken
             num_left -= taken
     return tuple(phases[0]), tuple(phases[1])
+
+
+def _is_whole(pieces: Sequence[Piece]) -> bool:
+    """Tell whether each piece goes on where the one before it stopped."""
+    return all(one.sequence == after.sequence and one.stop == after.start for one, after in pairwise(pieces))
 
 
 def _another(sequences: Sequence[int], than: int, random: Random) -> int:

@@ -63,6 +63,11 @@ class RecordedRequests:
                 session=entry.session,
             )
 
+    def has_times(self) -> bool:
+        """Tell whether the first request has a time of arrival. Raises InputError."""
+        entry = next(iter(self._format.read(self._lines, self._options)), None)
+        return entry is not None and entry.time_ns is not None
+
     def lengths(self) -> Iterator[tuple[int, int]]:
         """Yield (prompt tokens, output tokens) in the order of the file, which needs no times. Raises InputError."""
         for entry in self._entries():
