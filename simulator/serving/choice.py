@@ -13,8 +13,8 @@ from pydantic import BeforeValidator, Field
 
 from hardware_profiles.yaml_file import strict
 from simulator.fields import BytesText, Count
+from simulator.metrics.goodput import Slo
 from simulator.serving.limits import Limits
-from simulator.serving.record import Slo
 from simulator.serving.stop import Bounds
 from simulator.workload.quantities import parse_span_ns
 

@@ -12,21 +12,14 @@ from dataclasses import dataclass, field
 
 from simulator.metrics.counters import ATTRIBUTION
 from simulator.metrics.distribution import Distribution
+from simulator.metrics.goodput import Served as Outcome
+from simulator.metrics.goodput import Slo, missed_promises
 from simulator.serving.served import Served
 from simulator.serving.time_series import TimeSeries
 
 CAUSES = (*ATTRIBUTION, "kv_swap")
 SERIES = ("gpu_busy_ns", "h2d_busy_ns", "running_ns", "waiting_ns", "kv_bytes_ns", "expert_slots_ns", "tokens_out")
 _NUM_WORK = 4  # the first causes, which are work of the GPU
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slo:
-    """What a request's latencies should not exceed, in ns; None is no bound."""
-
-    ttft_ns: int | None = None
-    tpot_ns: int | None = None
-    e2e_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +51,7 @@ class OfClass:
     num_finished: int = 0
     num_preemptions: int = 0
     num_in_slo: int = 0
+    tokens_in_slo: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -102,6 +96,7 @@ class Record:
 
     def refused(self, request: Served, reason: str, now_ns: int) -> None:
         """Note a request that is not served."""
+        request.is_refused = True
         self.classes[request.class_name].refused[reason] += 1
         self._late_waiting_ns -= now_ns - request.arrival.arrival_ns
 
@@ -223,17 +218,19 @@ class Record:
         _add(of_class.stalls_ns, request.stalls_ns)
         of_class.prompt_tokens += request.prompt_tokens
         of_class.output_tokens += request.output_tokens
-        slo = self._slos.get(request.class_name)
-        if slo is None or _meets(slo, request.first_token_ns - request.arrival.arrival_ns, tpot_ns, e2e_ns):
+        outcome = Outcome(
+            class_name=request.class_name,
+            arrival_ns=request.arrival.arrival_ns,
+            first_token_ns=request.first_token_ns,
+            finished_ns=now_ns,
+            output_tokens=request.output_tokens,
+        )
+        if not missed_promises(outcome, self._slos.get(request.class_name, _NO_PROMISE)):
             of_class.num_in_slo += 1
+            of_class.tokens_in_slo += request.output_tokens
 
 
-def _meets(slo: Slo, ttft_ns: int, tpot_ns: int | None, e2e_ns: int) -> bool:
-    return (
-        (slo.ttft_ns is None or ttft_ns <= slo.ttft_ns)
-        and (slo.tpot_ns is None or tpot_ns is None or tpot_ns <= slo.tpot_ns)
-        and (slo.e2e_ns is None or e2e_ns <= slo.e2e_ns)
-    )
+_NO_PROMISE = Slo()
 
 
 def _add(to: list[int], amounts: Sequence[int]) -> None:

@@ -28,6 +28,7 @@ class Served(Request):
         "arrival",
         "class_name",
         "finished_ns",
+        "is_refused",
         "kv_bytes",
         "kv_tokens",
         "num_preemptions",
@@ -65,6 +66,7 @@ class Served(Request):
         self.waited_ns = 0
         self.preempted_ns = 0
         self.finished_ns = -1
+        self.is_refused = False
         self.stalls_ns: list[int] = []
 
 

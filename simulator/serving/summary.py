@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from simulator.metrics.counters import Counters
+from simulator.metrics.littles_law import littles_law
 from simulator.serving.record import CAUSES, OfClass
 from simulator.serving.service import Service
 
@@ -18,6 +19,12 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
     record, memory, stop = service.record, service.memory, service.stop
     classes = record.classes
     now_ns = counters.now_ns
+    stays = [
+        (request.arrival.arrival_ns, request.finished_ns if request.finished else None)
+        for request in record.requests
+        if not request.is_refused
+    ]
+    law = littles_law(stays, record.waiting_ns + record.running_ns, now_ns)
     attribution_ns = counters.attribution_ns() | {"kv_swap": counters.kv_swap_ns, "idle": counters.idle_ns}
     finished = sum(one.num_finished for one in classes.values())
     in_slo = sum(one.num_in_slo for one in classes.values())
@@ -37,6 +44,13 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
             "preemptions": sum(one.num_preemptions for one in classes.values()),
             "throughput_requests_per_s": _per_s(finished, now_ns),
             "goodput_requests_per_s": _per_s(in_slo, now_ns),
+            "goodput_tokens_per_s": _per_s(sum(one.tokens_in_slo for one in classes.values()), now_ns),
+            "littles_law": {
+                "mean_in_system": law.mean_number,
+                "arrivals_per_s": law.arrivals_per_s,
+                "mean_stay_s": law.mean_stay_s,
+                "residual_ns": law.residual_ns,
+            },
             "mean_in_queue": record.waiting_ns / now_ns if now_ns else None,
             "mean_running": record.running_ns / now_ns if now_ns else None,
             "kv_out_bytes": counters.kv_out_bytes,

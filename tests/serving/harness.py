@@ -13,6 +13,7 @@ from simulator.engine import Engine
 from simulator.estimates import CostEstimates
 from simulator.eviction import EVICTION
 from simulator.lay_out import CacheSize, lay_out_cache
+from simulator.metrics.goodput import Slo
 from simulator.miss import MISS
 from simulator.placement import PLACEMENT
 from simulator.run_view import RunFacts, RunView
@@ -20,7 +21,7 @@ from simulator.serving.feed import Feed, OpenFeed
 from simulator.serving.kv_pages import KvPages
 from simulator.serving.limits import Limits
 from simulator.serving.memory import KvMemory
-from simulator.serving.record import Readings, Record, Slo
+from simulator.serving.record import Readings, Record
 from simulator.serving.scheduler import Scheduler, Sees
 from simulator.serving.scheduling import SCHEDULING
 from simulator.serving.served import Served

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from simulator.metrics.goodput import Slo
 from simulator.serving.feed import ClosedFeed
 from simulator.serving.limits import Limits
-from simulator.serving.record import Slo
 from simulator.serving.stop import Bounds
 from simulator.workload.arrivals import Arrival
 from tests.serving.harness import Outcome, StepTimes, serve

@@ -65,6 +65,7 @@ def test_all_are_answered(policy: str, trace: Path) -> None:
     service = service_of(result)
     assert (service["arrived"], service["finished"], service["stopped_by"]) == (12, 12, "end of workload")
     assert result.summary["tokens"] == 12 * 8
+    assert service["littles_law"]["residual_ns"] == 0
     attribution_ns = result.summary["attribution_ns"]
     assert isinstance(attribution_ns, dict)
     assert sum(attribution_ns.values()) == result.summary["makespan_ns"]
@@ -166,6 +167,8 @@ def test_an_interrupt_ends_with_the_step(trace: Path) -> None:
     assert (service_of(result)["stopped_by"], service_of(result)["partial"]) == ("interrupted", True)
     assert len(steps) == 5
     assert signal.getsignal(signal.SIGINT) is before
+    assert service_of(result)["in_system_at_end"] > 0
+    assert service_of(result)["littles_law"]["residual_ns"] == 0
 
 
 def test_files_of_a_workload_stand_beside_the_scenario(tmp_path: Path) -> None:
