@@ -305,7 +305,7 @@ def _misfits(scenario: Scenario) -> Iterator[str]:
     try:
         read_choice(scenario.workload, "workload")
     except InputError as error:
-        yield from (f"workload: {fault}" for fault in error.faults)
+        yield from (fault if fault.startswith("workload") else f"workload.{fault}" for fault in error.faults)
     defaults = {item.name: item.default for item in fields(Scenario)}
     for name, instead in _OF_A_BATCH.items():
         if getattr(scenario, name) != defaults[name]:

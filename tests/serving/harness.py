@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 
 import numpy as np
 
@@ -213,5 +214,5 @@ def _rows(request: Served, num_tokens: int) -> Rows:
     return np.arange(request.index, request.index + request.total_tokens) % num_tokens
 
 
-def _no_future() -> None:
+def _no_future() -> NoReturn:
     raise AssertionError("nobody asks")

@@ -17,16 +17,18 @@ from tests.serving.harness import StepTimes, serve
 from traces.format import Trace
 
 NUM_REQUESTS = 16_000
-WARMUP = 1600
+WARMUP_FRAC = 0.1
 NUM_BATCHES = 32
 T_999 = 3.63
 
 
-def poisson(rate_per_ns: float, seed: int, tokens: Callable[[Random], tuple[int, int]]) -> list[Arrival]:
+def poisson(
+    rate_per_ns: float, seed: int, tokens: Callable[[Random], tuple[int, int]], num_requests: int = NUM_REQUESTS
+) -> list[Arrival]:
     """Draw arrivals with (prompt, output) tokens."""
     random = Random(seed)
     now_ns, arrivals = 0.0, []
-    for _ in range(NUM_REQUESTS):
+    for _ in range(num_requests):
         now_ns += random.expovariate(rate_per_ns)
         prompt_tokens, output_tokens = tokens(random)
         arrivals.append(
@@ -37,7 +39,7 @@ def poisson(rate_per_ns: float, seed: int, tokens: Callable[[Random], tuple[int,
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean of values after the warm-up, and half the width of its interval."""
-    kept = values[WARMUP:]
+    kept = values[int(WARMUP_FRAC * len(values)) :]
     length = len(kept) // NUM_BATCHES
     means = [mean(kept[at * length : (at + 1) * length]) for at in range(NUM_BATCHES)]
     return mean(means), T_999 * stdev(means) / NUM_BATCHES**0.5
@@ -54,7 +56,7 @@ def test_m_d_1(load: float, policy: str, plain_trace: Trace) -> None:
     found, half = interval([request.waited_ns for request in out.record.requests])
     expected = load * step_ns / (2 * (1 - load))
     assert abs(found - expected) <= half
-    assert half < 0.25 * expected
+    assert half < 0.3 * expected
 
 
 @pytest.mark.parametrize("load", [0.5, 0.7])
@@ -74,7 +76,7 @@ def test_m_m_1(load: float, plain_trace: Trace) -> None:
     assert abs(found - load * service_ns / (1 - load)) <= half
     found, half = interval([request.finished_ns - request.arrival.arrival_ns for request in requests])
     assert abs(found - service_ns / (1 - load)) <= half
-    assert half < 0.25 * service_ns / (1 - load)
+    assert half < 0.3 * service_ns / (1 - load)
 
 
 def mean_wait_m_d_c(load: float, num_servers: int, service_ns: int) -> float:
@@ -106,9 +108,9 @@ def test_the_yardstick_is_m_d_1_for_one_server() -> None:
 @pytest.mark.parametrize("num_servers", [2, 4])
 def test_m_d_c(num_servers: int, plain_trace: Trace) -> None:
     """c places, steps of constant length however many take part: M/D/c, but for up to one step until the next boundary."""
-    load, step_ns, num_steps = 0.8, 1000, 24
+    load, step_ns, num_steps = 0.8, 1000, 12
     service_ns = step_ns * num_steps
-    arrivals = poisson(load * num_servers / service_ns, 13, lambda _: (1, num_steps))
+    arrivals = poisson(load * num_servers / service_ns, 13, lambda _: (1, num_steps), 8000)
     out = serve(
         arrivals,
         plain_trace,
@@ -119,6 +121,6 @@ def test_m_d_c(num_servers: int, plain_trace: Trace) -> None:
     found, half = interval([request.waited_ns for request in out.record.requests])
     expected = mean_wait_m_d_c(load, num_servers, service_ns)
     assert expected - half <= found <= expected + step_ns + half
-    assert half < 0.25 * expected
+    assert half < 0.4 * expected
     took = {request.finished_ns - request.started_ns for request in out.record.requests[1:]}
     assert max(took) <= service_ns + NUM_BATCHES  # every one is served for as long, but for the first experts' transfers
