@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hardware_profiles.errors import InputError
 from simulator.serving.cohort import Cohort
 from simulator.serving.feed import Feed
 from simulator.serving.kv_pages import KvPages
@@ -51,6 +52,8 @@ class Sees:
 
 class Scheduler:
     """Yield steps for as long as there is something to do; hear from the engine when each ends.
+
+    `steps` raises InputError where requests wait that no memory can be found for.
 
     `draw` is called with each request as it arrives, refused or not, and gives what makes its `rows`.
     """
@@ -102,7 +105,11 @@ class Scheduler:
                 yield step
                 continue
             until_ns = feed.next_ns()
-            assert not (self._queue or self._swapped), "requests wait, and nothing is done about it"
+            if self._queue or self._swapped:  # the first of them would fit if slots were given up that are not
+                raise InputError(
+                    "scheduler",
+                    "memory: dynamic finds no expert slot that can be given up; use an eviction policy that evicts, or fixed",
+                )
             if until_ns is None:
                 return
             if stop.bounds.time_ns is not None:
