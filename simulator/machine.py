@@ -37,7 +37,7 @@ def make_machine(
     keeps_stretches: bool,
     kv_in_ns: Callable[[], Sequence[int]] | None = None,
 ) -> Machine:
-    """Make the machine that the costs are of; keys from `num_keys` on are low-precision copies, and from twice that KV cache.
+    """Make the machine that the costs are of; keys from `num_keys` on are low-precision copies, from twice that KV cache.
 
     Its link delivers to nobody as yet. `kv_in_ns`, where KV cache comes over it, says how long what comes next takes.
     """

@@ -71,7 +71,7 @@ class WholeSteps:
         expert_ns = np.add.reduce(kernels_ns, axis=1)
         self._expert_ns += expert_ns
         self._accesses += np.add.reduce(counts > 0, axis=1)
-        total_expert_ns, total_lead_ns = sum(expert_ns.tolist()), sum(step_costs.lead_ns)
+        total_expert_ns, total_lead_ns = int(expert_ns.sum()), sum(step_costs.lead_ns)
         if step_costs.lead_overhead_ns is not self._lead:
             self._lead = step_costs.lead_overhead_ns
             self._lead_overhead_ns = np.array(self._lead, np.int64)

@@ -225,7 +225,6 @@ class RooflineCosts:
         )
 
     def _layer_ns(self, kind: _LayerClass, step: Step) -> int:
-        model = self._model
         duration = self._stated_layer(kind)
         if duration is not None and self._context is None:
             return self._ns_of_stated_layer(duration, kind, len(step.tokens), 0)

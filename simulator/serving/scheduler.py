@@ -108,7 +108,7 @@ class Scheduler:
             if self._queue or self._swapped:  # the first of them would fit if slots were given up that are not
                 raise InputError(
                     "scheduler",
-                    "memory: dynamic finds no expert slot that can be given up; use an eviction policy that evicts, or fixed",
+                    "memory: dynamic finds no expert slot that can be given up; use another eviction policy, or fixed",
                 )
             if until_ns is None:
                 return

@@ -20,8 +20,9 @@ class Served(Request):
     given up, also what it had put out. `kv_tokens` is for how many tokens it has cache, `kv_bytes` how much that is.
     `offset` is its cohort's.
 
-    `rows` are the tokens of the trace whose routing it has, `take_rows` what makes them when it is let in. `stalls_ns` is what the steps that it took part in were spent
-    on, cause by cause; `waited_ns` the time that it stood in the queue, `preempted_ns` of that after it had begun.
+    `rows` are the tokens of the trace whose routing it has, `take_rows` what makes them when it is let in. `stalls_ns` is
+    what the steps that it took part in were spent on, cause by cause; `waited_ns` the time that it stood in the queue,
+    `preempted_ns` of that after it had begun.
     """
 
     __slots__ = (

@@ -22,18 +22,14 @@ NUM_BATCHES = 32
 T_999 = 3.63
 
 
-def poisson(
-    rate_per_ns: float, seed: int, tokens: Callable[[Random], tuple[int, int]], num_requests: int = NUM_REQUESTS
-) -> list[Arrival]:
+def poisson(rate_per_ns: float, seed: int, tokens: Callable[[Random], tuple[int, int]]) -> list[Arrival]:
     """Draw arrivals with (prompt, output) tokens."""
     random = Random(seed)
     now_ns, arrivals = 0.0, []
-    for _ in range(num_requests):
+    for _ in range(NUM_REQUESTS):
         now_ns += random.expovariate(rate_per_ns)
         prompt_tokens, output_tokens = tokens(random)
-        arrivals.append(
-            Arrival(arrival_ns=round(now_ns), prompt_tokens=prompt_tokens, output_tokens=output_tokens)
-        )
+        arrivals.append(Arrival(arrival_ns=round(now_ns), prompt_tokens=prompt_tokens, output_tokens=output_tokens))
     return arrivals
 
 
@@ -61,7 +57,7 @@ def test_m_d_1(load: float, policy: str, plain_trace: Trace) -> None:
 
 @pytest.mark.parametrize("load", [0.5, 0.7])
 def test_m_m_1(load: float, plain_trace: Trace) -> None:
-    """One at a time, exponential lengths of constant cost per token: mean wait rho S / (1 - rho), mean time S / (1 - rho)."""
+    """One at a time, exponential lengths at a constant cost per token: wait rho S / (1 - rho), stay S / (1 - rho)."""
     mean_tokens, token_ns = 400, 100
     service_ns = mean_tokens * token_ns
     arrivals = poisson(load / service_ns, 12, lambda random: (1 + int(random.expovariate(1 / mean_tokens)), 1))
@@ -110,7 +106,7 @@ def test_m_d_c(num_servers: int, plain_trace: Trace) -> None:
     """c places, steps of constant length however many take part: M/D/c, but for up to one step until the next boundary."""
     load, step_ns, num_steps = 0.8, 1000, 12
     service_ns = step_ns * num_steps
-    arrivals = poisson(load * num_servers / service_ns, 13, lambda _: (1, num_steps), 8000)
+    arrivals = poisson(load * num_servers / service_ns, 13, lambda _: (1, num_steps))
     out = serve(
         arrivals,
         plain_trace,
@@ -123,4 +119,6 @@ def test_m_d_c(num_servers: int, plain_trace: Trace) -> None:
     assert expected - half <= found <= expected + step_ns + half
     assert half < 0.4 * expected
     took = {request.finished_ns - request.started_ns for request in out.record.requests[1:]}
-    assert max(took) <= service_ns + NUM_BATCHES  # every one is served for as long, but for the first experts' transfers
+    assert (
+        max(took) <= service_ns + NUM_BATCHES
+    )  # every one is served for as long, but for the first experts' transfers

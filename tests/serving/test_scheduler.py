@@ -17,9 +17,7 @@ COSTS = StepTimes(base_ns=1000, token_ns=100)
 
 def ask(at_ns: int, prompt: int, output: int, class_name: str = "default", session: int | None = None) -> Arrival:
     """Make a request."""
-    return Arrival(
-        arrival_ns=at_ns, prompt_tokens=prompt, output_tokens=output, class_name=class_name, session=session
-    )
+    return Arrival(arrival_ns=at_ns, prompt_tokens=prompt, output_tokens=output, class_name=class_name, session=session)
 
 
 def shape(out: Outcome) -> list[tuple[int, list[int]]]:
@@ -169,9 +167,7 @@ class _Users:
 
 def test_closed_loop(plain_trace: Trace) -> None:
     """Users ask again when they have been answered, and not before."""
-    out = serve(
-        ClosedFeed(_Users(), 0), plain_trace, costs=COSTS, limits=Limits(batch=2, step_tokens=100)
-    )
+    out = serve(ClosedFeed(_Users(), 0), plain_trace, costs=COSTS, limits=Limits(batch=2, step_tokens=100))
     assert len(out.record.requests) == 6
     assert out.record.num_finished == 6
     assert out.record.waiting_ns == 0

@@ -160,6 +160,7 @@ def test_an_interrupt_ends_with_the_step(trace: Path) -> None:
     steps = []
 
     def on_step(step: object, now_ns: int) -> None:
+        del step
         steps.append(now_ns)
         if len(steps) == 5:
             os.kill(os.getpid(), signal.SIGINT)
@@ -190,4 +191,4 @@ def test_files_of_a_workload_stand_beside_the_scenario(tmp_path: Path) -> None:
         ]
     }
     moved = relative_to(plain(build_scenario(read, "test")), tmp_path)
-    assert moved["workload"]["merge"][0] == {"file": os.path.join("a", "x.csv")}  # type: ignore[index]
+    assert moved["workload"]["merge"][0] == {"file": str(Path("a") / "x.csv")}  # type: ignore[index]
