@@ -28,6 +28,8 @@ class Pool:
 class ExpertCache:
     """Slots, residency and eviction. `state[key]` is ABSENT, IN_FLIGHT or RESIDENT.
 
+    Where `can_shrink` is set, slots may be given up and taken back while the run goes on.
+
     `held` is the set that policies see as `view.held`: the executor adds the experts that it pins, the cache those in
     flight. `evicted` says, after a slot was taken, whose it was, None for a free one. A touch goes to `touch_of_key[key]`;
     for a key that is staged that is `staged_touched`, which its user sets.
@@ -45,6 +47,7 @@ class ExpertCache:
         self.pools = list({id(pool): pool for pool in pool_of_key}.values())
         self.touch_of_key: list[Callable[[int], None]] = [pool.eviction.touch for pool in pool_of_key]
         self.evicted: int | None = None
+        self.can_shrink = False
         self.admits = [pool for pool in self.pools if isinstance(pool.eviction, Admits)] if staging is not None else []
 
     def eviction_of_key(self, key: int) -> Eviction:
@@ -147,6 +150,40 @@ class ExpertCache:
             pool.free_slots += 1
         self.state[key] = ABSENT
         self.held.discard(key)
+
+    def shrink(self, *, smallest_pool: int) -> int | None:
+        """Give up a slot of the largest pool that can spare one, a free one first; return who has lost it, -1 for nobody.
+
+        None if no pool of more than `smallest_pool` slots has one that is free or can be evicted from. Of pools of one
+        size the first gives.
+        """
+        for pool in sorted(self.pools, key=lambda pool: -pool.num_slots):
+            if pool.num_slots <= smallest_pool:
+                return None
+            if pool.free_slots:
+                pool.free_slots -= 1
+                pool.num_slots -= 1
+                return -1
+            victim = pool.eviction.victim()
+            if victim is not None:
+                pool.eviction.remove(victim)
+                self.state[victim] = ABSENT
+                pool.num_slots -= 1
+                return victim
+        return None
+
+    def grow(self, most: Sequence[int]) -> bool:
+        """Take back a slot for the pool that has given up most of what it had at first, `most`; False if none has.
+
+        Of pools that lack as many the first gets it.
+        """
+        lacking = [had - pool.num_slots for had, pool in zip(most, self.pools, strict=True)]
+        if max(lacking) <= 0:
+            return False
+        pool = self.pools[lacking.index(max(lacking))]
+        pool.num_slots += 1
+        pool.free_slots += 1
+        return True
 
     def pin(self, keys: Iterable[int]) -> None:
         """Make absent keys resident for the whole run, outside the pools."""

@@ -90,6 +90,7 @@ class Dispatch:
         )
         self.arrived, self.deliver, self.fetch_waiting = fetching.arrived, fetching.deliver, fetching.fetch_waiting
         self.read_in_place, self.num_unused_prefetches = fetching.read_in_place, fetching.num_unused_prefetches
+        self.give_up_slot = fetching.give_up_slot
         self.deferred: Sequence[int] = _NO_KEYS
         self.early: Mapping[int, int] = _NO_EARLY
         self.in_place: Sequence[int] = _NO_KEYS

@@ -27,7 +27,8 @@ from simulator.run_view import RunView
 from simulator.stream import GpuStream
 from simulator.tiles import tiled_end_ns
 from simulator.timeline import Timeline
-from simulator.workload.step import Step, distinct, distinct_experts
+from simulator.whole_steps import WholeSteps
+from simulator.workload.step import KvCopies, Step, Wait, distinct, distinct_experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ WHOLE = Tiles()
 
 
 StepEnded = Callable[[Step, int], None]
+KvCopyNs = Callable[[int, bool], int]
 Waits = Generator[simpy.Event, None, None]
 TokensOf = Mapping[int, int] | None
 
@@ -49,13 +51,15 @@ TokensOf = Mapping[int, int] | None
 class Engine:
     """Run steps through the GPU stream, the link and the CPU's workers, counting as it goes.
 
-    `step_ended` is called with each step and the time when its tokens are out.
+    `steps` is asked for the next step when `step_ended` has been told of the one before and the time when its tokens are
+    out; it may give a `Wait` instead, after which it is asked again. `kv_copy_ns`, needed where steps have KV cache copied,
+    gives the time of a copy from its bytes and whether it goes to the host.
     """
 
     def __init__(
         self,
         *,
-        steps: Iterable[Step],
+        steps: Iterable[Step | Wait],
         costs: Costs,
         cache: ExpertCache,
         view: RunView,
@@ -66,8 +70,13 @@ class Engine:
         writes_back: bool = False,
         is_pageable: bool = False,
         tiles: Tiles = WHOLE,
+        kv_copy_ns: KvCopyNs | None = None,
     ) -> None:
         self.env = Clock()
+        self._kv_copy_ns = kv_copy_ns
+        self._kv_key = 2 * view.num_keys
+        self._kv_in_ns: Sequence[int] = (0,)
+        self._is_kv_here = True
         machine = make_machine(
             self.env,
             costs,
@@ -76,6 +85,7 @@ class Engine:
             shares_memory=shares_memory,
             writes_back=writes_back,
             keeps_stretches=tiles.count > 1,
+            kv_in_ns=None if kv_copy_ns is None else lambda: self._kv_in_ns,
         )
         self.link, self._write_back, self._cpu = machine.link, machine.write_back, machine.cpu
         self.dispatch = Dispatch(
@@ -87,7 +97,7 @@ class Engine:
             now_ns=lambda: self.env.now,
             evicted=self._write_back.evict if self._write_back is not None else None,
         )
-        self.link.deliver = self.dispatch.deliver
+        self.link.deliver = self.dispatch.deliver if kv_copy_ns is None else self._deliver
         self.counters = self.dispatch.counters
         self.stream = GpuStream(costs, self.counters, timeline, num_keys=view.num_keys)
         self.stream.skips_unused = self.dispatch.whole_layers
@@ -100,6 +110,7 @@ class Engine:
         self._tiles = tiles
         self._tiles_overhead_ns = (tiles.count - 1) * tiles.overhead_ns
         self._is_pageable = is_pageable
+        self._whole = WholeSteps.where_possible(self.dispatch, costs, policies, view, timeline)
 
     def run(self) -> None:
         """Run to the end of the last step."""
@@ -111,6 +122,8 @@ class Engine:
     def snapshot(self) -> Counters:
         """Return the counts up to now."""
         counters = self.counters
+        if self._whole is not None:
+            self._whole.count()
         counters.now_ns = self.env.now
         counters.link_busy_ns = self.link.busy_ns()
         counters.cpu_busy_ns = self._cpu.busy_ns()
@@ -118,15 +131,42 @@ class Engine:
             counters.write_backs, counters.write_back_busy_ns = self._write_back.num_copied, self._write_back.busy_ns()
         return counters.copy()
 
+    def causes_ns(self) -> list[int]:
+        """Return what the stream's time up to the latest step's end went to, by `ATTRIBUTION`, and to copies of KV cache."""
+        counters, whole = self.counters, self._whole
+        expert_ns, non_expert_ns, overhead_ns = (0, 0, 0) if whole is None else whole.pending_ns()
+        return [
+            sum(counters.expert_compute_ns) + expert_ns,
+            sum(counters.non_expert_compute_ns) + non_expert_ns,
+            counters.step_compute_ns,
+            sum(counters.runtime_overhead_ns) + overhead_ns + counters.step_overhead_ns,
+            sum(counters.exposed_demand_fetch_ns),
+            sum(counters.exposed_late_prefetch_ns),
+            sum(counters.queued_behind_prefetch_ns),
+            sum(counters.exposed_cpu_expert_ns),
+            counters.kv_swap_ns,
+        ]
+
     def _gpu_stream(self) -> Waits:
         env, counters, stream, dispatch, timeline = self.env, self.counters, self.stream, self.dispatch, self._timeline
         non_expert_ns, overhead_ns = counters.non_expert_compute_ns, counters.runtime_overhead_ns
+        whole = self._whole
         for step in self._steps:
+            if isinstance(step, Wait):
+                yield from self._idle(step)
+                continue
             step_costs = self._costs.step(step)
             self._view.step = step
             if timeline is not None:
                 timeline.step_started(step, env.now)
+            if step.copies is not None:
+                yield from self._copy_kv(step.copies)
             dispatch.step_started()
+            if whole is not None and step.visits is not None and whole.is_resident():
+                stream.free_ns += whole.run(step.visits, step_costs)
+                yield Timeout(env, stream.free_ns - env.now)
+                self._end(step)
+                continue
             for layer, lead_ns in enumerate(step_costs.lead_ns):
                 if self._is_pageable:
                     yield from self._wait_for_pageable_copy(layer)
@@ -141,6 +181,8 @@ class Engine:
                 if dispatch.reroutes:
                     picks = dispatch.reroute(layer)
                     keys, num_tokens = distinct([[key for key in token if key != DROPPED] for token in picks])
+                elif step.visits is not None:
+                    keys, num_tokens = step.visits.of_layer(layer)
                 else:
                     keys, num_tokens = distinct_experts(step.tokens, layer)
                 tokens_of: TokensOf = dict(zip(keys, num_tokens, strict=True)) if num_tokens is not None else None
@@ -154,14 +196,53 @@ class Engine:
                 yield from self._wait_for_pageable_copy(self._view.num_layers - 1)
             stream.head(step_costs.tail_ns, step_costs.tail_overhead_ns)
             yield Timeout(env, stream.free_ns - env.now)
-            counters.steps += 1
-            counters.routed_tokens += len(step.tokens)
-            counters.output_tokens += len(step.emits)
-            if step.is_prefill:
-                counters.prefill_tokens += len(step.tokens)
-            else:
-                counters.decode_steps += 1
-            self._step_ended(step, env.now)
+            self._end(step)
+
+    def _end(self, step: Step) -> None:
+        """Count a step whose tokens are out, and say so."""
+        counters = self.counters
+        counters.steps += 1
+        counters.routed_tokens += len(step.tokens)
+        counters.output_tokens += len(step.emits)
+        if step.is_prefill:
+            counters.prefill_tokens += len(step.tokens)
+        else:
+            counters.decode_steps += 1
+            counters.prefill_tokens += step.mixed_prompt_tokens
+        self._step_ended(step, self.env.now)
+
+    def _idle(self, wait: Wait) -> Waits:
+        """Let time pass in which there is nothing to compute."""
+        env, stream = self.env, self.stream
+        yield Timeout(env, wait.until_ns - env.now)
+        self.counters.idle_ns += env.now - stream.free_ns
+        stream.free_ns = env.now
+
+    def _copy_kv(self, copies: KvCopies) -> Waits:
+        """Copy KV cache to the host, then some back over the link, in its turn; the stream waits for both."""
+        env, link, stream, counters = self.env, self.link, self.stream, self.counters
+        assert self._kv_copy_ns is not None, "steps have KV cache copied, and nobody knows how long that takes"
+        started_ns = env.now
+        counters.kv_out_bytes += copies.out_bytes
+        counters.kv_in_bytes += copies.in_bytes
+        if copies.out_bytes:
+            yield Timeout(env, self._kv_copy_ns(copies.out_bytes, True))
+        if copies.in_bytes:
+            self._kv_in_ns = (self._kv_copy_ns(copies.in_bytes, False),)
+            self._is_kv_here = False
+            link.demand(self._kv_key)
+            while not self._is_kv_here:
+                assert link.end_of_service is not None
+                yield link.end_of_service
+        counters.kv_swap_ns += env.now - started_ns
+        stream.free_ns = env.now
+
+    def _deliver(self, transfer: Transfer) -> None:
+        """Take over what the link has brought: an expert, or KV cache."""
+        if transfer.key == self._kv_key:
+            self._is_kv_here = True
+        else:
+            self.dispatch.deliver(transfer)
 
     def _experts(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> Waits:
         """Run one layer's experts, from the gate on: those that are resident, then the others as they arrive."""

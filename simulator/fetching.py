@@ -212,6 +212,17 @@ class Fetching:
                     self._note_eviction(key)
                 self._free(key)
 
+    def give_up_slot(self, *, smallest_pool: int) -> bool:
+        """Give the memory of an expert slot to something else, between two steps; False if none can be had."""
+        victim = self.cache.shrink(smallest_pool=smallest_pool)
+        if victim is None:
+            return False
+        if victim >= 0:
+            self._note_eviction(victim)
+            if self._released is not None:
+                self._released(victim)
+        return True
+
     def num_unused_prefetches(self) -> int:
         """Count the prefetched experts that no gate has asked for yet and that nothing has evicted."""
         return len(self.unused_prefetches)

@@ -1,5 +1,6 @@
 """The machine of a run: its links and the CPU's workers, which share host memory where that can be short."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from simulator.costs.protocol import Costs
@@ -34,15 +35,26 @@ def make_machine(
     shares_memory: bool,
     writes_back: bool,
     keeps_stretches: bool,
+    kv_in_ns: Callable[[], Sequence[int]] | None = None,
 ) -> Machine:
-    """Make the machine that the costs are of; keys from `num_keys` on are low-precision copies.
+    """Make the machine that the costs are of; keys from `num_keys` on are low-precision copies, from twice that KV cache.
 
-    Its link delivers to nobody as yet.
+    Its link delivers to nobody as yet. `kv_in_ns`, where KV cache comes over it, says how long what comes next takes.
     """
     demands = costs.memory_demands if shares_memory else None
     memory = HostMemory(env, demands.bandwidth) if demands is not None else None
     ends_ns, low_ends_ns = costs.chunk_ends_ns, costs.low_chunk_ends_ns
-    chunk_ends_of = (lambda key: ends_ns if key < num_keys else low_ends_ns) if low_ends_ns else None
+    chunk_ends_of: Callable[[int], Sequence[int]] | None = None
+    if kv_in_ns is not None:
+
+        def chunk_ends_of(key: int) -> Sequence[int]:
+            return ends_ns if key < num_keys else low_ends_ns if key < 2 * num_keys else kv_in_ns()
+
+    elif low_ends_ns:
+
+        def chunk_ends_of(key: int) -> Sequence[int]:
+            return ends_ns if key < num_keys else low_ends_ns
+
     on_service = timeline.transfer if timeline is not None else None
     if memory is None or demands is None:
         link = Link(
@@ -58,7 +70,7 @@ def make_machine(
             env,
             memory=memory,
             rank=_H2D_RANK,
-            demand_of=lambda key: demands.h2d if key < num_keys else demands.low_h2d,
+            demand_of=lambda key: demands.low_h2d if num_keys <= key < 2 * num_keys else demands.h2d,
             chunk_ends_ns=ends_ns,
             chunk_ends_of=chunk_ends_of,
             deliver=_nobody,

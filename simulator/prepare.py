@@ -13,7 +13,7 @@ from simulator.dispatch import Policies
 from simulator.estimates import CostEstimates
 from simulator.eviction import EVICTION
 from simulator.inputs import Inputs
-from simulator.lay_out import lay_out_cache, popularity
+from simulator.lay_out import CacheSize, lay_out_cache, popularity
 from simulator.lookahead import StatedLookahead
 from simulator.memory import MemoryBudget
 from simulator.miss import MISS
@@ -30,7 +30,7 @@ from simulator.queue import QUEUE
 from simulator.queue.keep import Keep
 from simulator.run_view import RunFacts, RunView
 from simulator.scenario import Scenario
-from simulator.sizing import budget_of, cache_size
+from simulator.sizing import budget_of, budget_of_service, cache_size
 from simulator.slots import SLOTS
 
 _MOST_STATED_DISTANCES = 3
@@ -44,6 +44,7 @@ class Prepared:
     budget: MemoryBudget
     view: RunView
     cache: ExpertCache
+    size: CacheSize
     policies: Policies
     warnings: Sequence[str]
 
@@ -56,7 +57,7 @@ def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: i
     trace = inputs.trace
     low_format = _low_format(scenario, source)
     costs = RooflineCosts(inputs.model, inputs.profile, inputs.kv_cache, low_format=low_format)
-    budget = budget_of(scenario, inputs)
+    budget = budget_of(scenario, inputs) if scenario.workload is None else budget_of_service(scenario, inputs, source)
     size, warnings = cache_size(scenario, inputs, budget, source)
     view = RunView(_facts(scenario, inputs, costs, max_lookahead))
 
@@ -89,6 +90,7 @@ def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: i
         budget=budget,
         view=view,
         cache=cache,
+        size=size,
         policies=Policies(
             miss=miss,
             prefetch=None if isinstance(prefetch, NoPrefetch) else prefetch,
@@ -105,6 +107,14 @@ def _facts(scenario: Scenario, inputs: Inputs, costs: RooflineCosts, max_lookahe
     num_keys = trace.num_banks * trace.num_experts
     first_keys = [bank * trace.num_experts for bank in trace.banks]
     recall, stated_by = _stated_recall(scenario, trace.num_layers)
+
+    def make_future() -> RecordedFuture:
+        if scenario.workload is not None:
+            raise ValueError(
+                "knows the routing to come, which in a service depends on its own speed; use it in a batch"
+            )
+        return RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys)
+
     return RunFacts(
         first_keys=first_keys,
         num_experts=trace.num_experts,
@@ -116,7 +126,7 @@ def _facts(scenario: Scenario, inputs: Inputs, costs: RooflineCosts, max_lookahe
             recall, first_keys=first_keys, num_experts=trace.num_experts, seed=scenario.seed
         ),
         stated_lookahead_by=stated_by,
-        make_future=lambda: RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys),
+        make_future=make_future,
         make_training=inputs.make_training,
         own_popularity=lambda: popularity(trace, loop.sequences),
         estimates=lambda view: CostEstimates(costs, view),

@@ -17,6 +17,8 @@ _CAUSES = {
     "exposed_late_prefetch": "waiting for late prefetches",
     "queued_behind_prefetch": "queueing behind prefetches",
     "exposed_cpu_expert": "experts on the CPU",
+    "kv_swap": "KV cache copied out and back",
+    "idle": "nothing to do",
 }
 _ELSEWHERE = {
     "cpu_experts": "experts computed by the CPU",
@@ -52,6 +54,8 @@ def print_summary(console: Console, summary: Mapping[str, object], title: str) -
 def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     """Lay a summary out: headline, latencies, cache and link, where the time goes, warnings."""
     parts: list[RenderableType] = [Text(title, style="bold"), _headline(summary), _latencies(summary)]
+    if "service" in summary:
+        parts.append(_service(summary))
     parts += [_attribution(summary), _cache_and_link(summary)]
     loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
     if loss:
@@ -100,6 +104,32 @@ def _latencies(summary: Mapping[str, object]) -> Table:
         values = _mapping(summary[f"{name}_s"])
         if values["mean"] is not None:
             table.add_row(name.upper(), *(format_duration(values[key]) for key in ("mean", "p50", "p90", "p99")))
+    return table
+
+
+def _service(summary: Mapping[str, object]) -> Table:
+    """Lay out what a service did for each class of requests."""
+    service = _mapping(summary["service"])
+    ended = "partial: " if service["partial"] else ""
+    title = (
+        f"Requests: {service['finished']} of {service['arrived']} answered, {service['in_system_at_end']} left "
+        f"({ended}{service['stopped_by']}); {service['preemptions']} preemptions, on average "
+        f"{_number(service['mean_in_queue'] or 0):.3g} in the queue and {_number(service['mean_running'] or 0):.3g} running"
+    )
+    table = Table(title=title, title_justify="left")
+    for heading in ("class", "answered", "refused", "goodput", "in SLO", "queue p50", "p99", "TTFT p50", "p99"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, found in _mapping(service["classes"]).items():
+        one = _mapping(found)
+        queueing, ttft, share = _mapping(one["queueing_s"]), _mapping(one["ttft_s"]), one["in_slo_frac"]
+        table.add_row(
+            name,
+            f"{one['finished']}",
+            f"{one['refused']}",
+            f"{_number(one['goodput_requests_per_s'] or 0):.4g}/s",
+            "-" if share is None else f"{_number(share):.1%}",
+            *(format_duration(values[key]) for values in (queueing, ttft) for key in ("p50", "p99")),
+        )
     return table
 
 

@@ -11,6 +11,8 @@ from hardware_profiles.load import digest
 from simulator.new_folder import NewFolder, csv_text
 from simulator.run import RunResult
 from simulator.scenario import plain, relative_to
+from simulator.serving.record import CAUSES
+from simulator.serving.served import Served
 
 FILES = ("summary.json", "requests.csv", "layers.csv", "scenario.yaml", "provenance.json")
 TIMELINE = "timeline.json.gz"
@@ -41,7 +43,9 @@ class ResultFolder(NewFolder):
 
 
 def request_rows(result: RunResult) -> list[dict[str, object]]:
-    """Return one row per request that took a place in the batch. Times in ns from the start of the run."""
+    """Return one row per request that took a place in the batch, or arrived. Times in ns from the start of the run."""
+    if result.requests and isinstance(result.requests[0], Served):
+        return [_row_of_served(request) for request in result.requests if isinstance(request, Served)]
     rows: list[dict[str, object]] = []
     for request in result.requests:
         started, first, last = request.started_ns, request.first_token_ns, request.last_token_ns
@@ -61,6 +65,37 @@ def request_rows(result: RunResult) -> list[dict[str, object]]:
             }
         )
     return rows
+
+
+def _row_of_served(request: Served) -> dict[str, object]:
+    """Return the row of a service's request; `stall_*_ns` say what the steps that it took part in were spent on."""
+    arrival, first = request.arrival, request.first_token_ns
+    has_tokens, finished = first >= 0, request.finished
+    spent_ns = request.waited_ns + sum(request.stalls_ns)
+    return {
+        "request": request.index,
+        "class": request.class_name,
+        "category": arrival.category or "",
+        "session": "" if arrival.session is None else arrival.session,
+        "sequence": request.sequence if request.sequence >= 0 else "",
+        "prompt_tokens": request.prompt_tokens,
+        "asked_tokens": arrival.output_tokens,
+        "output_tokens": request.output_tokens if finished else "",
+        "finished": int(finished),
+        "preemptions": request.num_preemptions,
+        "arrival_ns": arrival.arrival_ns,
+        "started_ns": request.started_ns if request.started_ns >= 0 else "",
+        "first_token_ns": first if has_tokens else "",
+        "last_token_ns": request.finished_ns if finished else "",
+        "ttft_ns": first - arrival.arrival_ns if has_tokens else "",
+        "e2e_ns": request.finished_ns - arrival.arrival_ns if finished else "",
+        "queue_ns": request.waited_ns if finished else "",
+        "blocked_ns": request.finished_ns - arrival.arrival_ns - spent_ns if finished else "",
+        **{
+            f"stall_{cause}_ns": spent if finished else ""
+            for cause, spent in zip(CAUSES, request.stalls_ns, strict=True)
+        },
+    }
 
 
 def provenance(result: RunResult) -> dict[str, object]:

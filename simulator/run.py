@@ -1,6 +1,7 @@
 """Run a scenario: put trace, model, machine, cache and policies together, simulate, and gather what comes out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hardware_profiles.quantity import Dimension, parse_quantity
 from simulator.caveats import assumptions, warnings_of_run
 from simulator.costs.roofline import RooflineCosts
 from simulator.engine import WHOLE, Engine, Tiles
-from simulator.inputs import resolve_inputs
+from simulator.inputs import Inputs, resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
 from simulator.metrics.summary import summarise
@@ -18,9 +19,11 @@ from simulator.miss.fetch import Fetch
 from simulator.miss.protocol import StartsEarly
 from simulator.model.footprint import expert_bytes
 from simulator.model.spec import ModelSpec
-from simulator.prepare import prepare
+from simulator.prepare import Prepared, prepare
 from simulator.quality import quality_of
 from simulator.scenario import Scenario
+from simulator.serving.service import Service
+from simulator.serving.summary import summarise_service
 from simulator.timeline import Timeline
 from simulator.workload.closed_loop import ClosedLoop
 from simulator.workload.request import Request
@@ -60,23 +63,31 @@ def simulate(
     `on_step`, if given, is called with each step and the time in ns when its tokens are out, warm-up included.
     """
     inputs = resolve_inputs(scenario, source)
-    trace, model, loop = inputs.trace, inputs.model, inputs.loop
+    trace, loop = inputs.trace, inputs.loop
     ready = prepare(scenario, inputs, source)
-    costs, view, cache, budget = ready.costs, ready.view, ready.cache, ready.budget
-    total_tokens = _output_tokens(loop)
+    view = ready.view
+    service = Service(scenario, inputs, ready, source) if scenario.workload is not None else None
+    total_tokens = _output_tokens(loop) if service is None else service.stop.bounds.tokens or 0
+    engine: Engine
+    collector: Collector
 
     def step_ended(step: Step, now_ns: int) -> None:
-        collector.step_ended(step, now_ns)
+        if service is None:
+            collector.step_ended(step, now_ns)
+        else:
+            service.step_ended(step, now_ns)
         if progress is not None:
             progress(engine.counters.output_tokens, total_tokens)
         if on_step is not None:
             on_step(step, now_ns)
 
-    def run(timeline: Timeline | None) -> Engine:
-        return Engine(
-            steps=loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights),
-            costs=costs,
-            cache=cache,
+    with _timeline(timeline_path, trace, view.num_keys) as timeline:
+        engine = Engine(
+            steps=loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights)
+            if service is None
+            else service.steps(),
+            costs=ready.costs,
+            cache=ready.cache,
             view=view,
             policies=ready.policies,
             step_ended=step_ended,
@@ -84,24 +95,16 @@ def simulate(
             shares_memory=scenario.cache.write_back or not isinstance(ready.policies.miss, Fetch),
             writes_back=scenario.cache.write_back,
             is_pageable=inputs.profile.link.host_memory == "pageable",
-            tiles=_tiles(scenario, costs, source),
+            tiles=_tiles(scenario, ready.costs, source),
+            kv_copy_ns=None if service is None else service.kv_copy_ns,
         )
-
-    def run_to_end(engine: Engine) -> None:
+        collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
+        if service is not None:
+            service.read_from(engine)
         try:
             engine.run()
         except InputError as error:  # an expert that no slot can ever be had for
             raise InputError(source, [f"{error.source}: {fault}" for fault in error.faults]) from None
-
-    if timeline_path is None:
-        engine = run(None)
-        collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
-        run_to_end(engine)
-    else:
-        with Timeline(timeline_path, num_experts=trace.num_experts, num_keys=view.num_keys) as timeline:
-            engine = run(timeline)
-            collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
-            run_to_end(engine)
     collector.close()
     if scenario.warmup_steps and collector.num_steps <= scenario.warmup_steps:
         raise InputError(
@@ -110,21 +113,49 @@ def simulate(
         )
     counters = engine.snapshot()
     measured = counters.minus(collector.at_warmup) if collector.at_warmup is not None else counters
+    latencies = collector if service is None else service
+    return RunResult(
+        scenario=scenario,
+        summary=_summary(scenario, inputs, ready, engine, counters, measured, latencies),
+        requests=latencies.requests,
+        layers=layer_rows(measured),
+        trace=trace,
+        profile=inputs.profile,
+        model=inputs.model,
+    )
+
+
+def _summary(
+    scenario: Scenario,
+    inputs: Inputs,
+    ready: Prepared,
+    engine: Engine,
+    counters: Counters,
+    measured: Counters,
+    latencies: Collector | Service,
+) -> dict[str, object]:
+    """Return what `--json` prints."""
+    trace, costs, budget, cache = inputs.trace, ready.costs, ready.budget, ready.cache
+    bytes_each = expert_bytes(inputs.model)
     summary = summarise(
         measured,
-        collector,
+        latencies,
         warmup_ns=counters.now_ns - measured.now_ns,
-        expert_bytes=expert_bytes(model),
+        expert_bytes=bytes_each,
         transfer_ns=costs.transfer_ns,
         low_expert_bytes=costs.low_expert_bytes,
         num_cpu_workers=costs.num_cpu_workers,
         unused_prefetches=engine.dispatch.num_unused_prefetches(),
     )
+    notes: Sequence[str] = ()
+    if isinstance(latencies, Service):
+        summary |= summarise_service(latencies, measured)
+        notes = latencies.notes()
     loss = summary["loss"]
     assert isinstance(loss, dict)
-    num_low = cache.num_slots_of(range(view.num_keys, len(cache.state)))
+    num_low = cache.num_slots_of(range(ready.view.num_keys, len(cache.state)))
     num_slots = cache.num_slots - num_low
-    summary |= {
+    return summary | {
         "quality": quality_of(
             loss,
             low_format=None if scenario.low_precision is None else scenario.low_precision.format,
@@ -132,14 +163,14 @@ def simulate(
         ),
         "cache": {
             "experts": num_slots,
-            "bytes": num_slots * expert_bytes(model) + num_low * costs.low_expert_bytes,
+            "bytes": num_slots * bytes_each + num_low * costs.low_expert_bytes,
             "frac": num_slots / (trace.num_banks * trace.num_experts),
             "pinned_experts": cache.num_pinned,
             "staging_experts": cache.num_staging,
             "low_precision_copies": num_low,
             "scope": scenario.cache.scope,
         },
-        "expert_bytes": expert_bytes(model),
+        "expert_bytes": bytes_each,
         "memory": {
             "capacity_bytes": budget.capacity_bytes,
             "reserve_bytes": budget.reserve_bytes,
@@ -148,24 +179,27 @@ def simulate(
             "activation_bytes": budget.activation_bytes,
             "left_for_experts_bytes": budget.expert_cache_bytes,
         },
-        "model": model.name,
+        "model": inputs.model.name,
         "hardware": inputs.profile.name,
         "policies": {kind: {"name": choice.name, **choice.parameters} for kind, choice in inputs.policies.items()},
         "warnings": [
             *ready.warnings,
-            *warnings_of_run(scenario, inputs, knows_future=view.future is not None, is_exact=collector.itl.is_exact),
+            *warnings_of_run(
+                scenario, inputs, knows_future=ready.view.future is not None, is_exact=latencies.itl.is_exact
+            ),
         ],
-        "assumptions": assumptions(inputs, view),
+        "assumptions": [*assumptions(inputs, ready.view), *notes],
     }
-    return RunResult(
-        scenario=scenario,
-        summary=summary,
-        requests=collector.requests,
-        layers=layer_rows(measured),
-        trace=trace,
-        profile=inputs.profile,
-        model=model,
-    )
+
+
+@contextmanager
+def _timeline(path: Path | None, trace: Trace, num_keys: int) -> Iterator[Timeline | None]:
+    """Open a timeline, if one is asked for."""
+    if path is None:
+        yield None
+        return
+    with Timeline(path, num_experts=trace.num_experts, num_keys=num_keys) as timeline:
+        yield timeline
 
 
 def layer_rows(counters: Counters) -> list[Mapping[str, int]]:

@@ -124,6 +124,8 @@ class RunView:
         step = self.step
         if step is None:
             return [0] * len(self.live.picks) if self.live is not None else []
+        if step.request_of_token is not None:
+            return step.request_of_token
         if len(step.requests) == 1:
             return [step.requests[0].index] * len(step.tokens)
         return [request.index for request in step.requests]

@@ -10,41 +10,25 @@ Paths in a scenario file are relative to the file. Quantities carry units; count
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from hardware_profiles.errors import InputError
-from hardware_profiles.quantity import Dimension, parse_quantity
 from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
+from simulator.fields import BytesText, Count, Share, TimeText, Whole
 from simulator.model.load import model_names
+from simulator.serving.choice import SchedulerChoice, SloChoice, StopChoice
 from simulator.systems import read_system, system_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-
-def _bytes_text(value: object) -> object:
-    if value is not None:
-        parse_quantity(value, Dimension.BYTES)
-    return value
-
-
-def _time_text(value: object) -> object:
-    parse_quantity(value, Dimension.SECONDS)
-    return value
-
-
-def _fraction(value: float) -> float:
-    if not 0 < value <= 1:
-        raise ValueError(f"{value} is not a share of the experts; write a number above 0 and up to 1")
-    return value
 
 
 def _named_policy(value: object) -> object:
@@ -62,12 +46,7 @@ def _parameter(value: object) -> object:
     return value
 
 
-Count = Annotated[int, Field(strict=True, ge=1, le=10**12)]
-Whole = Annotated[int, Field(strict=True, ge=0, lt=1 << 64)]
 Parameter = Annotated[int | float | str | bool, BeforeValidator(_parameter)]
-BytesText = Annotated[str | None, BeforeValidator(_bytes_text)]
-TimeText = Annotated[str, BeforeValidator(_time_text)]
-Share = Annotated[float | None, AfterValidator(lambda value: value if value is None else _fraction(value))]
 
 
 @strict
@@ -154,6 +133,9 @@ class Scenario:
     `batch` sequences decode together; `sequences` takes that many of the trace, from the first on; `max_tokens` ends the
     run after so many output tokens; `prefill_chunk_tokens` bounds a prefill step. The first `warmup_steps` steps are run
     but not measured. `seed` feeds policies that draw at random.
+
+    With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive, a
+    `scheduler` serves them, `slo` says by class what they should keep to, and `stop` where the run ends.
     """
 
     trace: str
@@ -182,6 +164,10 @@ class Scenario:
     prefill_chunk_tokens: Count | None = None
     warmup_steps: Whole = 0
     seed: Whole = 0
+    workload: dict[str, object] | None = None
+    scheduler: SchedulerChoice | None = None
+    slo: dict[str, SloChoice] = field(default_factory=dict)
+    stop: StopChoice | None = None
     description: str = ""
 
 
@@ -202,6 +188,8 @@ def read_scenario(path: Path) -> dict[str, object]:
     fit = values.get("fit")
     if isinstance(fit, dict) and isinstance(fit.get("trace"), str):
         values["fit"] = fit | {"trace": str(path.parent / fit["trace"])}
+    if isinstance(values.get("workload"), dict):
+        values["workload"] = _with_files(values["workload"], lambda file: str(path.parent / file))
     return values
 
 
@@ -217,7 +205,25 @@ def relative_to(values: Mapping[str, object], folder: Path) -> dict[str, object]
     fit = values.get("fit")
     if isinstance(fit, Mapping) and fit.get("trace") is not None:
         moved["fit"] = {**fit, "trace": os.path.relpath(Path(str(fit["trace"])).resolve(), folder)}
+    if values.get("workload") is not None:
+        moved["workload"] = _with_files(values["workload"], lambda file: os.path.relpath(Path(file).resolve(), folder))
     return moved
+
+
+def _with_files(workload: object, moved: Callable[[str], str]) -> object:
+    """Return a workload's plain values with the names of its files changed, and all else as it is."""
+    if not isinstance(workload, Mapping):
+        return workload
+    result = dict(workload)
+    for key in ("file", "lengths"):
+        value = result.get(key)
+        if isinstance(value, str):
+            result[key] = moved(value)
+        elif isinstance(value, Mapping):
+            result[key] = _with_files(value, moved)
+    if isinstance(result.get("merge"), list | tuple):
+        result["merge"] = [_with_files(part, moved) for part in result["merge"]]
+    return result
 
 
 def _is_path(key: str, value: str) -> bool:
@@ -272,7 +278,38 @@ def build_scenario(values: Mapping[str, object], source: str | Path) -> Scenario
     given = [name for name in ("experts", "bytes", "frac") if getattr(scenario.cache, name) is not None]
     if len(given) > 1:
         raise InputError(source, f"cache: gives {' and '.join(given)}; keep one of them")
+    faults = list(_misfits(scenario))
+    if faults:
+        raise InputError(source, faults)
     return scenario
+
+
+_OF_A_BATCH = {
+    "batch": "scheduler.max_batch",
+    "max_tokens": "stop.tokens",
+    "prefill_chunk_tokens": "scheduler.prefill_chunk_tokens",
+    "warmup_steps": "workload.start",
+    "batching": "scheduler.policy",
+}
+
+
+def _misfits(scenario: Scenario) -> Iterator[str]:
+    """Name the keys that do not go with a service, or not with a closed batch."""
+    if scenario.workload is None:
+        for name in ("scheduler", "slo", "stop"):
+            if getattr(scenario, name):
+                yield f"{name}: is for a service; say in workload what arrives"
+        return
+    from simulator.workload.choice import read_choice
+
+    try:
+        read_choice(scenario.workload, "workload")
+    except InputError as error:
+        yield from (fault if fault.startswith("workload") else f"workload.{fault}" for fault in error.faults)
+    defaults = {item.name: item.default for item in fields(Scenario)}
+    for name, instead in _OF_A_BATCH.items():
+        if getattr(scenario, name) != defaults[name]:
+            yield f"{name}: is for a closed batch, and the scenario has a workload; use {instead}"
 
 
 def over_system(values: Mapping[str, object], source: str | Path) -> Mapping[str, object]:

@@ -12,6 +12,7 @@ from simulator.lay_out import CacheSize, smallest_cache
 from simulator.memory import MemoryBudget, memory_budget
 from simulator.model.footprint import expert_bytes
 from simulator.scenario import Scenario, share_of
+from simulator.serving.choice import SchedulerChoice
 
 
 def budget_of(scenario: Scenario, inputs: Inputs) -> MemoryBudget:
@@ -30,6 +31,33 @@ def budget_of(scenario: Scenario, inputs: Inputs) -> MemoryBudget:
         longest_context=int(lengths[sequences].max()),
         largest_step_tokens=max(longest_prefill, scenario.batch),
     )
+
+
+def budget_of_service(scenario: Scenario, inputs: Inputs, source: str) -> MemoryBudget:
+    """Divide the GPU's memory for the largest step of a service; its KV cache is what the scenario asks for, or nothing.
+
+    Raises InputError where nothing says how experts and KV cache divide what is left.
+    """
+    choice = scenario.scheduler or SchedulerChoice()
+    cache = scenario.cache
+    is_sized = any(size is not None for size in (cache.experts, cache.bytes, cache.frac, choice.kv_cache))
+    if choice.memory == "fixed" and not is_sized:
+        raise InputError(
+            source,
+            "cache: neither its size nor scheduler.kv_cache is given, so nothing says how experts and KV cache divide the "
+            "GPU's memory; give one, or scheduler.memory: dynamic",
+        )
+    budget = memory_budget(
+        inputs.model,
+        inputs.profile,
+        inputs.kv_cache,
+        batch=choice.max_batch,
+        longest_context=0,
+        largest_step_tokens=max(choice.max_step_tokens, choice.max_batch),
+    )
+    kv_bytes = 0 if choice.kv_cache is None else int(parse_quantity(choice.kv_cache, Dimension.BYTES))
+    left_bytes = budget.expert_cache_bytes + budget.kv_cache_bytes - kv_bytes
+    return replace(budget, kv_cache_bytes=kv_bytes, expert_cache_bytes=left_bytes)
 
 
 def cache_size(scenario: Scenario, inputs: Inputs, budget: MemoryBudget, source: str) -> tuple[CacheSize, list[str]]:

@@ -70,6 +70,10 @@ class CpuCosts:
         """One copy to the host, over an idle link."""
         return ceil_ns(_copy_ns(self._d2h, num_bytes))
 
+    def to_gpu_ns(self, num_bytes: int) -> int:
+        """One copy to the GPU, over an idle link."""
+        return ceil_ns(_copy_ns(self._h2d, num_bytes))
+
     def activation_ns(self, num_tokens: int) -> int:
         """The states of `num_tokens` tokens to the host and the results back, over idle links."""
         known = self._activation_ns.get(num_tokens)

@@ -44,6 +44,7 @@ from simulator.model.footprint import (
 from simulator.model.quantisation import Quantisation, parse_quantisation
 from simulator.model.spec import ModelSpec, attention_kind, is_moe_layer
 from simulator.resources.host_memory import TrafficFactors, demand_bytes_per_s, is_ever_short
+from simulator.workload.contexts import Contexts, attended
 from simulator.workload.step import Step
 
 _MOST_KNOWN_LAYERS = 1 << 16  # layers whose time is kept, by tokens and context
@@ -105,6 +106,8 @@ class RooflineCosts:
         overhead_ns = [self._layer_overhead_ns * len(group) for group in groups]
         self._lead_overhead_ns, self._tail_overhead_ns = overhead_ns[:-1], overhead_ns[-1] + self._step_overhead_ns
         self._step_costs: dict[int, StepCosts] = {}
+        self._steps_are_stated = self._is_stated()
+        self._flops_per_attended = _attention_flops(model)
         self._stated_layer_ns: dict[tuple[int, int, int], int] = {}
         per_stall = profile.runtime.per_stall
         self.stall_overhead_ns = 0 if per_stall is None else ceil_ns(exact(per_stall.value) * NS_PER_S)
@@ -121,6 +124,10 @@ class RooflineCosts:
     def write_back_ns(self) -> int:
         """One expert's transfer back to the host, over an idle link."""
         return self._cpu.write_back_ns(self._expert_bytes)
+
+    def kv_copy_ns(self, num_bytes: int, *, to_host: bool) -> int:
+        """KV cache on its way over an idle link, in one copy."""
+        return self._cpu.write_back_ns(num_bytes) if to_host else self._cpu.to_gpu_ns(num_bytes)
 
     @property
     def memory_demands(self) -> MemoryDemands | None:
@@ -191,7 +198,7 @@ class RooflineCosts:
 
     def step(self, step: Step) -> StepCosts:
         """The non-expert work of a step."""
-        if self._is_stated():
+        if self._steps_are_stated:
             num_tokens = len(step.tokens)
             known = self._step_costs.get(num_tokens)
             if known is None:
@@ -218,19 +225,25 @@ class RooflineCosts:
         )
 
     def _layer_ns(self, kind: _LayerClass, step: Step) -> int:
-        model = self._model
         duration = self._stated_layer(kind)
         if duration is not None and self._context is None:
             return self._ns_of_stated_layer(duration, kind, len(step.tokens), 0)
-        attended = [attended_tokens(model, kind.representative, context) for context in step.contexts]
+        total, cached = self._attended(kind, step)
         if duration is not None:
-            return self._ns_of_stated_layer(duration, kind, len(step.tokens), sum(attended))
-        cached = attended[-1] if step.is_prefill else sum(attended)
+            return self._ns_of_stated_layer(duration, kind, len(step.tokens), total)
         num_bytes = (
             kind.weight_bytes + cached * kind.kv_bytes + 2 * len(step.requests) * kind.state_bytes  # read and written
         )
-        flops = 2 * kind.params * len(step.tokens) + _attention_flops(model) * sum(attended)
+        flops = 2 * kind.params * len(step.tokens) + self._flops_per_attended * total
         return self._kernel_ns(num_bytes, flops, self._layer_units)
+
+    def _attended(self, kind: _LayerClass, step: Step) -> tuple[int, int]:
+        """Return (tokens attended to, summed over the step's tokens; tokens whose keys and values are read)."""
+        contexts, layer = step.contexts, kind.representative
+        if isinstance(contexts, Contexts):
+            return attended(self._model, layer, contexts)
+        each = [attended_tokens(self._model, layer, context) for context in contexts]
+        return sum(each), each[-1] if step.is_prefill else sum(each)
 
     def _ns_of_stated_layer(self, stated: StatedDuration, kind: _LayerClass, num_tokens: int, attended: int) -> int:
         key = kind.representative, num_tokens, attended

@@ -72,6 +72,10 @@ class Counters:
     wave_fetches: int = 0
     link_busy_ns: int = 0
     cpu_busy_ns: int = 0
+    idle_ns: int = 0
+    kv_swap_ns: int = 0
+    kv_out_bytes: int = 0
+    kv_in_bytes: int = 0
     now_ns: int = 0
 
     def __post_init__(self) -> None:
@@ -101,7 +105,7 @@ class Counters:
         return result
 
     def attribution_ns(self) -> dict[str, int]:
-        """Divide the elapsed time by cause; the values add up to `now_ns`."""
+        """Divide the elapsed time by cause; with `idle_ns` and `kv_swap_ns`, of a service, they add up to `now_ns`."""
         return {
             "expert_compute": sum(self.expert_compute_ns),
             "non_expert_compute": sum(self.non_expert_compute_ns),

@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,13 +25,29 @@ class Distribution:
         self._total_ns = 0
         self.count = 0
 
-    def add(self, value_ns: int) -> None:
-        """Count one value, 0 or more."""
-        self.count += 1
-        self._total_ns += value_ns
-        self._values.append(value_ns)
+    def add(self, value_ns: int, count: int = 1) -> None:
+        """Count a value, 0 or more, so many times."""
+        self.count += count
+        self._total_ns += value_ns * count
+        if count == 1:
+            self._values.append(value_ns)
+        else:
+            self._values.extend([value_ns] * count)
         if len(self._values) >= _MAX_EXACT:
             self._fold()
+
+    @classmethod
+    def merged(cls, parts: "Sequence[Distribution]") -> "Distribution":
+        """Return the distribution of all values of some others."""
+        whole = cls()
+        for part in parts:
+            whole.count += part.count
+            whole._total_ns += part._total_ns
+            whole._values.extend(part._values)
+            whole._buckets += part._buckets
+        if len(whole._values) >= _MAX_EXACT or whole._buckets:
+            whole._fold()
+        return whole
 
     @property
     def is_exact(self) -> bool:
@@ -57,7 +74,11 @@ class Distribution:
         self._values = array("q")
 
     def _all_buckets(self) -> Counter[int]:
-        return self._buckets + Counter(_middle(value) for value in self._values)
+        values, counts = np.unique(np.frombuffer(self._values, dtype=np.int64), return_counts=True)
+        buckets = self._buckets.copy()
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            buckets[_middle(value)] += count
+        return buckets
 
 
 def _middle(value: int) -> int:

@@ -1,15 +1,43 @@
 """The summary of a run: plain values, units in the keys."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from simulator.losses import WHOLE_MASS
-from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
+from simulator.metrics.distribution import Distribution
+from simulator.workload.request import Request
 
 NS_PER_S = 10**9
 
 
+class Latencies(Protocol):
+    """What became of requests."""
+
+    @property
+    def requests(self) -> Sequence[Request]:
+        """Those that took a place in the batch, or have arrived."""
+
+    @property
+    def ttft(self) -> Distribution:
+        """Time to the first output token."""
+
+    @property
+    def itl(self) -> Distribution:
+        """Time between output tokens."""
+
+    @property
+    def tpot(self) -> Distribution:
+        """A request's mean time between output tokens."""
+
+    @property
+    def e2e(self) -> Distribution:
+        """Time to the last output token."""
+
+
 def summarise(
     measured: Counters,
-    collector: Collector,
+    collector: Latencies,
     *,
     warmup_ns: int,
     expert_bytes: int,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol
 
 from simulator.workload.request import Request
 
@@ -16,6 +17,28 @@ TokenLookahead = Sequence[Sequence[Sequence[int]]]
 """Keys that gates further on would pick for one token, by routing round, distance - 1 and rank: [L][D][K]."""
 
 
+class Visits(Protocol):
+    """What a step's tokens ask for, worked out for all layers at once where the step is made."""
+
+    def of_layer(self, layer: int) -> tuple[Sequence[int], Sequence[int] | None]:
+        """Return what `distinct_experts` does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvCopies:
+    """KV cache that moves before a step's first layer: to the host, and back from there. Bytes."""
+
+    out_bytes: int = 0
+    in_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """In the place of a step: there is nothing to compute until a time."""
+
+    until_ns: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A step of n tokens.
@@ -26,6 +49,10 @@ class Step:
     `requests` names all that take part, `emits` those that get an output token when the step ends. `joins` are the
     requests that took a place in the batch just before the step (a prefill may keep them waiting), `ends` those whose
     last step it is.
+
+    A step may hold tokens that decode and chunks of prompts: those decode first, then the chunks follow, one after the
+    other. It is no prefill then; `mixed_prompt_tokens` counts the tokens of its chunks. A step of several prompts, or of
+    both kinds, says in `request_of_token` [n] whose each token is. `visits`, where given, says what `tokens` says.
     """
 
     is_prefill: bool
@@ -37,6 +64,10 @@ class Step:
     ends: Sequence[Request] = ()
     weights: Sequence[TokenWeights] | None = None
     lookahead: Sequence[TokenLookahead] | None = None
+    visits: Visits | None = None
+    copies: KvCopies | None = None
+    mixed_prompt_tokens: int = 0
+    request_of_token: Sequence[int] | None = None
 
 
 def distinct_experts(tokens: Sequence[TokenRouting], layer: int) -> tuple[Sequence[int], Sequence[int] | None]:

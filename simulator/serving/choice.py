@@ -1,0 +1,114 @@
+"""The keys of a scenario that make it a service: `scheduler`, `slo`, `stop`; what arrives is in `workload`.
+
+scheduler: {policy: mixed, max_batch: 32, max_step_tokens: 512, preemption: swap}
+slo: {default: {ttft: "2 s", tpot: "100 ms"}}
+stop: {time: "1 h"}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from hardware_profiles.yaml_file import strict
+from simulator.fields import BytesText, Count
+from simulator.metrics.goodput import Slo
+from simulator.serving.limits import Limits
+from simulator.serving.stop import Bounds
+from simulator.workload.quantities import parse_span_ns
+
+NS_PER_S = 10**9
+
+
+def _span_text(value: object) -> object:
+    if value is None:
+        return value
+    parse_span_ns(value)
+    return value
+
+
+Span = Annotated[str | None, BeforeValidator(_span_text)]
+Frac = Annotated[float, Field(ge=0, le=1)]
+Priority = Annotated[int, Field(strict=True, ge=-1000, le=1000)]
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerChoice:
+    """How requests are served: see `simulator.serving.scheduler` and `simulator.serving.memory`.
+
+    `kv_cache` is how much KV cache there may be; without it, what the expert cache and all else leave of GPU memory. With
+    `memory: dynamic`, expert slots make room for more.
+    """
+
+    policy: Literal["prefill_first", "decode_first", "mixed"] = "prefill_first"
+    max_batch: Count = 32
+    max_step_tokens: Count = 2048
+    prefill_chunk_tokens: Count | None = None
+    max_waiting: Count | None = None
+    preemption: Literal["recompute", "swap"] = "recompute"
+    displace: bool = False
+    priorities: dict[str, Priority] = field(default_factory=dict)
+    page_tokens: Count = 16
+    spare_frac: Frac = 0.01
+    kv_cache: BytesText = None
+    memory: Literal["fixed", "dynamic"] = "fixed"
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SloChoice:
+    """What a class's requests should keep to: time to the first token, mean time between tokens, to the last token."""
+
+    ttft: Span = None
+    tpot: Span = None
+    e2e: Span = None
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopChoice:
+    """Where a run ends, whichever comes first: requests answered, tokens put out, time simulated, time taken to simulate."""
+
+    requests: Count | None = None
+    tokens: Count | None = None
+    time: Span = None
+    wall_time: Span = None
+
+
+def limits_of(choice: SchedulerChoice) -> Limits:
+    """Return what a scheduler keeps to."""
+    return Limits(
+        batch=choice.max_batch,
+        step_tokens=choice.max_step_tokens,
+        chunk_tokens=choice.prefill_chunk_tokens,
+        waiting=choice.max_waiting,
+        preemption=choice.preemption,
+        spare_frac=choice.spare_frac,
+        displaces=choice.displace,
+        priorities=choice.priorities,
+    )
+
+
+def slos_of(choices: Mapping[str, SloChoice]) -> dict[str, Slo]:
+    """Return the objectives by class."""
+    return {
+        name: Slo(ttft_ns=_ns(choice.ttft), tpot_ns=_ns(choice.tpot), e2e_ns=_ns(choice.e2e))
+        for name, choice in choices.items()
+    }
+
+
+def bounds_of(choice: StopChoice) -> Bounds:
+    """Return where a run ends."""
+    wall_ns = _ns(choice.wall_time)
+    return Bounds(
+        requests=choice.requests,
+        tokens=choice.tokens,
+        time_ns=_ns(choice.time),
+        wall_s=None if wall_ns is None else wall_ns / NS_PER_S,
+    )
+
+
+def _ns(text: str | None) -> int | None:
+    return None if text is None else parse_span_ns(text)
