@@ -196,7 +196,10 @@ def test_ctrl_c_leaves_a_shorter_trace(checkpoint: Path, tmp_path: Path) -> None
     text = tmp_path / "prompts.txt"
     text.write_text("w7 w8 w9\n" * 20000, encoding="utf-8")
     out = tmp_path / "t.safetensors"
-    command = f"import sys; from simulator.cli import main; sys.argv = {['moesim', 'capture', str(checkpoint)]!r}"
+    # A shell's background jobs ignore interrupts, and so would their children.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    argv = ["moesim", "capture", str(checkpoint)]
+    command = f"{heed}; import sys; from simulator.cli import main; sys.argv = {argv!r}"
     options = ["--prompts", str(text), "--out", str(out), "--max-new-tokens", "4", "--batch", "4"]
     process = subprocess.Popen(
         [sys.executable, "-c", f"{command} + {options!r}; main()"],
