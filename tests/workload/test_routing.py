@@ -14,7 +14,7 @@ from simulator.workload.contexts import Contexts, attended, attended_in_chunk
 from simulator.workload.routing import Routing
 from simulator.workload.step import distinct_experts
 from tests.traces.make import random_ids
-from traces.format import Ids, Sequences, Trace, TraceMetadata, open_trace, write_trace
+from traces.format import Sequences, Trace, TraceMetadata, open_trace, write_trace
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,8 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Trace:
     """Return a trace of three rounds over two banks, with weights and lookahead."""
     rng = np.random.default_rng(3)
     ids = random_ids(rng, num_tokens=40, num_layers=3, num_experts=6, top_k=2)
-    ahead: Ids = np.stack([random_ids(rng, num_tokens=40, num_layers=3, num_experts=6, top_k=2) for _ in range(2)], axis=2)
+    picks = [random_ids(rng, num_tokens=40, num_layers=3, num_experts=6, top_k=2) for _ in range(2)]
+    ahead = np.stack(picks, axis=2).astype(np.uint8)
     path: Path = tmp_path_factory.mktemp("routing") / "trace.safetensors"
     write_trace(
         path,
