@@ -29,17 +29,9 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import Dimension, parse_quantity
 from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
+from simulator.fields import Count, Share, Whole
 from simulator.policy import DEFAULTS
-from simulator.scenario import (
-    Count,
-    FitChoice,
-    LookaheadChoice,
-    LowPrecisionChoice,
-    Policy,
-    PolicyChoice,
-    Share,
-    Whole,
-)
+from simulator.scenario import FitChoice, LookaheadChoice, LowPrecisionChoice, Policy, PolicyChoice
 from simulator.systems import POLICY_KINDS, read_system, system_names
 from validation.compare.identity import configuration_id
 
