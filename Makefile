@@ -49,7 +49,7 @@ check: $(VENV)/installed-test
 
 VALIDATED := results/validation
 SUITE := cpu-quick
-BUDGET := 100 s
+BUDGET := 60 s
 validate: $(VENV)/installed-live
 	@mkdir -p $(VALIDATED)
 	for model in lab-wide lab-narrow; do \
