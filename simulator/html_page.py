@@ -24,7 +24,7 @@ dd,summary{overflow-wrap:anywhere}.bad{color:var(--bad)}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums;width:100%}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}th button{all:unset;cursor:pointer;font-weight:600}
-th button:focus-visible{outline:2px solid currentColor}
+th button:focus-visible{outline:2px solid currentColor}td.bad{color:var(--bad)}
 pre{overflow-x:auto;font-size:.8rem;border:1px solid var(--line);padding:.6rem}summary{cursor:pointer;margin:.3rem 0}
 """
 _SCRIPT = """

@@ -5,72 +5,28 @@ It is laid out for a telephone as well as for a desk, and follows the reader's c
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import yaml
 
+from simulator.html_page import drawn, html_page
 from validation.compare.figures import report_figures
 from validation.compare.tables import HEADINGS, SUMMARY_HEADINGS, configuration_cells, percent, summary_rows
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1d2330;--soft:#566072;--line:#d5dae3;--ground:#fff;--bad:#b3261e}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#a3adbd;--line:#38404d;--ground:#14181f;--bad:#ff8a80}}
-*{box-sizing:border-box}
-body{font:16px/1.5 system-ui,sans-serif;max-width:1080px;margin:1.5rem auto;padding:0 1rem;color:var(--ink);
-background:var(--ground)}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}p,dd{color:var(--soft)}dt{font-weight:600}dd,summary{overflow-wrap:anywhere}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums;width:100%}
-th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th button{all:unset;cursor:pointer;font-weight:600}
-th button:focus-visible{outline:2px solid currentColor}td.bad{color:var(--bad)}
-pre{overflow-x:auto;font-size:.8rem;border:1px solid var(--line);padding:.6rem}summary{cursor:pointer}
-"""
-_SCRIPT = """
-const dark=matchMedia('(prefers-color-scheme: dark)');
-function paint(){
-  const ink=dark.matches?'#e6e9ef':'#1d2330',grid=dark.matches?'#38404d':'#e3e7ee';
-  for(const plot of document.querySelectorAll('.plotly-graph-div')){
-    const change={'font.color':ink};
-    for(const key of Object.keys(plot.layout))if(/^[xy]axis/.test(key)){
-      change[key+'.gridcolor']=grid;change[key+'.zerolinecolor']=grid;change[key+'.linecolor']=grid}
-    Plotly.relayout(plot,change)}
-}
-dark.addEventListener('change',paint);addEventListener('load',paint);
-for(const button of document.querySelectorAll('th button'))button.addEventListener('click',()=>{
-  const cell=button.parentElement,column=cell.cellIndex,table=cell.closest('table'),body=table.tBodies[0];
-  const down=cell.getAttribute('aria-sort')!=='descending';
-  for(const other of table.tHead.rows[0].cells)other.removeAttribute('aria-sort');
-  cell.setAttribute('aria-sort',down?'descending':'ascending');
-  const of=row=>row.cells[column].dataset.value;
-  const compare=(a,b)=>{const x=Number(of(a)),y=Number(of(b));
-    return Number.isNaN(x)||Number.isNaN(y)?of(a).localeCompare(of(b)):x-y};
-  [...body.rows].sort((a,b)=>down?compare(b,a):compare(a,b)).forEach(row=>body.append(row));
-});
-"""
 
 
 def report_page(report: Mapping[str, object]) -> str:
     """Return the page of what `validation.compare.report.build_report` gives."""
     title = f"Simulated and measured: {report['suite']} on {report['device_name']}"
-    parts = [f"<h1>{_text(title)}</h1>", f"<p>{_text(report['description'])}</p>", _headline(report)]
+    parts = [f"<p>{_text(report['description'])}</p>", _headline(report)]
     parts += ["<h2>Errors by group</h2>", _summary_table(_mapping(report["summary"]))]
     figures = report_figures(report)
-    parts += [_drawn(figure, index) for index, figure in enumerate(figures)]
+    parts += [drawn(figure, index) for index, figure in enumerate(figures)]
     parts += ["<h2>Configurations</h2>", _configuration_table(_rows(report["configurations"]))]
     cross = report["cross"]
     if cross is not None:
         rows = _rows(_mapping(cross)["configurations"])
         parts += ["<h2>Predicted with a profile calibrated on the other model</h2>", _cross_table(rows)]
     parts += ["<h2>Profiles</h2>", *(_profile(profile) for profile in _rows(report["profiles"]))]
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>\n<body>\n'
-        + "\n".join(parts)
-        + f"\n<script>{_SCRIPT}</script>\n</body></html>\n"
-    )
+    return html_page(title, parts)
 
 
 def _headline(report: Mapping[str, object]) -> str:
@@ -104,19 +60,6 @@ def _without_reference(report: Mapping[str, object]) -> str:
     if all(profile["speed_probe_s"] is not None for profile in _rows(report["profiles"])):
         return ""
     return " (a profile that does not tell its speed takes every step)"
-
-
-def _drawn(figure: "Figure", index: int) -> str:
-    from plotly.io import to_html
-
-    drawn: str = to_html(
-        figure,
-        full_html=False,
-        include_plotlyjs=index == 0,
-        div_id=f"figure-{index}",
-        config={"responsive": True, "displayModeBar": False},
-    )
-    return drawn
 
 
 def _summary_table(summary: Mapping[str, object]) -> str:
