@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from hardware_profiles.errors import InputError
 from simulator.cli.options import WholeNumber
 from simulator.cli.progress import run_progress
 from simulator.cli.settings import apply_settings
+from simulator.compare.choose import replaced_in
 from simulator.points.point import Point, PointResult
 from simulator.points.run import run_points
 from simulator.report import format_duration
@@ -79,6 +80,7 @@ def sweep(
     settings = set_ or []
     base = dict(read.base)
     apply_settings(base, settings)
+    _warn_of_systems(read, base)
     drawn = sweep_points(read, base)
     processes = jobs or os.cpu_count() or 1
     console = Console(width=None if sys.stdout.isatty() else 200, markup=False, highlight=False)
@@ -107,6 +109,17 @@ def sweep(
         console.print(f"results: {out}/", soft_wrap=True)
     if all(result.summary is None for result in results):
         raise InputError(sweep, f"no point could be run: {'; '.join(_reasons(results))}")
+
+
+def _warn_of_systems(read: Sweep, base: Mapping[str, object]) -> None:
+    """Say what of a scenario stands in place of what each system on the axis would bring."""
+    own = [name for name in replaced_in(base) if name not in ("system", *read.paths)]
+    if "system" in read.paths and own:
+        nulls = " ".join(f"--set {name}=null" for name in own)
+        sys.stderr.write(
+            f"moesim: warning: the scenario's own {', '.join(own)} stands in place of that of each system; {nulls} leaves it "
+            "to them\n"
+        )
 
 
 def _run(points: Sequence[Point], *, store: Path, jobs: int, ray: str | None) -> list[PointResult]:

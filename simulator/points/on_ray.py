@@ -50,8 +50,8 @@ def spread_on_ray(
 class Worker:
     """What lives in an actor: the work, with all that it has opened."""
 
-    def __init__(self, work: Callable[[Task], Result]) -> None:
-        self._work: Callable[[object], object] = work  # type: ignore[assignment]
+    def __init__(self, work: Callable[..., object]) -> None:
+        self._work = work
 
     def do(self, task: object) -> object:
         """Return what the work makes of a task."""

@@ -15,7 +15,8 @@ from simulator.sweep.axis import Axis
 Labels = dict[str, object]
 """What each path is set to."""
 
-MAX_POINTS = 1_000_000
+MAX_POINTS = 100_000
+"""Their summaries are held in memory for the table: about 20 kB each."""
 
 
 @strict

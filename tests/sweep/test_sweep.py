@@ -36,7 +36,7 @@ def test_the_table(moesim: CommandLine, write: Write) -> None:
     shown = moesim("sweep", write(SWEEP), "--out", "swept", "--jobs", "1")
     assert (shown.code, shown.err) == (0, "")
     assert "10 points: 6 ok, 0 of them stored before; 4 failed" in shown.out
-    assert FILES <= {path.name for path in Path("swept").iterdir()}
+    assert {path.name for path in Path("swept").iterdir()} >= FILES
     rows = table(Path("swept"))
     assert [row["point"] for row in rows] == list(range(10))
     assert list(rows[0])[:7] == ["point", "cache.experts", "eviction", "gpu.launch", "seed", "status", "reason"]
@@ -56,12 +56,9 @@ def test_the_command_of_a_row_gives_its_numbers(moesim: CommandLine, write: Writ
     """`moesim run` says the same of each point, also where the scenario stands in the sweep, and paths are on an axis."""
     text = SWEEP.replace("[6, 9, 2]", "[6, 9]") + "  # more\n"
     if is_inline:
-        inline = "scenario: {trace: trace.safetensors, model: ./model.yaml, hardware: fixed-costs, batch: 2, cache: {experts: 6}}"
-        text = text.replace("scenario: ok.yaml", inline)
-    Path("deeper").mkdir()
-    write(text).rename("sweep.yaml")
-    text = text.replace("axes:", "axes:\n  trace: [trace.safetensors]")
-    write(text)
+        files = "trace: trace.safetensors, model: ./model.yaml, hardware: fixed-costs"
+        text = text.replace("ok.yaml", f"{{{files}, batch: 2, cache: {{experts: 6}}}}")
+    write(text.replace("axes:", "axes:\n  trace: [trace.safetensors]"))
     assert moesim("sweep", "sweep.yaml", "--out", "swept", "--jobs", "1", "--set", "max_tokens=5").code == 0
     rows = table(Path("swept"))
     assert len(rows) == 6
@@ -256,3 +253,15 @@ def test_json(moesim: CommandLine, write: Write) -> None:
     """points.json, and nothing else."""
     shown = moesim("sweep", write(SWEEP), "--out", "swept", "--jobs", "1", "--json")
     assert shown.out == Path("swept/points.json").read_text(encoding="utf-8")
+
+
+def test_a_system_that_the_scenario_overrules(moesim: CommandLine, write: Write) -> None:
+    """What stands in the scenario replaces what a system brings: a warning, with what to do."""
+    path = write("scenario: ok.yaml\naxes: {system: [on_demand, oracle_eviction]}\n")
+    command = ("sweep", path, "--out", "swept", "--jobs", "1", "--set", "eviction=fifo")
+    told = moesim(*command)
+    assert told.code == 0
+    assert "the scenario's own eviction stands in place of that of each system; --set eviction=null leaves" in told.err
+    assert len({row["hits"] for row in table(Path("swept"))}) == 1
+    told = moesim(*command[:-1], "eviction=null", "--overwrite")
+    assert (told.code, told.err) == (0, "")
