@@ -115,10 +115,9 @@ def _warn_of_systems(read: Sweep, base: Mapping[str, object]) -> None:
     """Say what of a scenario stands in place of what each system on the axis would bring."""
     own = [name for name in replaced_in(base) if name not in ("system", *read.paths)]
     if "system" in read.paths and own:
-        nulls = " ".join(f"--set {name}=null" for name in own)
         sys.stderr.write(
-            f"moesim: warning: the scenario's own {', '.join(own)} stands in place of that of each system; {nulls} leaves it "
-            "to them\n"
+            f"moesim: warning: {', '.join(own)} of the scenario stands in place of what each system brings; take it out to "
+            "leave it to them\n"
         )
 
 

@@ -101,18 +101,10 @@ def read_sweep(path: Path) -> Sweep:
     paths = [name for axis in axes for name in axis.paths]
     faults += [f"{name}: stands on two axes; keep one" for name in dict.fromkeys(paths) if paths.count(name) > 1]
     constraints = _constraints(values.get("constraints"), _named(values), faults)
-    scenario_path, base = None, dict[str, object]()
+    scenario_path, base = _scenario(values.get("scenario"), path.parent, faults)
     if choice is not None:
-        try:
-            if isinstance(choice.scenario, str):
-                scenario_path = path.parent / choice.scenario
-                base = read_scenario(scenario_path)
-            else:
-                base = placed(choice.scenario, path.parent)
-        except InputError as error:
-            faults += [f"scenario: {error.source}: {fault}" for fault in error.faults]
         num_points = count(axes, choice.sample)
-        if num_points > MAX_POINTS and choice.sample is None:
+        if num_points > MAX_POINTS:
             faults.append(f"axes: make {num_points} points, at most {MAX_POINTS}; shorten them, or give a sample")
         if not axes and not faults:
             faults.append("axes: there are none; name what is varied, such as axes: {cache.frac: [0.1, 0.5]}")
@@ -129,6 +121,18 @@ def read_sweep(path: Path) -> Sweep:
         metrics=choice.metrics,
         definition=definition,
     )
+
+
+def _scenario(given: object, folder: Path, faults: list[str]) -> tuple[Path | None, dict[str, object]]:
+    """Return the file of a scenario, if it is given by one, and its plain values."""
+    if isinstance(given, dict):
+        return None, placed(given, folder)
+    if isinstance(given, str):
+        try:
+            return folder / given, read_scenario(folder / given)
+        except InputError as error:
+            faults += [f"scenario: {error.source}: {fault}" for fault in error.faults]
+    return None, {}
 
 
 def _named(values: Mapping[str, object]) -> list[str]:

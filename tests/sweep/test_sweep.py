@@ -144,6 +144,7 @@ def test_all_faults_of_a_file_at_once(moesim: CommandLine, write: Write) -> None
     )
     assert (shown.code, shown.out) == (2, "")
     for text in (
+        "scenario: missing.yaml: no such file",
         "axis: unknown key",
         "axes.cache.frac: from 0.5 is not below to 0.1",
         "axes.batsh: is neither a key of the scenario nor a figure; did you mean 'batch'",
@@ -190,7 +191,7 @@ def test_values_that_cannot_be_run_are_told_before(moesim: CommandLine, write: W
         (
             "scenario: ok.yaml\naxes: {seed: {from: 1, to: 9999999, points: 99999}, batch: {from: 1, to: 99, step: 1}}\n",
             (),
-            "at most 1000000",
+            "at most 100000",
         ),
         ("scenario: ok.yaml\naxes: {seed: [1], stop.wall_time: [1 s]}\n", (), "is for a service"),
         ("scenario: ok.yaml\naxes: {cache.experts: [2]}\n", (), "no point could be run: 1 x "),
@@ -261,7 +262,7 @@ def test_a_system_that_the_scenario_overrules(moesim: CommandLine, write: Write)
     command = ("sweep", path, "--out", "swept", "--jobs", "1", "--set", "eviction=fifo")
     told = moesim(*command)
     assert told.code == 0
-    assert "the scenario's own eviction stands in place of that of each system; --set eviction=null leaves" in told.err
+    assert "eviction of the scenario stands in place of what each system brings; take it out" in told.err
     assert len({row["hits"] for row in table(Path("swept"))}) == 1
     told = moesim(*command[:-1], "eviction=null", "--overwrite")
     assert (told.code, told.err) == (0, "")
