@@ -27,14 +27,17 @@ def spread_on_ray(
     """Have a cluster work on tasks, and call `done` with the index and result of each as it ends.
 
     `work` is sent to each actor once; it should return what is wrong, not raise it. `lost` says what becomes of a task whose
-    actor died twice. Raises InputError where Ray is not installed, or no cluster is there.
+    actor died twice. A connection that the caller has already is used, whatever the address. Raises InputError where Ray is
+    not installed, or no cluster is there.
     """
     try:
         import ray
     except ImportError:
         raise InputError("--ray", "needs Ray; install it with: pip install 'moesim[ray]'") from None
+    is_ours = not ray.is_initialized()
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        if is_ours:
+            ray.init(address=address, log_to_driver=False, logging_level="error")
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError("--ray", f"no cluster at {address}: {reason}; start one with `ray start --head`") from None
@@ -44,7 +47,8 @@ def spread_on_ray(
             if _over_actors(work, tasks, [index], 1, done):
                 done(index, lost(tasks[index]))
     finally:
-        ray.shutdown()
+        if is_ours:
+            ray.shutdown()
 
 
 class Worker:
@@ -80,7 +84,7 @@ def _over_actors(
         actor, index = running.pop(ended)
         try:
             result = ray.get(ended)
-        except ray.exceptions.RayActorError:  # the process died, or its machine
+        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError):  # the process died, or its machine
             died.append(index)
             actor = make.remote(work) if waiting and not running else None
         else:
