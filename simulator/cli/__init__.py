@@ -60,6 +60,24 @@ Examples:
 """,
 )
 app.command(
+    "simulator.cli.mrc:mrc",
+    name="mrc",
+    help="""\
+Measure how often an expert cache of each size misses, without a clock: LRU at every size, others at some.
+
+Belady's optimum bounds what any eviction policy could reach. The counts are the simulator's own.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim mrc t.safetensors
+    moesim mrc t.safetensors --model gpt-oss-20b --html curves.html
+    moesim mrc t.safetensors --policies belady,lfu,s3fifo,arc --sizes 10%,25%,50%
+    moesim mrc t.safetensors --layer 3 --csv layer3.csv
+    moesim mrc t.safetensors --batch 8 --scope global --json
+""",
+)
+app.command(
     "simulator.cli.systems:systems",
     name="systems",
     help="""\

@@ -1,7 +1,7 @@
 """What a run asks of a pool of slots: its events, each the distinct experts that one gate picks, in order.
 
-An event stands for one visit to a layer, as the engine meets them: in closed loop, prompts as prefills of their own. A pool is
-a bank of experts, or all banks together.
+An event stands for one visit to a layer, as the engine meets them: in closed loop, prompts as prefills of their own. A pool
+is a bank of experts, or all banks together.
 
 Legend: T tokens, L routing rounds, K top-k, E experts of a bank.
 
@@ -79,7 +79,9 @@ class _Merged:
 
     def of_layers(self, layers: Sequence[int], first_key: Ints | None = None) -> tuple[Ints, Ints]:
         """Return the keys of the layers' visits, in order, and the size of each visit."""
-        parts = [self.of_layer[layer] if first_key is None else self.of_layer[layer] + first_key[layer] for layer in layers]
+        parts = [
+            self.of_layer[layer] if first_key is None else self.of_layer[layer] + first_key[layer] for layer in layers
+        ]
         return np.concatenate(parts), np.array([len(part) for part in parts], np.int32)
 
 

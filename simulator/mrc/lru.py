@@ -36,12 +36,15 @@ def lru_hits(accesses: Accesses, progress: Callable[[int], None] | None = None) 
     num_places = 2 * num_keys + 64
     from_capacity = as_room(np.zeros(num_keys + 2, np.int64))
     at_capacity = as_room(np.zeros(num_keys + 2, np.int64))
-    state = [
+    flags = (
+        as_room(np.zeros(num_keys * width, np.uint8)),  # whether it hit at capacity g + 1 + i, [num_keys, width]
+        as_room(np.zeros((width + 1) * width, np.uint8)),  # the same for the current event's members
+    )
+    counts = (
         as_room(np.full(num_keys, -1, np.int64)),  # place of each key's last event
         as_room(np.full(num_keys, -1, np.int64)),  # that event
         as_room(np.zeros(num_keys, np.int64)),  # g at that event
         as_room(np.zeros(num_keys, np.int64)),  # g + s at that event
-        as_room(np.zeros(num_keys * width, np.uint8)),  # whether it hit at capacity g + 1 + i, [num_keys, width]
         as_room(np.full(num_keys, -1, np.int64)),  # rank in the current event
         as_room(np.zeros(num_places, np.int64)),  # members of each place's event that were not used since
         as_room(np.full(num_places, -1, np.int64)),  # the event of each place
@@ -49,19 +52,18 @@ def lru_hits(accesses: Accesses, progress: Callable[[int], None] | None = None) 
         as_room(np.full(num_places, -1, np.int64)),  # the event that has last worked out a place
         as_room(np.zeros(2, np.int64)),  # places in use; keys used so far
         as_room(np.zeros((width + 1) * 2, np.int64)),  # g and g + s of the current event's members
-        as_room(np.zeros((width + 1) * width, np.uint8)),  # their hits in between
-    ]
+    )
     loop, keys, starts = as_loop(_lru_events), as_room(accesses.keys), as_room(accesses.starts)
     stride = _EVENTS_PER_CALL if is_compiled() else _PLAIN_EVENTS_PER_CALL
     for first in range(0, accesses.num_events, stride):
         last = min(first + stride, accesses.num_events)
-        loop(keys, starts, first, last, num_keys, width, from_capacity, at_capacity, *state)
+        loop(keys, starts, first, last, num_keys, width, from_capacity, at_capacity, *flags, *counts)
         if progress is not None:
             progress(last - first)
     return (np.cumsum(from_capacity) + at_capacity)[: num_keys + 1]
 
 
-def _lru_events(  # noqa: PLR0913
+def _lru_events(
     keys: NDArray[np.int32],
     starts: NDArray[np.int64],
     first: int,
@@ -70,11 +72,12 @@ def _lru_events(  # noqa: PLR0913
     width: int,
     from_capacity: NDArray[np.int64],
     at_capacity: NDArray[np.int64],
+    between_of_key: NDArray[np.uint8],
+    between: NDArray[np.uint8],
     place_of_key: NDArray[np.int64],
     event_of_key: NDArray[np.int64],
     low_of_key: NDArray[np.int64],
     high_of_key: NDArray[np.int64],
-    between_of_key: NDArray[np.uint8],
     rank_of_key: NDArray[np.int64],
     members: NDArray[np.int64],
     event_of_place: NDArray[np.int64],
@@ -82,7 +85,6 @@ def _lru_events(  # noqa: PLR0913
     worked_out: NDArray[np.int64],
     in_use: NDArray[np.int64],
     bounds: NDArray[np.int64],
-    between: NDArray[np.uint8],
 ) -> None:
     """Count the hits of some events: at_capacity at one capacity alone, from_capacity at it and all above."""
     num_places = len(members)

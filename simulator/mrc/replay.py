@@ -104,7 +104,9 @@ def replay_hits(
         dispatch.step_started()
         for layer in range(trace.num_layers):
             keys, num_tokens = distinct_experts(step.tokens, layer)
-            _visit(dispatch, link, layer, keys, None if num_tokens is None else dict(zip(keys, num_tokens, strict=True)))
+            _visit(
+                dispatch, link, layer, keys, None if num_tokens is None else dict(zip(keys, num_tokens, strict=True))
+            )
         unreported += 1
         if progress is not None and unreported == _STEPS_PER_REPORT:
             progress(unreported)
