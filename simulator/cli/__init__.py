@@ -60,6 +60,23 @@ Examples:
 """,
 )
 app.command(
+    "simulator.cli.plan:plan",
+    name="plan",
+    help="""\
+Say in seconds whether a model fits a machine, how fast it will be, and what to change first.
+
+No scenario and no trace are needed: what is assumed of routing is said, and the speed is an interval.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim plan --model qwen3-30b-a3b --vram 24GiB --ram 64GiB --pcie gen4x16
+    moesim plan --model gpt-oss-120b --gpu rtx-5090 --ram 96GiB --context 16384
+    moesim plan --model mixtral-8x7b --gpu rtx-3090 --quant q4_k_m
+    moesim plan --model gpt-oss-20b --vram 12GiB --trace t.safetensors --json
+""",
+)
+app.command(
     "simulator.cli.mrc:mrc",
     name="mrc",
     help="""\
