@@ -1,7 +1,7 @@
 """The quick plan: memory, speed under several routings, and which change helps most, in seconds and without a scenario.
 
-Each speed is a short simulation: the cache starts with the experts that are most popular in what is run, some steps warm it
-up, and the following are measured.
+Each speed is a short simulation: the cache starts with the experts that are most popular in other sequences of the same
+routing, some steps warm it up, and the following are measured.
 
 Limits: one closed batch that decodes at the end of its context; no prefill, no requests that come and go; LRU. A plan says
 what to look at, `moesim run` and `moesim compare` look at it.
@@ -80,7 +80,8 @@ def quick_plan(
         *assumed,
         f"prompts are prefilled {PREFILL_TOKENS} tokens at a time; each speed is of {_MEASURED_STEPS} steps after "
         f"{_WARMUP_STEPS} to warm up, at the end of a context of {question.context_tokens:,} tokens",
-        "the cache is LRU, divided evenly among layers; misses are fetched on demand",
+        "the cache is LRU, divided evenly among layers; it begins with what is most popular in other sequences of the same "
+        "routing; misses are fetched on demand",
     ]
     if not memory.fits:
         tried = [Changed(knob=knob, memory=memory_of(knob.question), speed=None) for knob in knobs(question, memory)]
@@ -209,6 +210,7 @@ def _recorded(path: Path, memory: Memory, question: Question) -> Routing:
         assumption=f"recorded: routing of {trace.metadata.model} as in {path.name}; over its first {num_tokens:,} tokens, "
         f"from an empty cache, LRU with this machine's slots hits {hit_frac:.1%}; contexts are the trace's own",
         path=path,
+        fit_sequences=min(trace.num_sequences // 2, trace.num_sequences - question.batch),
     )
 
 
@@ -239,6 +241,8 @@ def _simulated(
         "warmup_steps": warmup,
         **question.policies,
     }
+    if routing.fit_sequences > 0:
+        values["fit"] = {"sequences": routing.fit_sequences}
     if question.pcie is not None:
         values["pcie"] = question.pcie
     summary = simulate(build_scenario(values, "moesim plan"), source="moesim plan").summary

@@ -26,15 +26,20 @@ from traces.synthesis.generic import generic_model
 
 DEFAULT_SKEW, DEFAULT_STICKINESS = 0.5, 0.6
 _COUNTED_TOKENS = 1000
+_FIT_SEQUENCES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """Routing by name, what is assumed of it, and where its trace lies."""
+    """Routing by name, what is assumed of it, and where its trace lies.
+
+    Popularity is counted on the first `fit_sequences` of the trace, which are not run; 0: there are none to spare.
+    """
 
     name: str
     assumption: str
     path: Path
+    fit_sequences: int
 
 
 def drawn_routing(
@@ -49,7 +54,10 @@ def drawn_routing(
     context_tokens: int,
     seed: int,
 ) -> Routing:
-    """Draw sequences that decode `num_tokens` up to a context of `context_tokens`, and write them. Raises InputError."""
+    """Draw sequences that decode `num_tokens` up to a context of `context_tokens`, and write them. Raises InputError.
+
+    Some more are drawn to count popularity on.
+    """
     try:
         routing = generic_model(
             num_layers=len(moe_layers(model)),
@@ -61,7 +69,7 @@ def drawn_routing(
         )
     except TraceError as error:
         raise InputError("moesim plan", str(error)) from None
-    drawn = draw_sequences(routing, num_tokens=num_sequences * num_tokens, seed=seed)
+    drawn = draw_sequences(routing, num_tokens=(_FIT_SEQUENCES + num_sequences) * num_tokens, seed=seed)
     count = len(drawn.sequence_start) - 1
     sequences = replace(
         drawn,
@@ -77,7 +85,7 @@ def drawn_routing(
             f"{name}: popularity falls by rank with exponent {skew:g} (skew), scores of adjacent tokens correlate by "
             f"{stickiness:g} (stickiness); drawn, not recorded from this model"
         )
-    return Routing(name=name, assumption=assumption, path=path)
+    return Routing(name=name, assumption=assumption, path=path, fit_sequences=_FIT_SEQUENCES)
 
 
 def recorded_hit_frac(trace: Trace, num_slots: int, *, batch: int) -> tuple[float, int]:
