@@ -80,7 +80,7 @@ def replay_hits(
     view = _view(trace, loop, seed)
     cache = lay_out_cache(
         view=view,
-        make_eviction=lambda: build_policy("eviction", eviction, EVICTION, view, "--eviction"),
+        make_eviction=lambda: build_policy("eviction", eviction, EVICTION, view, "--policies"),
         placement=Cold(view),
         split=Equal(view),
         size=CacheSize(experts=num_slots),
@@ -141,7 +141,7 @@ def _view(trace: Trace, loop: ClosedLoop, seed: int) -> RunView:
 
     def no_costs(view: RunView) -> Estimates:
         del view
-        raise InputError("--eviction", "the policy asks what work costs, and a curve knows no machine; use moesim run")
+        raise InputError("--policies", "the policy asks what work costs, and a curve knows no machine; use moesim run")
 
     return RunView(
         RunFacts(

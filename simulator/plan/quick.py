@@ -204,13 +204,21 @@ def _recorded(path: Path, memory: Memory, question: Question) -> Routing:
         top_k=model.top_k,
         model=model.name,
     )
+    fit_sequences = max(0, min(trace.num_sequences // 2, trace.num_sequences - question.batch))
+    decoded = trace.sequence_start[1:] - trace.sequence_start[:-1] - trace.prompt_tokens
+    if int(decoded[fit_sequences:].sum()) < question.batch * (_WARMUP_STEPS + _MEASURED_STEPS):
+        raise InputError(
+            path,
+            f"decodes too few tokens for {_WARMUP_STEPS + _MEASURED_STEPS} steps of {question.batch} sequences (its first "
+            f"{fit_sequences} sequences are for counting popularity); record more or longer answers, or leave --trace out",
+        )
     hit_frac, num_tokens = recorded_hit_frac(trace, memory.resident_experts, batch=question.batch)
     return Routing(
         name="recorded",
         assumption=f"recorded: routing of {trace.metadata.model} as in {path.name}; over its first {num_tokens:,} tokens, "
         f"from an empty cache, LRU with this machine's slots hits {hit_frac:.1%}; contexts are the trace's own",
         path=path,
-        fit_sequences=min(trace.num_sequences // 2, trace.num_sequences - question.batch),
+        fit_sequences=fit_sequences,
     )
 
 
@@ -248,6 +256,8 @@ def _simulated(
     summary = simulate(build_scenario(values, "moesim plan"), source="moesim plan").summary
     between, waits, listed = summary["itl_s"], summary["attribution_ns"], summary["assumptions"]
     assert isinstance(between, Mapping)
+    if between["mean"] is None:
+        raise InputError(routing.path, "decodes nothing in the steps that are measured; record longer answers")
     assert isinstance(waits, Mapping)
     assert isinstance(listed, list)
     makespan_ns, rate, hit_frac = summary["makespan_ns"], summary["throughput_tokens_per_s"], summary["hit_frac"]

@@ -28,6 +28,10 @@ def render_plan(plan: QuickPlan, title: str) -> RenderableType:
         parts += [_speed_table(plan), Text(_range(plan))]
     if plan.changes:
         parts.append(_change_table(plan))
+    elif not plan.memory.fits:
+        parts.append(
+            Text("None of the changes that are tried makes it fit alone: see moesim plan --help for what to vary.")
+        )
     parts += [Text(f"warning: {warning}", style="yellow") for warning in plan.warnings]
     parts.append(Text("assumed:", style="dim"))
     parts += [Text(f"  {text}", style="dim") for text in plan.assumptions[:_SHOWN_ASSUMPTIONS]]

@@ -11,6 +11,7 @@ from simulator.plan.quick_knobs import knobs
 from simulator.plan.quick_memory import memory_of
 from simulator.plan.quick_question import Question, model_of, profile_of, read_format
 from simulator.plan.quick_report import verdict
+from tests.hand_made import make_trace, random_routing
 
 NANO = Path(__file__).parents[2] / "traces" / "nano" / "trace.safetensors"
 QUESTION = Question(
@@ -55,9 +56,11 @@ def test_a_longer_context_and_a_larger_batch_take_the_place_of_experts(tight: Qu
 
 def test_what_does_not_fit_says_by_how_much(tight: Question) -> None:
     """With as much more VRAM as it says, or RAM, it fits; with a byte less it does not."""
-    small = replace(tight, vram="1060 MiB")
+    memory = memory_of(tight)
+    taken_bytes = memory.vram_bytes - memory.left_for_experts_bytes
+    small = replace(tight, vram=f"{taken_bytes + 3 * memory.expert_bytes} B")
     short = memory_of(small).vram_short_bytes
-    assert short > 0
+    assert short == (memory.smallest_experts - 3) * memory.expert_bytes
     plan = asked(small)
     assert "VRAM is short" in verdict(plan)
     assert plan.speeds == {}
@@ -78,7 +81,7 @@ def test_speeds_and_changes(tight: Question) -> None:
     uniform, skewed, bound = (plan.speeds[name] for name in ("uniform", "skewed", "all hits"))
     assert uniform.tpot_s > skewed.tpot_s > bound.tpot_s
     assert bound.hit_frac == 1
-    assert uniform.hit_frac == pytest.approx(0.35, abs=0.03), "hits as often as its share"
+    assert uniform.hit_frac == pytest.approx(0.35, abs=0.06), "hits as often as its share"
     gains = {change.knob.name: gain(plan, change) for change in plan.changes}
     assert all(times is not None and times > 1 for name, times in gains.items() if "PCIe" in name or "VRAM" in name)
     ordered = [change.speed.tpot_s for change in plan.changes if change.speed is not None]
@@ -99,6 +102,14 @@ def test_a_trace_takes_the_place_of_assumptions(tight: Question) -> None:
     assert plan.judged_on == "recorded"
     assert any(text.startswith("recorded: ") and "hits" in text for text in plan.assumptions)
     assert not any("very sequences of the run" in text for text in plan.assumptions)
+
+
+def test_a_trace_that_decodes_nothing_is_refused(tight: Question, tmp_path: Path) -> None:
+    """A plan times decoding, and says that there is none."""
+    routing = random_routing(1, lengths=[60, 60, 60], num_layers=8, num_experts=32, top_k=2)
+    make_trace(tmp_path / "trace", routing, num_experts=32, prompt_tokens=[60, 60, 60])
+    with pytest.raises(InputError, match="decode"):
+        asked(tight, tmp_path / "trace")
 
 
 def test_all_in_vram_needs_no_link() -> None:
