@@ -3,7 +3,7 @@
 - `uniform`: every expert as likely at every token, whatever came before. Caching gains nothing but its share.
 - `skewed`: popularity falls by rank with exponent `skew`, and an expert's score is correlated from token to token by
   `stickiness` (`moesim trace synth`). The defaults hit LRU as gpt-oss-20b's recording does with a quarter of the experts in
-  a generic model of its shape (64.9 % and 64.8 %); with half they hit less (85.5 % and 89.5 %). Other models differ.
+  a generic model of its shape (64.4 % and 64.8 %); with half they hit less (85.1 % and 89.5 %). Other models differ.
 - `all hits`: no expert is ever missing. No routing is faster.
 
 Limits: a trace that is less kind than uniform can be made up; none that was recorded is.
