@@ -46,8 +46,8 @@ def profile_of(question: Question) -> HardwareProfile:
 
 def hardware_set(question: Question) -> dict[str, object]:
     """Return the figures of the machine that are not its profile's, the link's preset apart."""
-    sizes = {"gpu.memory": question.vram, "host.memory": question.ram}
-    return {path: value for path, value in sizes.items() if value is not None} | dict(question.figures)
+    figures: dict[str, object] = {"gpu.memory": question.vram, "host.memory": question.ram, **question.figures}
+    return {path: value for path, value in figures.items() if value is not None}
 
 
 def model_of(question: Question) -> ModelSpec:

@@ -49,7 +49,7 @@ def verdict(plan: QuickPlan) -> str:
             f"Does not fit: VRAM is short by {format_bytes(memory.vram_short_bytes)} for the weights outside experts, the "
             f"KV cache and the {memory.smallest_experts} experts that a run needs at least"
             + (
-                f"; what it cannot hold of the experts is {format_bytes(memory.ram_short_without_copies_bytes)} more than RAM."
+                f"; RAM is short by {format_bytes(memory.ram_short_without_copies_bytes)} for the experts beyond it."
                 if memory.ram_short_without_copies_bytes
                 else "."
             )
