@@ -5,7 +5,15 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from simulator.run import Progress as ReportTokens
 
@@ -57,5 +65,24 @@ def run_progress(total: int, what: str = "systems") -> Iterator[Callable[[str], 
 
         def report(name: str) -> None:
             bar.update(task, advance=1, description=f"done: {escape(name)}")
+
+        yield report
+
+
+@contextmanager
+def work_progress() -> Iterator[Callable[[str, int, int], None] | None]:
+    """Show a bar for each piece of work, to be told (its name, units done since, units in all); None without a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], advance=done)
 
         yield report
