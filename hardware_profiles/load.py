@@ -231,7 +231,7 @@ def _power_faults(values: Mapping[str, object]) -> Iterator[str]:
         if len(given) == 1:
             missing = "busy" if given == ["idle"] else "idle"
             yield (
-                f"{group}.{missing}: is missing, and energy needs both; give it ({group}.{missing}=\"20 W\"), or take the "
+                f'{group}.{missing}: is missing, and energy needs both; give it ({group}.{missing}="20 W"), or take the '
                 f"other away ({group}.{given[0]}=none)"
             )
 
