@@ -9,7 +9,7 @@ for as long as all that copies and the CPU's experts move takes at its full band
 always there.
 
 Source: a power that is linear in utilisation between an idle and a busy level, Fan, Weber & Barroso, Power Provisioning
-for a Warehouse-sized Computer, ISCA 2007, section 4.1.
+for a Warehouse-sized Computer, ISCA 2007.
 
 Limits: two levels, whatever the work: a kernel that memory bounds draws as much as one that arithmetic bounds, though it
 often draws less than a board's limit. No frequency scaling, temperature, power caps or sleep states. A runtime's overhead
