@@ -169,7 +169,11 @@ def test_a_file_reads_well() -> None:
         other_weights=(Constant(seconds=8e-6, kind="assumed", source="a guess", weights_bytes=4.3e6),),
     )
     profile = replace(
-        load_profile("t4"), name="mine", description="A box\nunder a desk.", durations=Durations(expert=table)
+        load_profile("t4"),
+        name="mine",
+        description="A box\nunder a desk.",
+        durations=Durations(expert=table),
+        power=Power(),
     )
     text = profile_yaml(profile)
     assert text.startswith(

@@ -87,7 +87,7 @@ def test_processor_write_back_and_warm_up_count(tmp_path: Path) -> None:
     """A CPU of two workers is half busy with one; copies both ways add up on the link; the warm-up is not paid."""
     values = loaded(tmp_path) | {
         "cache": {"experts": 6, "scope": "global", "write_back": True},
-        "miss": {"name": "cpu_by_tokens", "min_tokens": 2},
+        "miss": {"name": "cpu_by_tokens", "fixed_threshold": 2},
         "batch": 3,
         "warmup_steps": 2,
     }
@@ -111,7 +111,8 @@ def test_a_service_that_waits_draws_idle_power(tmp_path: Path) -> None:
         "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00.0000000,3,4\n2024-01-01 01:00:00.0000000,3,4\n",
         encoding="utf-8",
     )
-    summary = run(loaded(tmp_path) | {"workload": {"file": str(requests)}}, EVERYTHING)
+    values = loaded(tmp_path) | {"workload": {"file": str(requests)}, "cache": {"frac": 0.5}}
+    summary = run(values, EVERYTHING)
     assert summary["attribution_ns"]["idle"] > 3599 * SECOND
     assert summary["energy"]["by_resource_j"]["gpu"] == pytest.approx(50 * 3600, rel=1e-3)
     assert summary["energy"]["mean_power_w"] == pytest.approx(50 + 20 + 10 + 5 + 40, rel=1e-3)
