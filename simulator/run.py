@@ -14,6 +14,7 @@ from simulator.engine import WHOLE, Engine, Tiles
 from simulator.inputs import Inputs, resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
+from simulator.metrics.energy import busy_times, energy_of, price_of
 from simulator.metrics.summary import summarise
 from simulator.miss.fetch import Fetch
 from simulator.miss.protocol import StartsEarly
@@ -153,6 +154,7 @@ def _summary(
     if isinstance(latencies, Service):
         summary |= summarise_service(latencies, measured)
         notes = latencies.notes()
+    summary |= _energy_and_price(inputs.profile, costs, measured)
     loss = summary["loss"]
     assert isinstance(loss, dict)
     num_low = cache.num_slots_of(range(ready.view.num_keys, len(cache.state)))
@@ -192,6 +194,26 @@ def _summary(
         ],
         "assumptions": [*assumptions(inputs, ready.view), *notes],
     }
+
+
+def _energy_and_price(profile: HardwareProfile, costs: RooflineCosts, measured: Counters) -> dict[str, object]:
+    """Return what the measured part of a run draws and costs; None where the machine does not say."""
+    busy = busy_times(
+        measured,
+        profile,
+        expert_bytes=costs.expert_bytes,
+        low_expert_bytes=costs.low_expert_bytes,
+        num_cpu_workers=costs.num_cpu_workers,
+    )
+    energy = energy_of(profile.power, busy, output_tokens=measured.output_tokens)
+    price = price_of(
+        profile.price,
+        energy,
+        makespan_ns=measured.now_ns,
+        output_tokens=measured.output_tokens,
+        all_tokens=measured.prefill_tokens + measured.output_tokens,
+    )
+    return {"energy": energy, "price": price}
 
 
 @contextmanager

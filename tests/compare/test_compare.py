@@ -178,6 +178,27 @@ def test_the_page(moesim: CommandLine) -> None:
         assert text in page
 
 
+def test_energy_and_price_have_columns_where_the_machine_tells(moesim: CommandLine) -> None:
+    """In the table, the CSV and the page; without them the columns of the table and the page are not there."""
+    command = ("compare", "ok.yaml", "--systems", "hobbit", "--jobs", "1", "--out", "compared")
+    told = ("--set", 'power.gpu={idle: "50 W", busy: "350 W"}', "--set", 'price.per_hour="0.69 USD/h"')
+    silent = moesim(*command)
+    assert "J/token" not in silent.out
+    assert "J/token" not in (moesim.place / "compared" / "compare.html").read_text(encoding="utf-8")
+    shown = moesim(*command, "--overwrite", *told)
+    assert "J/token" in shown.out
+    assert "USD/M out" in shown.out
+    page = (moesim.place / "compared" / "compare.html").read_text(encoding="utf-8")
+    assert ">J/token</button>" in page
+    with (moesim.place / "compared" / "compare.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
+    for row in rows:
+        assert float(row["energy_j"]) == pytest.approx(float(row["j_per_output_token"]) * int(row["tokens"]))
+        assert 50 <= float(row["mean_power_w"]) <= 350
+        hours = int(row["makespan_ns"]) / 3.6e12
+        assert float(row["usd_per_million_output_tokens"]) == pytest.approx(0.69e6 * hours / int(row["tokens"]))
+
+
 def test_faults_of_the_input(moesim: CommandLine) -> None:
     """Told in one message, with exit code 2: no such system, no such file, nothing that runs."""
     assert "did you mean 'hobbit'" in moesim("compare", "ok.yaml", "--systems", "hobit").err
