@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from simulator.metrics.counters import Counters
+from simulator.metrics.goodput import PROMISES
 from simulator.metrics.littles_law import littles_law
 from simulator.serving.record import CAUSES, OfClass
 from simulator.serving.service import Service
+from simulator.serving.steady import steady_state
 
 NS_PER_S = 10**9
 
@@ -60,6 +62,9 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
             "expert_slots_given_up": memory.num_given_up,
             "expert_slots_taken_back": memory.num_taken_back,
             "classes": {name: _of_class(classes[name], now_ns) for name in sorted(classes)},
+            "steady": steady_state(
+                record, service.slos, warmup=service.warmup, end_ns=now_ns, is_whole=stop.reason is None
+            ),
             "over_time": _over_time(service, now_ns),
         },
     }
@@ -72,6 +77,7 @@ def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:
         "refused": sum(one.refused.values()),
         "preemptions": one.num_preemptions,
         "in_slo": one.num_in_slo,
+        "missed": {promise: one.missed[promise] for promise in PROMISES if promise != "unfinished"},
         "in_slo_frac": one.num_in_slo / one.num_finished if one.num_finished else None,
         "goodput_requests_per_s": _per_s(one.num_in_slo, now_ns),
         "queueing_s": one.queueing.summary_s(),

@@ -141,6 +141,13 @@ def test_a_policy_that_knows_the_future_is_refused(trace: Path) -> None:
         ({"scheduler": {"policy": "fifo"}}, "scheduler.policy"),
         ({"scheduler": {"kv_cache": 4}}, "scheduler.kv_cache"),
         ({"stop": {"time": "1"}}, "stop.time"),
+        ({"warmup": "soon"}, "warmup: 'soon' is neither mser5, none nor a time with its unit"),
+        (
+            {"warmup_steps": 3},
+            "warmup_steps: is for a closed batch, and the scenario has a workload; use warmup, such as",
+        ),
+        ({"workload": None, "warmup": "none"}, "a closed batch has warmup_steps"),
+        ({"slo": {"default": {"itl": 3}}}, "slo.default.itl"),
         ({"workload": WORKLOAD | {"output_tokens": 0}}, "workload.output_tokens"),
         ({"workload": {}}, "workload: needs one of file, arrivals and merge"),
         ({"cache": {}}, "nothing says how experts and KV cache divide"),
