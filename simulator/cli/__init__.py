@@ -37,6 +37,7 @@ Examples:
     moesim run examples/fixed_costs.yaml --set durations.transfer="2 ms"
     moesim run examples/fixed_costs.yaml --out results/a --timeline
     moesim run --trace t.safetensors --model gpt-oss-20b --hardware rtx-4090
+    moesim run examples/service.yaml --replications 10 --jobs 4
 """,
 )
 app.command(
@@ -57,6 +58,7 @@ Examples:
     moesim compare examples/demo.yaml --systems fiddler,hobbit,promoe --max-tokens 200
     moesim compare examples/demo.yaml --set cache.frac=0.1 --out results/compared
     moesim compare examples/demo.yaml --systems all --json
+    moesim compare examples/service.yaml --systems promoe --replications 10
 """,
 )
 app.command(

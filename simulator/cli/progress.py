@@ -37,8 +37,8 @@ def token_progress() -> Iterator[ReportTokens | None]:
 
 
 @contextmanager
-def run_progress(total: int) -> Iterator[Callable[[str], None] | None]:
-    """Show a bar of runs with an ETA, to be told the name of each as it ends; yields None where stderr is no terminal."""
+def run_progress(total: int, counted: str) -> Iterator[Callable[[str], None] | None]:
+    """Show a bar of runs, called `counted`, with an ETA, to be told of each as it ends; None where stderr is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
@@ -47,7 +47,7 @@ def run_progress(total: int) -> Iterator[Callable[[str], None] | None]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("systems"),
+        TextColumn(counted),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -1,28 +1,21 @@
-"""Run the systems of a comparison, several at once, each in a process of its own where more than one may run.
+"""Run the systems of a comparison, once or several times each."""
 
-Results do not depend on how many run at once: each run is by itself, and they are put back into their order.
-"""
-
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
-from typing import TypeVar
 
-from hardware_profiles.errors import InputError
-from simulator.compare.choose import Values, values_for
+from simulator.attempt import LOST, Attempt, attempt
+from simulator.compare.choose import ALL_RESIDENT, values_for
+from simulator.compare.service_bound import settings_of_bound
 from simulator.inputs import resolve_inputs
 from simulator.prepare import prepare
-from simulator.run import simulate
-from simulator.scenario import build_scenario
+from simulator.replicate.values import replicated
+from simulator.scenario import Values, build_scenario
+from simulator.spread import Spread
 from simulator.training import NoTrainingError
-from traces.errors import TraceError
 from traces.format import open_trace
 
-Result = TypeVar("Result")
 Done = Callable[[str], None]
+Task = tuple[str, Values, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,33 +33,65 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The outcomes in the order of the systems asked for, the scenario's plain values that all ran on, and remarks."""
+    """The outcomes in the order of the systems asked for, the scenario's plain values that all ran on, and remarks.
+
+    With several replications, `outcomes` are those of the first, and `replications` those of all, in order; `seeds` are
+    theirs.
+    """
 
     values: Values
     outcomes: Sequence[Outcome]
     notes: Sequence[str]
+    replications: Sequence[Sequence[Outcome]] = ()
+    seeds: Sequence[int] = ()
 
 
-def compare(names: Sequence[str], values: Values, source: str, *, jobs: int, done: Done | None = None) -> Comparison:
-    """Run systems on a scenario's plain values, `jobs` at once. `done` is called with each name as it ends."""
+def compare(
+    names: Sequence[str],
+    values: Values,
+    source: str,
+    *,
+    jobs: int,
+    done: Done | None = None,
+    replications: int | None = None,
+) -> Comparison:
+    """Run systems on a scenario's plain values, `jobs` at once. `done` is called with each name as it ends.
+
+    With `replications`, each runs that often, the n-th time on the same requests as the others. Raises InputError where the
+    scenario gives no such.
+    """
     with_fit, notes = _set_apart(names, values, source, jobs=jobs)
-    tasks = [(name, values_for(name, with_fit), source) for name in names]
-    outcomes = _spread(run_system, tasks, jobs=jobs, done=done, lost=_lost)
-    return Comparison(values=with_fit, outcomes=outcomes, notes=notes)
+    each: Sequence[Values] = [with_fit]
+    remarks: Sequence[str] = ()
+    if replications is not None:
+        each, remarks = replicated(with_fit, source, replications)
+    of_bound = settings_of_bound(with_fit, source) if ALL_RESIDENT in names else {}
+    tasks = [
+        ((name, at), (name, values_for(name, one) | (of_bound if name == ALL_RESIDENT else {}), source))
+        for at, one in enumerate(each)
+        for name in names
+    ]
+    spread = Spread[tuple[str, int], Task, Outcome](_run_task, lost=_lost)
+    found = spread.results(tasks, jobs=jobs, done=None if done is None else lambda name: done(name[0]))
+    rounds = [found[at : at + len(names)] for at in range(0, len(found), len(names))]
+    several = replications is not None
+    return Comparison(
+        values=with_fit,
+        outcomes=rounds[0],
+        notes=[*notes, *remarks],
+        replications=rounds if several else (),
+        seeds=[build_scenario(one, source).seed for one in each] if several else (),
+    )
 
 
 def run_system(name: str, values: Values, source: str) -> Outcome:
-    """Run one system; a fault becomes part of the outcome."""
-    try:
-        scenario = build_scenario(values, f"{source}, system {name}")
-        return Outcome(system=name, summary=simulate(scenario, source=source).summary)
-    except InputError as error:
-        return Outcome(system=name, summary=None, reason="; ".join(error.faults))
-    except TraceError as error:
-        return Outcome(system=name, summary=None, reason=str(error))
-    except Exception as error:  # one system's fault is no reason to lose what the others say
-        reason = f"{type(error).__name__}: {error}"
-        return Outcome(system=name, summary=None, reason=reason, traceback=traceback.format_exc())
+    """Run one system; a fault becomes part of the outcome, as it is no reason to lose what the others say."""
+    found: Attempt = attempt(values, f"{source}, system {name}")
+    return Outcome(system=name, summary=found.summary, reason=found.reason, traceback=found.traceback)
+
+
+def _run_task(task: Task) -> Outcome:
+    return run_system(*task)
 
 
 def learns(name: str, values: Values, source: str) -> bool:
@@ -84,8 +109,8 @@ def _set_apart(names: Sequence[str], values: Values, source: str, *, jobs: int) 
     """Return the values that all systems run on: with half the sequences set apart where one learns and they set none."""
     if values.get("fit") is not None:
         return values, []
-    tasks = [(name, values_for(name, values), source) for name in names]
-    found = _spread(learns, tasks, jobs=jobs, done=None, lost=_knows_nothing)
+    tasks = [(name, (name, values_for(name, values), source)) for name in names]
+    found = Spread[str, Task, bool](_learns_task, lost=_knows_nothing).results(tasks, jobs=jobs)
     learners = [name for name, needs in zip(names, found, strict=True) if needs]
     if not learners:
         return values, []
@@ -104,65 +129,15 @@ def _set_apart(names: Sequence[str], values: Values, source: str, *, jobs: int) 
     return values | {"fit": {"sequences": half}}, notes
 
 
-def _spread(
-    work: Callable[[str, Values, str], Result],
-    tasks: Sequence[tuple[str, Values, str]],
-    *,
-    jobs: int,
-    done: Done | None,
-    lost: Callable[[str], Result],
-) -> Sequence[Result]:
-    """Return what `work` makes of each task, in order; `lost` says what becomes of one whose process dies."""
-    results: dict[str, Result] = {}
-
-    def finished(name: str, result: Result) -> None:
-        if name in results:
-            return
-        results[name] = result
-        if done is not None:
-            done(name)
-
-    if jobs == 1 or len(tasks) == 1:
-        for task in tasks:
-            finished(task[0], work(*task))
-    else:
-        _spread_over_processes(work, tasks, jobs, finished)
-        for task in tasks:  # whose process died, or that of another beside it: each once more, by itself
-            if task[0] not in results:
-                _spread_over_processes(work, [task], 1, finished)
-            if task[0] not in results:
-                finished(task[0], lost(task[0]))
-    return [results[name] for name, _, _ in tasks]
-
-
-def _spread_over_processes(
-    work: Callable[[str, Values, str], Result],
-    tasks: Sequence[tuple[str, Values, str]],
-    jobs: int,
-    finished: Callable[[str, Result], None],
-) -> None:
-    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn")) as pool:
-        running: dict[Future[Result], str] = {}
-        try:
-            for task in tasks:
-                running[pool.submit(work, *task)] = task[0]
-            for future in as_completed(running):
-                finished(running[future], future.result())
-        except BrokenProcessPool:
-            for future, name in running.items():
-                if future.done() and not future.cancelled() and future.exception() is None:
-                    finished(name, future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def _knows_nothing(name: str) -> bool:
     """Take a system whose probe died for one that learns nothing; its run tells what is wrong."""
     del name
     return False
 
 
-def _lost(name: str) -> Outcome:
-    reason = "its process died; most often memory ran out: name a smaller max_tokens, or --jobs 1"
-    return Outcome(system=name, summary=None, reason=reason)
+def _learns_task(task: Task) -> bool:
+    return learns(*task)
+
+
+def _lost(name: tuple[str, int]) -> Outcome:
+    return Outcome(system=name[0], summary=None, reason=LOST)

@@ -92,7 +92,7 @@ def test_an_unexpected_fault_is_kept_with_its_traceback(
         del scenario, source
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("simulator.compare.run.simulate", breaks)
+    monkeypatch.setattr("simulator.attempt.simulate", breaks)
     outcome = run_system("on_demand", values_for("on_demand", values), "x")
     assert (outcome.summary, outcome.reason) == (None, "ZeroDivisionError: by nothing")
     assert "Traceback" in outcome.traceback
