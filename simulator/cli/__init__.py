@@ -62,6 +62,25 @@ Examples:
 """,
 )
 app.command(
+    "simulator.cli.capacity:capacity",
+    name="capacity",
+    help="""\
+Find the largest rate of requests that a service sustains: so that a share of them keeps to its SLO, or, where nothing is
+promised, so that the backlog does not grow.
+
+The workload's requests come closer together or further apart, the same ones each time, until a rate that is sustained and
+one that is not are close enough.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim capacity examples/service.yaml
+    moesim capacity examples/service.yaml --share 0.95 --tolerance 0.05
+    moesim capacity examples/service.yaml --replications 5 --out results/capacity
+    moesim capacity examples/service.yaml --set slo.default.ttft="1 s" --json
+""",
+)
+app.command(
     "simulator.cli.systems:systems",
     name="systems",
     help="""\

@@ -15,8 +15,10 @@ import numpy as np
 
 from simulator.metrics.batch_means import batch_means
 from simulator.metrics.goodput import Slo
-from simulator.serving.promises import judged
+from simulator.serving.backlog import backlog_growth_frac
+from simulator.serving.promises import Judgement, judged
 from simulator.serving.record import Record
+from simulator.serving.served import Served
 from simulator.serving.warmup import Warmup, find_warmup, tpot_ns
 
 NS_PER_S = 10**9
@@ -51,6 +53,8 @@ def steady_state(
         "e2e_s": _latency([one.finished_ns - one.arrival.arrival_ns for one in answered]),
         "judged": len(kept),
         "kept_slo_frac": _mean(kept),
+        "kept_by_class": _by_class(settled, verdicts),
+        "backlog_growth_frac": backlog_growth_frac(record),
         "arrivals_per_s": _rate([one.arrival.arrival_ns for one in settled], cut.until_ns, until_ns),
         "throughput_requests_per_s": _rate([one.finished_ns for one in of_all], cut.until_ns, until_ns),
         "goodput_requests_per_s": _rate([one.finished_ns for one in good], cut.until_ns, until_ns),
@@ -66,6 +70,16 @@ def _told(cut: Warmup) -> Mapping[str, object]:
         "found_in": cut.found_in,
         "is_settled": cut.is_settled,
     }
+
+
+def _by_class(requests: Sequence[Served], verdicts: Sequence[Judgement]) -> dict[str, Mapping[str, int]]:
+    """Count, class by class, the requests that could be judged and those that got what they were promised."""
+    found: dict[str, dict[str, int]] = {}
+    for request, verdict in zip(requests, verdicts, strict=True):
+        counts = found.setdefault(request.class_name, {"judged": 0, "kept": 0})
+        counts["judged"] += verdict != "open"
+        counts["kept"] += verdict == "kept"
+    return {name: found[name] for name in sorted(found)}
 
 
 def _mean(values: Sequence[float]) -> dict[str, object]:

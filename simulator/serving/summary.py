@@ -44,6 +44,7 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
                 reason: sum(one.refused[reason] for one in classes.values()) for reason in ("too_long", "queue_full")
             },
             "preemptions": sum(one.num_preemptions for one in classes.values()),
+            "offered_requests_per_s": _offered_per_s(service),
             "throughput_requests_per_s": _per_s(finished, now_ns),
             "goodput_requests_per_s": _per_s(in_slo, now_ns),
             "goodput_tokens_per_s": _per_s(sum(one.tokens_in_slo for one in classes.values()), now_ns),
@@ -68,6 +69,14 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
             "over_time": _over_time(service, now_ns),
         },
     }
+
+
+def _offered_per_s(service: Service) -> float | None:
+    """Return how fast requests arrived: gaps over the time from the first to the last."""
+    requests = service.requests
+    if len(requests) < 2:
+        return None
+    return _per_s(len(requests) - 1, requests[-1].arrival.arrival_ns - requests[0].arrival.arrival_ns)
 
 
 def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:

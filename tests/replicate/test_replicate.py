@@ -42,7 +42,7 @@ def test_each_is_a_run_of_its_own_seed(service_values: dict[str, object]) -> Non
 
 def test_a_closed_batch_runs_other_sequences_each_time(service_values: dict[str, object]) -> None:
     """The next two of eight, or an equal part of all; too few for that is told, with the numbers."""
-    batch = {key: service_values[key] for key in ("trace", "model", "hardware", "cache", "hardware_set")}
+    batch = {key: service_values[key] for key in ("trace", "model", "hardware", "cache")}
     blocks, notes = replicated(batch | {"sequences": 2}, "x", 3)
     assert [(one["skip_sequences"], one["sequences"], one["seed"]) for one in blocks] == [
         (0, 2, 0),
@@ -139,7 +139,7 @@ def test_the_command(moesim: CommandLine, service_values: dict[str, object]) -> 
 def test_a_comparison_of_services(moesim: CommandLine, service_values: dict[str, object]) -> None:
     """Goodput and latencies in table, JSON and page; what cannot run in a service is a row with its reason."""
     (moesim.place / "service.yaml").write_text(yaml.safe_dump(service_values), encoding="utf-8")
-    command = ("compare", "service.yaml", "--systems", "promoe,moe-lightning", "--jobs", "1", "--replications", "2")
+    command = ("compare", "service.yaml", "--systems", "promoe,expertflow-2410", "--jobs", "1", "--replications", "2")
     shown = moesim(*command, "--out", "compared")
     assert (shown.code, shown.err) == (0, "")
     for text in (
@@ -147,7 +147,7 @@ def test_a_comparison_of_services(moesim: CommandLine, service_values: dict[str,
         "TTFT p50",
         "queue p99",
         "oracle_eviction failed: eviction",
-        "moe-lightning failed: batching: is for a closed batch",
+        "expertflow-2410 failed: batching: is for a closed batch",
         "Against on_demand, over 2 replications",
         "% ",
         "no place among oracles",
