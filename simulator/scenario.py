@@ -295,8 +295,10 @@ _OF_A_BATCH = {
     "max_tokens": "stop.tokens",
     "prefill_chunk_tokens": "scheduler.prefill_chunk_tokens",
     "warmup_steps": 'warmup, such as mser5 or "30 s"',
-    "batching": "scheduler.policy",
 }
+
+
+_NO_GROUPS = "together"
 
 
 def _misfits(scenario: Scenario) -> Iterator[str]:
@@ -317,6 +319,12 @@ def _misfits(scenario: Scenario) -> Iterator[str]:
     for name, instead in _OF_A_BATCH.items():
         if getattr(scenario, name) != defaults[name]:
             yield f"{name}: is for a closed batch, and the scenario has a workload; use {instead}"
+    if scenario.batching is not None and scenario.batching.name != _NO_GROUPS:
+        whose = "" if scenario.system is None else f" (with system {scenario.system})"
+        yield (
+            f"batching: {scenario.batching.name}{whose} divides a closed batch into steps, which in a service the scheduler "
+            f"does; use scheduler.policy, and batching: {_NO_GROUPS} to run without it"
+        )
 
 
 def over_system(values: Mapping[str, object], source: str | Path) -> Mapping[str, object]:

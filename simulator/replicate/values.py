@@ -32,7 +32,12 @@ def replicated(values: Mapping[str, object], source: str, count: int) -> tuple[S
         drawn = "arrivals, lengths and recorded sequences are drawn anew"
         if scenario.workload.get("file") is not None:
             drawn = "which recorded sequences requests are made of is drawn anew; arrivals and lengths are the file's in all"
-        return of_seed, [f"seeds {seeds[0]} to {seeds[-1]}: {drawn}"]
+        notes = [f"seeds {seeds[0]} to {seeds[-1]}: {drawn}"]
+        if scenario.stop is not None and scenario.stop.wall_time is not None:
+            notes.append(
+                "stop.wall_time ends each run elsewhere, and elsewhere again another time; bound simulated time"
+            )
+        return of_seed, notes
     first = scenario.skip_sequences
     apart = 0 if scenario.fit is None or scenario.fit.sequences is None else scenario.fit.sequences
     left = open_trace(scenario.trace).num_sequences - apart - first
