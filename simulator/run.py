@@ -57,12 +57,14 @@ def simulate(
     timeline_path: Path | None = None,
     progress: Progress | None = None,
     on_step: Callable[[Step, int], None] | None = None,
+    inputs: Inputs | None = None,
 ) -> RunResult:
     """Simulate a scenario. Raises InputError and TraceError for what is wrong with it, before anything is run.
 
     `on_step`, if given, is called with each step and the time in ns when its tokens are out, warm-up included.
+    `inputs` are what `resolve_inputs` gave for this very scenario, where that was asked already; they serve one run.
     """
-    inputs = resolve_inputs(scenario, source)
+    inputs = resolve_inputs(scenario, source) if inputs is None else inputs
     trace, loop = inputs.trace, inputs.loop
     ready = prepare(scenario, inputs, source)
     view = ready.view

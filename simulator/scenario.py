@@ -195,7 +195,7 @@ def read_scenario(path: Path) -> dict[str, object]:
     if isinstance(fit, dict) and isinstance(fit.get("trace"), str):
         values["fit"] = fit | {"trace": str(path.parent / fit["trace"])}
     if isinstance(values.get("workload"), dict):
-        values["workload"] = _with_files(values["workload"], lambda file: str(path.parent / file))
+        values["workload"] = with_files(values["workload"], lambda file: str(path.parent / file))
     return values
 
 
@@ -212,11 +212,11 @@ def relative_to(values: Mapping[str, object], folder: Path) -> dict[str, object]
     if isinstance(fit, Mapping) and fit.get("trace") is not None:
         moved["fit"] = {**fit, "trace": os.path.relpath(Path(str(fit["trace"])).resolve(), folder)}
     if values.get("workload") is not None:
-        moved["workload"] = _with_files(values["workload"], lambda file: os.path.relpath(Path(file).resolve(), folder))
+        moved["workload"] = with_files(values["workload"], lambda file: os.path.relpath(Path(file).resolve(), folder))
     return moved
 
 
-def _with_files(workload: object, moved: Callable[[str], str]) -> object:
+def with_files(workload: object, moved: Callable[[str], str]) -> object:
     """Return a workload's plain values with the names of its files changed, and all else as it is."""
     if not isinstance(workload, Mapping):
         return workload
@@ -226,9 +226,9 @@ def _with_files(workload: object, moved: Callable[[str], str]) -> object:
         if isinstance(value, str):
             result[key] = moved(value)
         elif isinstance(value, Mapping):
-            result[key] = _with_files(value, moved)
+            result[key] = with_files(value, moved)
     if isinstance(result.get("merge"), list | tuple):
-        result["merge"] = [_with_files(part, moved) for part in result["merge"]]
+        result["merge"] = [with_files(part, moved) for part in result["merge"]]
     return result
 
 

@@ -6,15 +6,17 @@ next nothing differs but the rate.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hardware_profiles.errors import InputError
-from simulator.attempt import LOST, Attempt, attempt
 from simulator.capacity.keeps import kept_share
 from simulator.capacity.rate import at_rate, require_scalable
 from simulator.capacity.search import Bracket, search
 from simulator.metrics.replications import replication_seeds
+from simulator.points.point import Point
+from simulator.points.run import run_points
+from simulator.replicate.run import summaries_of
 from simulator.scenario import Values, build_scenario
-from simulator.spread import Spread
 
 Summary = Mapping[str, object]
 
@@ -48,9 +50,12 @@ def find_capacity(
     tolerance: float,
     replications: int = 1,
     jobs: int = 1,
+    store: Path | None = None,
     done: Callable[[Probe], None] | None = None,
 ) -> Capacity:
     """Search. `done` hears of each probe as it ends. An interrupt ends the search, and what is there is returned.
+
+    `store` is that of `simulator.points.run.run_points`: a search that is repeated with it goes on where it was.
 
     Raises InputError for a workload without a rate to change, a run that fails, and bounds that make no sense.
     """
@@ -68,7 +73,8 @@ def find_capacity(
 
     def keeps(factor: float) -> bool:
         scaled = at_rate(values, factor)
-        summaries = _summaries(scaled, source, seeds, jobs)
+        points = [Point(values={**scaled, "seed": seed}, labels={"seed": seed}) for seed in seeds]
+        summaries = summaries_of(run_points(points, store=store, jobs=jobs), source)
         found = kept_share(summaries, promised, source)
         probe = Probe(factor=factor, values=scaled, summaries=summaries, kept_share=found, is_kept=found >= share)
         probes.append(probe)
@@ -83,22 +89,3 @@ def find_capacity(
         if not probes:
             raise
     return Capacity(bracket=bracket, probes=probes, promised=promised, seeds=seeds)
-
-
-def _summaries(values: Values, source: str, seeds: Sequence[int], jobs: int) -> Sequence[Summary]:
-    """Run the replications of a probe. Raises InputError where one fails."""
-    tasks = [(seed, ({**values, "seed": seed}, source)) for seed in seeds]
-    found = Spread[int, tuple[Values, str], Attempt](_attempt, lost=_lost).results(tasks, jobs=jobs)
-    failed = [one for one in found if one.summary is None]
-    if failed:
-        raise InputError(source, failed[0].traceback or failed[0].reason)
-    return [one.summary for one in found if one.summary is not None]
-
-
-def _attempt(task: tuple[Values, str]) -> Attempt:
-    return attempt(*task)
-
-
-def _lost(seed: int) -> Attempt:
-    del seed
-    return Attempt(summary=None, reason=LOST)

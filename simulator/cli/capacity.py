@@ -32,6 +32,7 @@ def capacity(
     tolerance: Annotated[float, Parameter(group=_INPUT)] = 0.02,
     replications: Annotated[WholeNumber, Parameter(group=_INPUT)] = 1,
     set_: Annotated[list[str] | None, Parameter(name="--set", group=_INPUT, negative="")] = None,
+    store: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
     jobs: Annotated[WholeNumber | None, Parameter(group=_OUTPUT)] = None,
     json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
     out: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
@@ -51,6 +52,8 @@ def capacity(
         Run each rate so many times, with other requests, and judge all together.
     set_
         Set any field of the scenario (slo.default.ttft="1 s"), or any figure of the machine; may be repeated.
+    store
+        Keep the result of every run in this folder, and take those that are there: a call that was interrupted goes on.
     jobs
         How many replications to run at once; by default as many as there are processor cores.
     json
@@ -73,6 +76,7 @@ def capacity(
                 tolerance=tolerance,
                 replications=replications,
                 jobs=at_once,
+                store=store,
                 done=None
                 if told is None
                 else lambda probe: told(f"x {probe.factor:g}: {'sustained' if probe.is_kept else 'not sustained'}"),

@@ -35,6 +35,7 @@ def compare(
     max_tokens: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", group=_INPUT, negative="")] = None,
     replications: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    store: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
     jobs: Annotated[WholeNumber | None, Parameter(group=_OUTPUT)] = None,
     json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
     out: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
@@ -55,6 +56,8 @@ def compare(
     replications
         Run each system so often, each time with other requests, the same for all systems; say whether it differs from
         on_demand.
+    store
+        Keep the result of every run in this folder, and take those that are there: a call that was interrupted goes on.
     jobs
         How many to run at once; by default as many as there are processor cores.
     json
@@ -77,7 +80,9 @@ def compare(
     folder = ComparisonFolder(out, overwrite=overwrite) if out is not None else None
     with folder or nullcontext():
         with run_progress(len(names) * (replications or 1), "runs" if replications else "systems") as done:
-            comparison = run_comparison(names, values, source, jobs=at_once, done=done, replications=replications)
+            comparison = run_comparison(
+                names, values, jobs=at_once, done=done, replications=replications, store=store, source=source
+            )
         _require_one(comparison, source)
         facts = comparison_facts(comparison, source)
         if laid_aside:

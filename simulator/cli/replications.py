@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console
 
@@ -21,12 +22,13 @@ def run_replications(
     *,
     replications: int,
     jobs: int | None,
+    store: Path | None,
     json: bool,
     folder: ReplicationFolder | None,
 ) -> None:
     """Run them, and print or write what they say. Raises InputError."""
     with run_progress(replications, "replications") as done:
-        found = replicate(dict(values), source, replications, jobs=jobs_or_cores(jobs), done=done)
+        found = replicate(dict(values), source, replications, jobs=jobs_or_cores(jobs), store=store, done=done)
     facts = replication_facts(found, source, values)
     if folder is not None:
         folder.write(facts)

@@ -45,6 +45,7 @@ def run(
     cache_bytes: Annotated[str | None, Parameter(group=_CACHE)] = None,
     cache_frac: Annotated[float | None, Parameter(group=_CACHE)] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", group=_CACHE, negative="")] = None,
+    store: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
     replications: Annotated[WholeNumber | None, Parameter(group=_OUTPUT)] = None,
     jobs: Annotated[WholeNumber | None, Parameter(group=_OUTPUT)] = None,
     json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
@@ -97,6 +98,8 @@ def run(
     replications
         Run so many times, each with other requests (other sequences, in a closed batch), and print the mean of each figure
         with its 95 % interval.
+    store
+        Keep the result of every replication in this folder, and take those that are there.
     jobs
         How many replications to run at once; by default as many as there are processor cores.
     json
@@ -140,14 +143,17 @@ def run(
         raise InputError("--timeline", "has nowhere to go; name a folder with --out")
     if replications is not None and timeline:
         raise InputError("--timeline", "is of one run; leave out --replications")
-    if replications is None and jobs is not None:
-        raise InputError("--jobs", "is for --replications; one run takes one core")
+    for option, value in (("--jobs", jobs), ("--store", store)):
+        if replications is None and value is not None:
+            raise InputError(option, "is for --replications; this is one run")
     checked = build_scenario(values, source)
 
     if replications is not None:
         several = ReplicationFolder(out, overwrite=overwrite) if out is not None else None
         with several or nullcontext():
-            run_replications(values, source, replications=replications, jobs=jobs, json=json, folder=several)
+            run_replications(
+                values, source, replications=replications, jobs=jobs, store=store, json=json, folder=several
+            )
         return
     folder = ResultFolder(out, overwrite=overwrite) if out is not None else None
     with folder or nullcontext():

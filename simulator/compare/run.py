@@ -1,21 +1,27 @@
-"""Run the systems of a comparison, once or several times each."""
+"""Run the systems of a comparison, once or several times each: every run is a point, and several go at once.
+
+Results do not depend on how many run at once: each run is by itself, and they are put back into their order.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from simulator.attempt import LOST, Attempt, attempt
-from simulator.compare.choose import ALL_RESIDENT, values_for
+from simulator.compare.choose import ALL_RESIDENT, Values, values_for
 from simulator.compare.service_bound import settings_of_bound
 from simulator.inputs import resolve_inputs
+from simulator.points.point import Point, PointResult
+from simulator.points.run import run_points
+from simulator.points.workers import spread
 from simulator.prepare import prepare
 from simulator.replicate.values import replicated
-from simulator.scenario import Values, build_scenario
-from simulator.spread import Spread
+from simulator.scenario import build_scenario
 from simulator.training import NoTrainingError
 from traces.format import open_trace
 
 Done = Callable[[str], None]
-Task = tuple[str, Values, str]
+
+_SOURCE = "scenario"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,31 +55,39 @@ class Comparison:
 def compare(
     names: Sequence[str],
     values: Values,
-    source: str,
     *,
     jobs: int,
     done: Done | None = None,
     replications: int | None = None,
+    store: Path | None = None,
+    source: str = _SOURCE,
 ) -> Comparison:
     """Run systems on a scenario's plain values, `jobs` at once. `done` is called with each name as it ends.
 
-    With `replications`, each runs that often, the n-th time on the same requests as the others. Raises InputError where the
-    scenario gives no such.
+    With `replications`, each runs that often, the n-th time on the same requests as the others; `store` is that of
+    `simulator.points.run.run_points`. Raises InputError, about `source`, where the scenario gives no such replications.
     """
-    with_fit, notes = _set_apart(names, values, source, jobs=jobs)
+    with_fit, notes = _set_apart(names, values, jobs=jobs)
     each: Sequence[Values] = [with_fit]
     remarks: Sequence[str] = ()
     if replications is not None:
         each, remarks = replicated(with_fit, source, replications)
     of_bound = settings_of_bound(with_fit, source) if ALL_RESIDENT in names else {}
-    tasks = [
-        ((name, at), (name, values_for(name, one) | (of_bound if name == ALL_RESIDENT else {}), source))
-        for at, one in enumerate(each)
+    points = [
+        Point(
+            values=values_for(name, one) | (of_bound if name == ALL_RESIDENT else {}),
+            labels={"system": name, "seed": one.get("seed", 0)},
+        )
+        for one in each
         for name in names
     ]
-    spread = Spread[tuple[str, int], Task, Outcome](_run_task, lost=_lost)
-    found = spread.results(tasks, jobs=jobs, done=None if done is None else lambda name: done(name[0]))
-    rounds = [found[at : at + len(names)] for at in range(0, len(found), len(names))]
+
+    def progress(result: PointResult) -> None:
+        if done is not None:
+            done(str(result.point.labels["system"]))
+
+    outcomes = [_outcome(result) for result in run_points(points, store=store, jobs=jobs, progress=progress)]
+    rounds = [outcomes[at : at + len(names)] for at in range(0, len(outcomes), len(names))]
     several = replications is not None
     return Comparison(
         values=with_fit,
@@ -84,33 +98,22 @@ def compare(
     )
 
 
-def run_system(name: str, values: Values, source: str) -> Outcome:
-    """Run one system; a fault becomes part of the outcome, as it is no reason to lose what the others say."""
-    found: Attempt = attempt(values, f"{source}, system {name}")
-    return Outcome(system=name, summary=found.summary, reason=found.reason, traceback=found.traceback)
-
-
-def _run_task(task: Task) -> Outcome:
-    return run_system(*task)
-
-
-def learns(name: str, values: Values, source: str) -> bool:
-    """Tell whether the system of some values, called `name`, cannot be built without recorded routing to learn from."""
-    del name
+def learns(values: Values) -> bool:
+    """Tell whether the system of some values cannot be built without recorded routing to learn from."""
     try:
-        scenario = build_scenario(values, source)
-        prepare(scenario, resolve_inputs(scenario, source), source)
+        scenario = build_scenario(values, _SOURCE)
+        prepare(scenario, resolve_inputs(scenario, _SOURCE), _SOURCE)
     except Exception as error:  # any other fault is told when it is run
         return isinstance(error.__cause__, NoTrainingError)
     return False
 
 
-def _set_apart(names: Sequence[str], values: Values, source: str, *, jobs: int) -> tuple[Values, Sequence[str]]:
+def _set_apart(names: Sequence[str], values: Values, *, jobs: int) -> tuple[Values, Sequence[str]]:
     """Return the values that all systems run on: with half the sequences set apart where one learns and they set none."""
     if values.get("fit") is not None:
         return values, []
-    tasks = [(name, (name, values_for(name, values), source)) for name in names]
-    found = Spread[str, Task, bool](_learns_task, lost=_knows_nothing).results(tasks, jobs=jobs)
+    tasks = [values_for(name, values) for name in names]
+    found = spread(learns, tasks, jobs=jobs, lost=_knows_nothing)
     learners = [name for name, needs in zip(names, found, strict=True) if needs]
     if not learners:
         return values, []
@@ -129,15 +132,16 @@ def _set_apart(names: Sequence[str], values: Values, source: str, *, jobs: int) 
     return values | {"fit": {"sequences": half}}, notes
 
 
-def _knows_nothing(name: str) -> bool:
+def _outcome(result: PointResult) -> Outcome:
+    return Outcome(
+        system=str(result.point.labels["system"]),
+        summary=result.summary,
+        reason=result.reason,
+        traceback=result.traceback,
+    )
+
+
+def _knows_nothing(values: Values) -> bool:
     """Take a system whose probe died for one that learns nothing; its run tells what is wrong."""
-    del name
+    del values
     return False
-
-
-def _learns_task(task: Task) -> bool:
-    return learns(*task)
-
-
-def _lost(name: tuple[str, int]) -> Outcome:
-    return Outcome(system=name[0], summary=None, reason=LOST)

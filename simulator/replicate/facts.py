@@ -17,7 +17,7 @@ SAME = (
 
 def replication_facts(found: Replications, source: str, scenario: Mapping[str, object]) -> dict[str, object]:
     """Return what `moesim run --replications` prints as JSON."""
-    summaries = [one.summary for one in found.attempts if one.summary is not None]
+    summaries = found.summaries
     values = columns([measures(summary) for summary in summaries])
     warnings = list(dict.fromkeys(text for summary in summaries for text in _texts(summary["warnings"])))
     if all(len(set(column)) == 1 for column in values.values()):

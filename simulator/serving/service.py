@@ -191,11 +191,12 @@ def kv_bytes_at_start(choice: SchedulerChoice, inputs: Inputs, ready: Prepared, 
 
 @contextmanager
 def _interrupts(stop: Stop) -> Iterator[None]:
-    """Have the first interrupt stop the run, and the next end the program as usual."""
-    if threading.current_thread() is not threading.main_thread():
+    """Have the first interrupt stop the run, and the next end the program as usual; leave it where it is handled already."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    if not is_main or before is not signal.default_int_handler:
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         del number, frame

@@ -11,7 +11,7 @@ import pytest
 from hardware_profiles.errors import InputError
 from simulator.compare.choose import REFERENCES, chosen_systems, replaced_in, values_for
 from simulator.compare.facts import comparison_facts, rows_of
-from simulator.compare.run import Comparison, Outcome, compare, learns, run_system
+from simulator.compare.run import Comparison, Outcome, compare, learns
 from simulator.scenario import build_scenario
 from simulator.systems import read_system, system_names
 from tests.cli.conftest import CommandLine
@@ -51,20 +51,20 @@ def test_policies_are_laid_aside_and_all_else_stays(values: dict[str, object]) -
 
 def test_learning_systems_set_half_apart_for_all(values: dict[str, object]) -> None:
     """With one that learns among them, all run the second half of the sequences; without one, all sequences."""
-    assert learns("exflow-prefetch", values_for("exflow-prefetch", values), "x")
-    assert not learns("promoe", values_for("promoe", values), "x")
-    assert not learns("fiddler", values_for("fiddler", values), "x"), "popularity can be that of the run itself"
-    with_learner = compare(["on_demand", "exflow-prefetch"], values, "x", jobs=1)
+    assert learns(values_for("exflow-prefetch", values))
+    assert not learns(values_for("promoe", values))
+    assert not learns(values_for("fiddler", values)), "popularity can be that of the run itself"
+    with_learner = compare(["on_demand", "exflow-prefetch"], values, jobs=1)
     assert with_learner.values["fit"] == {"sequences": 2}
     assert "exflow-prefetch" in with_learner.notes[0]
     assert "first 2 of the 4 sequences" in with_learner.notes[0]
     tokens = [outcome.summary["tokens"] for outcome in with_learner.outcomes if outcome.summary is not None]
     assert tokens == [7 + 6, 7 + 6]
-    without = compare(["on_demand", "promoe"], values, "x", jobs=1)
+    without = compare(["on_demand", "promoe"], values, jobs=1)
     assert (without.notes, without.values) == ([], values)
-    asked = compare(["exflow-prefetch"], values | {"sequences": 3}, "x", jobs=1)
+    asked = compare(["exflow-prefetch"], values | {"sequences": 3}, jobs=1)
     assert asked.values["sequences"] == 2
-    given = compare(["exflow-prefetch"], values | {"fit": {"sequences": 1}}, "x", jobs=1)
+    given = compare(["exflow-prefetch"], values | {"fit": {"sequences": 1}}, jobs=1)
     assert given.values["fit"] == {"sequences": 1}
 
 
@@ -73,8 +73,8 @@ def test_several_at_once_change_nothing(values: dict[str, object]) -> None:
     names = ["on_demand", "oracle_prefetch", "fiddler", "adapmoe-code"]
     small = values | {"cache": {"experts": 7}, "fit": {"sequences": 1}}
     done: list[str] = []
-    several = comparison_facts(compare(names, small, "x", jobs=2, done=done.append), "x")
-    one = comparison_facts(compare(names, small, "x", jobs=1), "x")
+    several = comparison_facts(compare(names, small, jobs=2, done=done.append), "x")
+    one = comparison_facts(compare(names, small, jobs=1), "x")
     assert json.dumps(several) == json.dumps(one)
     assert sorted(done) == sorted(names)
     rows = {row["system"]: row for row in rows_of(one)}
@@ -88,12 +88,12 @@ def test_an_unexpected_fault_is_kept_with_its_traceback(
 ) -> None:
     """A bug of one system is told, and costs nobody else's result."""
 
-    def breaks(scenario: object, *, source: str) -> None:
-        del scenario, source
+    def breaks(*given: object, **named: object) -> None:
+        del given, named
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("simulator.attempt.simulate", breaks)
-    outcome = run_system("on_demand", values_for("on_demand", values), "x")
+    monkeypatch.setattr("simulator.points.run.simulate", breaks)
+    (outcome,) = compare(["on_demand"], values, jobs=1).outcomes
     assert (outcome.summary, outcome.reason) == (None, "ZeroDivisionError: by nothing")
     assert "Traceback" in outcome.traceback
 

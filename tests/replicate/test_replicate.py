@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from simulator.replicate.table import title_of, written
 from simulator.replicate.values import replicated
 from simulator.run import simulate
 from simulator.scenario import build_scenario
+from simulator.serving.scheduler import Scheduler
+from simulator.workload.step import Step
 from tests.cli.conftest import CommandLine
 
 
@@ -87,7 +91,7 @@ def test_a_failure_is_told_with_its_seeds(service_values: dict[str, object]) -> 
 
 def test_pairs_are_narrower_than_two_intervals(service_values: dict[str, object]) -> None:
     """Two systems on the same requests: the interval of the paired difference is below that of independent runs."""
-    comparison = compare(["on_demand", "promoe"], service_values, "x", jobs=1, replications=8)
+    comparison = compare(["on_demand", "promoe"], service_values, jobs=1, replications=8)
     facts = comparison_facts(comparison, "x")
     found: Any = facts["replications"]
     assert (found["against"], found["count"], found["seeds"]) == ("on_demand", 8, list(range(3, 11)))
@@ -172,9 +176,37 @@ def test_the_bound_has_kv_cache(
     """All experts resident on a GPU that has room for half of them: KV cache is what the others have."""
     del tmp_path
     values = service_values | {"scheduler": scheduler, "cache": {"experts": 9}}
-    outcomes = {one.system: one for one in compare(["on_demand", "everything_resident"], values, "x", jobs=1).outcomes}
+    outcomes = {one.system: one for one in compare(["on_demand", "everything_resident"], values, jobs=1).outcomes}
     found: dict[str, Any] = {name: one.summary for name, one in outcomes.items()}
     assert found["everything_resident"]["misses"] == 0
     if not scheduler:
         capacities = {name: one["service"]["kv_capacity_bytes"] for name, one in found.items()}
         assert capacities["everything_resident"] == capacities["on_demand"] > 0
+
+
+def test_an_interrupt_is_no_result(service_values: dict[str, object], tmp_path: Path) -> None:
+    """A service ends early on it; of several runs, none is kept that did, and what had ended is not run again."""
+    store, done = tmp_path / "store", list[str]()
+
+    def interrupt(name: str) -> None:
+        done.append(name)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        replicate(service_values, "x", 3, jobs=1, store=store, done=interrupt)
+    assert done == ["seed 3"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Scheduler, "step_ended", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            replicate(service_values, "x", 3, jobs=1, store=store)
+    assert len(list(store.rglob("*.json"))) == 1
+    assert len(replicate(service_values, "x", 3, jobs=1, store=store).summaries) == 3
+
+
+_step_ended = Scheduler.step_ended
+
+
+def _interrupted(scheduler: Scheduler, step: Step, now_ns: int) -> None:
+    """Interrupt the service at its first step, as Ctrl-C would."""
+    os.kill(os.getpid(), signal.SIGINT)
+    _step_ended(scheduler, step, now_ns)
