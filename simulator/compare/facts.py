@@ -119,7 +119,7 @@ def _row(outcome: Outcome) -> dict[str, object]:
     row["cache_experts"] = cache.get("experts")
     return row | {
         "quality": system.quality,
-        "warnings": list(texts(found.get("warnings", []))),
+        "warnings": [*texts(found.get("warnings", [])), *_cut_short(mapping(found.get("service", {})))],
         "assumptions": list(texts(found.get("assumptions", []))),
         "policies": dict(mapping(found.get("policies", {}))),
     }
@@ -135,6 +135,11 @@ def _of_service(service: Mapping[str, object]) -> dict[str, object]:
     done = int(str(service["finished"])) + refused
     in_slo = sum(int(str(mapping(one)["in_slo"])) for one in mapping(service["classes"]).values())
     return found | {"refused": refused, "in_slo_frac": in_slo / done if done else None}
+
+
+def _cut_short(service: Mapping[str, object]) -> Sequence[str]:
+    """Warn of a service that ended before it was to."""
+    return [f"ended early, by {service['stopped_by']}"] if service.get("partial") else []
 
 
 def _latency(outcomes: Sequence[Outcome]) -> str:
