@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from simulator.compare.choose import ON_DEMAND, ORACLES
 from simulator.compare.facts import Row, lost_mass_frac, rows_of
+from simulator.compare.service_figures import ttft_bars
 from simulator.compare.table import CAUSES, losses
 from simulator.durations import format_duration
 from simulator.html_page import COLOURS
@@ -25,7 +26,7 @@ def comparison_figures(facts: Mapping[str, object]) -> "Sequence[Figure]":
     timed = [row for row in rows if isinstance(row[f"{latency}_mean_s"], float)]
     timed.sort(key=lambda row: (-_milliseconds(row, latency), str(row["system"])))  # the fastest on top
     figures = [_latency_bars(timed, latency), _attribution_bars(timed), _against_loss(timed, latency)]
-    return [_service_bars(timed), *figures] if facts["is_service"] else figures
+    return [ttft_bars(timed), *figures] if facts["is_service"] else figures
 
 
 def _latency_bars(rows: Sequence[Row], latency: str) -> "Figure":
@@ -47,26 +48,6 @@ def _latency_bars(rows: Sequence[Row], latency: str) -> "Figure":
     for name, colour in ((ON_DEMAND, COLOURS[1]), *((name, COLOURS[2]) for name in ORACLES)):
         if name in of_system:
             figure.add_vline(x=of_system[name], line={"color": colour, "width": 1, "dash": "dot"})
-    return figure
-
-
-def _service_bars(rows: Sequence[Row]) -> "Figure":
-    """Draw the median and the 99th percentile of TTFT."""
-    from plotly.graph_objects import Bar
-
-    figure = _blank("TTFT (ms)", "", len(rows))
-    for part, colour in (("p50", COLOURS[0]), ("p99", COLOURS[4])):
-        figure.add_trace(
-            Bar(
-                orientation="h",
-                y=[str(row["system"]) for row in rows],
-                x=[1000 * value if isinstance(value := row[f"ttft_{part}_s"], float) else 0 for row in rows],
-                name=part,
-                marker={"color": colour},
-                text=[format_duration(row[f"ttft_{part}_s"]) for row in rows],
-            )
-        )
-    figure.update_layout(barmode="group", legend={"orientation": "h", "y": -0.08})
     return figure
 
 
