@@ -48,8 +48,8 @@ Run systems side by side on one scenario: which is fastest here, and what it cos
 
 Each runs on the scenario's trace, model, machine, cache capacity and load; the scenario's own system and policies are laid
 aside. On-demand fetching, two oracles and a GPU that holds all experts are run as well, to hold the others against. A
-system that fails is a row with its reason. Where a system learns and the scenario sets nothing apart (`fit`), the first
-half of the sequences is, for all.
+system that fails is a row with its reason, as oracles do in a service. Where a system learns and the scenario sets nothing
+apart (`fit`), the first half of the sequences is, for all.
 """,
     help_epilogue="""\
 Examples:
