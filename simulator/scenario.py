@@ -186,16 +186,21 @@ def _adapter() -> "TypeAdapter[Scenario]":
 
 def read_scenario(path: Path) -> dict[str, object]:
     """Read a scenario file as plain values, its relative paths taken from its folder. Raises InputError."""
-    values = read_yaml(path)
+    return placed(read_yaml(path), path.parent)
+
+
+def placed(values: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """Return a scenario's plain values with the relative paths of its files taken from a folder."""
+    values = dict(values)
     for key in ("trace", "model", "hardware"):
         value = values.get(key)
         if isinstance(value, str) and _is_path(key, value):
-            values[key] = str(path.parent / value)
+            values[key] = str(folder / value)
     fit = values.get("fit")
     if isinstance(fit, dict) and isinstance(fit.get("trace"), str):
-        values["fit"] = fit | {"trace": str(path.parent / fit["trace"])}
+        values["fit"] = fit | {"trace": str(folder / fit["trace"])}
     if isinstance(values.get("workload"), dict):
-        values["workload"] = with_files(values["workload"], lambda file: str(path.parent / file))
+        values["workload"] = with_files(values["workload"], lambda file: str(folder / file))
     return values
 
 

@@ -81,6 +81,24 @@ Examples:
 """,
 )
 app.command(
+    "simulator.cli.sweep:sweep",
+    name="sweep",
+    help="""\
+Run a scenario at many points: each value of each axis with each other, or a sample of them. One table has a row for each,
+with the command that runs that point alone.
+
+Results are stored as they come. A call that was interrupted, or killed, goes on where it was: give the same command again.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim sweep examples/sweep.yaml --dry-run
+    moesim sweep examples/sweep.yaml --out results/sweep
+    moesim sweep examples/sweep.yaml --out results/sweep --shard 1/2
+    moesim sweep examples/sweep.yaml --out results/short --set max_tokens=100 --jobs 2
+""",
+)
+app.command(
     "simulator.cli.systems:systems",
     name="systems",
     help="""\

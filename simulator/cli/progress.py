@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from simulator.run import Progress as ReportTokens
@@ -37,8 +38,8 @@ def token_progress() -> Iterator[ReportTokens | None]:
 
 
 @contextmanager
-def run_progress(total: int, counted: str) -> Iterator[Callable[[str], None] | None]:
-    """Show a bar of runs, called `counted`, with an ETA, to be told of each as it ends; None where stderr is no terminal."""
+def run_progress(total: int, what: str = "systems") -> Iterator[Callable[[str], None] | None]:
+    """Show a bar of runs of `what` with an ETA, to be told the name of each as it ends; None where stderr is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
@@ -47,7 +48,7 @@ def run_progress(total: int, counted: str) -> Iterator[Callable[[str], None] | N
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(counted),
+        TextColumn(what),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -55,7 +56,7 @@ def run_progress(total: int, counted: str) -> Iterator[Callable[[str], None] | N
         task = bar.add_task("simulating", total=total)
 
         def report(name: str) -> None:
-            bar.update(task, advance=1, description=f"done: {name}")
+            bar.update(task, advance=1, description=f"done: {escape(name)}")
 
         yield report
 

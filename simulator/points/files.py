@@ -9,6 +9,7 @@ from hardware_profiles.errors import InputError
 from traces.format import Trace, open_trace
 
 _BLOCK_BYTES = 1 << 20
+_MOST_OPEN = 32
 _Stamp = tuple[tuple[str, int, int, int, int], ...]
 
 
@@ -25,6 +26,9 @@ class Files:
         stamp = _stamp(Path(place))
         known = self._traces.get(place)
         if known is None or known[0] != stamp:
+            self._traces.pop(place, None)
+            if len(self._traces) == _MOST_OPEN:
+                self._traces.pop(next(iter(self._traces)))  # the one that was opened first
             known = self._traces[place] = (stamp, open_trace(path))
         return known[1]
 

@@ -22,14 +22,21 @@ Progress = Callable[[PointResult], None]
 """Called with each result as it comes, in no particular order."""
 
 _SOURCE = "scenario"
+_OF_ANOTHER = (
+    "the machine that ran it has another moesim, other libraries or other files than this one; make them the same"
+)
 _LOST = "its process died; most often memory ran out: name a smaller max_tokens, or fewer jobs"
 
 
 class PointRunner:
-    """Runs points one after the other, and keeps the traces that they share open. `store` may be None."""
+    """Runs points one after the other, and keeps the traces that they share open. `store` may be None.
 
-    def __init__(self, store: Path | None) -> None:
+    With `only_look` nothing is run: what is not stored has an empty reason and no summary.
+    """
+
+    def __init__(self, store: Path | None, *, only_look: bool = False) -> None:
         self._store = None if store is None else Store(store)
+        self._only_look = only_look
         self._files = Files()
 
     def __call__(self, point: Point) -> PointResult:
@@ -41,6 +48,8 @@ class PointRunner:
             key = result_key(scenario, inputs, self._files) if is_repeatable(scenario) else ""
             stored = self._store.read(key) if self._store is not None and key else None
             is_reused = stored is not None
+            if stored is None and self._only_look:
+                return PointResult(point=point, summary=None, key=key)
             if stored is None:
                 started_s = time.perf_counter()
                 summary = json.loads(json.dumps(simulate(scenario, source=_SOURCE, inputs=inputs).summary))
@@ -64,12 +73,16 @@ def run_points(
     store: Path | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
+    ray: str | None = None,
 ) -> list[PointResult]:
     """Run points and return their results in the same order; those of equal values are run once.
 
     With a `store`, a folder, results that are there are taken from it, and new ones are put there as they come, by the
     process that ran them: whatever ends this call, it loses no more than the points that were running. Several calls may
     share one. Without one, nothing is kept. `jobs` processes run at once; with 1 it is this very process.
+
+    With `ray`, the address of a cluster, its processes run the points, and this one stores what they send. moesim and all
+    files have to be at the same places on each of its machines; results of another moesim, or of other files, are refused.
 
     What goes wrong with a point is told in its result and stops no other. Raises InputError for a store that cannot be
     written.
@@ -89,7 +102,10 @@ def run_points(
                 progress(results[index])
 
     tasks = [points[group[0]] for group in groups]
-    spread(PointRunner(store), tasks, jobs=jobs, lost=_lost, done=done)
+    if ray is None:
+        spread(PointRunner(store), tasks, jobs=jobs, lost=_lost, done=done)
+    else:
+        _run_on_ray(ray, tasks, store=store, jobs=jobs, done=done)
     return [results[index] for index in range(len(points))]
 
 
@@ -98,6 +114,32 @@ def _pass_on_interrupt(summary: Mapping[str, object]) -> None:
     service = summary.get("service")
     if isinstance(service, Mapping) and service["stopped_by"] == "interrupted":
         raise KeyboardInterrupt
+
+
+def _run_on_ray(
+    address: str, tasks: Sequence[Point], *, store: Path | None, jobs: int, done: Callable[[int, PointResult], None]
+) -> None:
+    """Look up here what is stored, and have the rest run by the cluster."""
+    from simulator.points.on_ray import spread_on_ray
+
+    looked = spread(PointRunner(store, only_look=True), tasks, jobs=jobs, lost=_lost)
+    missing = []
+    for index, result in enumerate(looked):
+        if result.summary is None and not result.reason:
+            missing.append(index)
+        else:
+            done(index, result)
+
+    def ended(place: int, result: PointResult) -> None:
+        wanted = looked[missing[place]].key
+        if result.summary is not None and result.key != wanted:
+            result = replace(result, summary=None, key=wanted, reason=_OF_ANOTHER)
+        elif result.summary is not None and store is not None and wanted:
+            Store(store).write(wanted, Stored(summary=result.summary, wall_s=result.wall_s))
+        done(missing[place], result)
+
+    if missing:
+        spread_on_ray(PointRunner(None), [tasks[index] for index in missing], address=address, lost=_lost, done=ended)
 
 
 def _written(values: Mapping[str, object]) -> str:

@@ -18,6 +18,7 @@ Finished = Callable[[int, Result], None]
 
 _READY = None
 _DYING_S = 5
+_MOST_FAILED_STARTS = 10
 
 
 def spread(
@@ -68,7 +69,8 @@ def _over_processes(
     finished: Finished[Result],
 ) -> list[int]:
     """Work on the tasks of `indexes`, and return those whose process died."""
-    waiting, died, has_started = deque(indexes), list[int](), False
+    waiting, died = deque(indexes), list[int]()
+    has_started, failed_starts = False, 0
     workers: dict[Connection, _Worker] = {}
 
     def start() -> None:
@@ -104,12 +106,14 @@ def _over_processes(
                 except (EOFError, OSError):
                     del workers[connection]
                     worker.process.join()
-                    if not has_started:
+                    if worker.is_ready:
+                        died.append(worker.index)
+                    else:
+                        failed_starts += 1
+                    if failed_starts > (_MOST_FAILED_STARTS if has_started else 0):
                         raise RuntimeError(
                             "a process could not start; a script that runs points needs `if __name__ == '__main__':`"
                         ) from None
-                    if worker.is_ready:
-                        died.append(worker.index)
                     if waiting:
                         start()
                     continue

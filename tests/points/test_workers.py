@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +60,17 @@ def test_what_is_told_may_end_it_all(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         spread(DiesOnce(tmp_path, ()), range(50), jobs=2, lost=minus_one, done=stop)
+
+
+def test_processes_that_cannot_start_are_told(tmp_path: Path) -> None:
+    """A script without the guard ends with what to write, not with a process after the other."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from simulator.points.workers import spread\nspread(abs, [1, 2, 3], jobs=2, lost=abs)\n", encoding="utf-8"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    assert ended.returncode == 1
+    assert "needs `if __name__ == '__main__':`" in ended.stderr
