@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulator.compare.choose import ALL_RESIDENT, Values, values_for
+from simulator.compare.choose import ALL_RESIDENT, values_for
 from simulator.compare.service_bound import settings_of_bound
 from simulator.inputs import resolve_inputs
 from simulator.points.point import Point, PointResult
@@ -15,7 +15,7 @@ from simulator.points.run import run_points
 from simulator.points.workers import spread
 from simulator.prepare import prepare
 from simulator.replicate.values import replicated
-from simulator.scenario import build_scenario
+from simulator.scenario import Values, build_scenario
 from simulator.training import NoTrainingError
 from traces.format import open_trace
 
