@@ -160,8 +160,8 @@ def _value(tree: ast.expr, labels: Mapping[str, object]) -> _Value:
         case ast.Constant(value=value):
             return _read(value)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            value = _number(operand, labels)
-            return _Quantity(-value.number, value.dimension)
+            number = _number(operand, labels)
+            return _Quantity(-number.number, number.dimension)
         case ast.BinOp(left=left, op=op, right=right):
             return _calculated(op, _number(left, labels), _number(right, labels), ast.unparse(tree))
         case ast.Name() | ast.Attribute():

@@ -110,7 +110,9 @@ def read_sweep(path: Path) -> Sweep:
             faults.append("axes: there are none; name what is varied, such as axes: {cache.frac: [0.1, 0.5]}")
     if faults or choice is None:
         raise InputError(path, faults)
-    definition = {key: deepcopy(values[key]) for key in ("axes", "zip", "sample", "constraints") if key in values}
+    definition: dict[str, object] = {
+        key: deepcopy(values[key]) for key in ("axes", "zip", "sample", "constraints") if key in values
+    }
     return Sweep(
         path=path,
         scenario_path=scenario_path,

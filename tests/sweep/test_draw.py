@@ -51,9 +51,9 @@ def test_samples_depend_on_the_seed_alone() -> None:
     """Same seed, same points; an axis more changes nothing of the others; another seed is another sample."""
     for method in ("random", "latin_hypercube"):
         axes = axes_of(is_sampled=True)
-        first = list(draw(axes, SampleChoice(points=20, method=method, seed=1)))  # type: ignore[arg-type]
-        fewer = list(draw(axes[:2], SampleChoice(points=20, method=method, seed=1)))  # type: ignore[arg-type]
-        other = list(draw(axes, SampleChoice(points=20, method=method, seed=2)))  # type: ignore[arg-type]
+        first = list(draw(axes, SampleChoice(points=20, method=method, seed=1)))
+        fewer = list(draw(axes[:2], SampleChoice(points=20, method=method, seed=1)))
+        other = list(draw(axes, SampleChoice(points=20, method=method, seed=2)))
         assert [(labels["system"], labels["cache.frac"]) for labels in first] == [
             tuple(labels.values()) for labels in fewer
         ]

@@ -20,6 +20,12 @@ axes:
   batch: [1, 2]
 """
 POINTS = 54
+_MAIN = """
+import signal
+from simulator.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+main()
+"""
 TIMEOUT_S = 120
 
 
@@ -27,7 +33,7 @@ def started(folder: Path, out: str, *more: str) -> "subprocess.Popen[str]":
     """Start a sweep in a process group of its own."""
     command = ["sweep", "sweep.yaml", "--out", out, "--set", "max_tokens=150", *more]
     return subprocess.Popen(
-        [sys.executable, "-c", "from simulator.cli import main; main()", *command],
+        [sys.executable, "-c", _MAIN, *command],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
