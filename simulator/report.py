@@ -33,6 +33,7 @@ _TRAFFIC = {
     "h2d_in_place_bytes": "H2D bytes, read in place",
     "d2h_write_back_bytes": "D2H bytes, write-back",
 }
+_MOST_REPLICAS = 32
 _LOSSES = {
     "dropped_mass_frac": "gate mass dropped",
     "dropped_cubed_mass_frac": "mean cube of a token's part of it",
@@ -56,6 +57,8 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     parts: list[RenderableType] = [Text(title, style="bold"), _headline(summary), _latencies(summary)]
     if "service" in summary:
         parts.append(_service(summary))
+    if "replicas" in summary:
+        parts.append(_replicas(_mapping(summary["replicas"])))
     parts += [_attribution(summary), _cache_and_link(summary)]
     loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
     if loss:
@@ -133,17 +136,63 @@ def _service(summary: Mapping[str, object]) -> Table:
     return table
 
 
+def _replicas(replicas: Mapping[str, object]) -> Table:
+    """Lay out how the replicas of a service fared."""
+    router, unlike = _mapping(replicas["router"]), _mapping(replicas["largest_over_mean"])
+    named = ", ".join(f"{key} {value}" for key, value in router.items() if key != "name")
+    sticky = "; sessions stick" if replicas["sessions"] == "sticky" else ""
+    busy = unlike["gpu_busy_frac"]
+    worst = "" if busy is None else f"; the busiest GPU works {_number(busy):.2f} times the mean"
+    title = f"Replicas: {router['name']}{f' ({named})' if named else ''}{sticky}{worst}"
+    table = Table(title=title, title_justify="left")
+    for heading in (
+        "replica",
+        "requests",
+        "tokens",
+        "GPU",
+        "H2D",
+        "hits",
+        "KV peak",
+        "in queue",
+        "running",
+        "TTFT p99",
+    ):
+        table.add_column(heading, justify="right")
+    rows = replicas["each"]
+    assert isinstance(rows, Sequence)
+    for row in rows[:_MOST_REPLICAS]:
+        table.add_row(
+            f"{row['replica']}",
+            f"{row['requests']}",
+            f"{row['tokens']}",
+            *(
+                "-" if row[name] is None else f"{row[name]:.1%}"
+                for name in ("gpu_busy_frac", "h2d_busy_frac", "hit_frac")
+            ),
+            format_bytes(row["kv_peak_bytes"]),
+            *("-" if row[name] is None else f"{row[name]:.3g}" for name in ("mean_in_queue", "mean_running")),
+            format_duration(row["ttft_s"]["p99"]),
+        )
+    if len(rows) > _MOST_REPLICAS:
+        table.caption = f"and {len(rows) - _MOST_REPLICAS} more, in the JSON summary"
+    return table
+
+
 def _attribution(summary: Mapping[str, object]) -> Table:
-    table = Table(title="Where the time goes (GPU stream, adds up to the makespan)", title_justify="left")
+    what = "GPU stream, adds up to the makespan"
+    if "replicas" in summary:
+        what = f"all {_mapping(summary['replicas'])['count']} GPU streams, each as long as the makespan"
+    table = Table(title=f"Where the time goes ({what})", title_justify="left")
     table.add_column("cause")
     for heading in ("time", "share", "per token"):
         table.add_column(heading, justify="right")
-    makespan_s, tokens = _number(summary["makespan_ns"]) / 1e9, _number(summary["tokens"])
+    whole_s = sum(map(_number, _mapping(summary["attribution_s"]).values()))
+    tokens = _number(summary["tokens"])
     for cause, seconds in _mapping(summary["attribution_s"]).items():
         value = _number(seconds)
         if value:
             per_token = format_duration(value / tokens) if tokens else "-"
-            table.add_row(_CAUSES[cause], format_duration(value), f"{value / makespan_s:.1%}", per_token)
+            table.add_row(_CAUSES[cause], format_duration(value), f"{value / whole_s:.1%}", per_token)
     return table
 
 

@@ -58,6 +58,7 @@ class PolicyChoice:
     parameters: dict[str, Parameter] = field(default_factory=dict)
 
 
+ReplicaCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Policy = Annotated[PolicyChoice, BeforeValidator(_named_policy)]
 
 
@@ -126,6 +127,20 @@ class TilesChoice:
 
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicasChoice:
+    """How many machines serve a workload, each with the scenario's hardware, and which of them serves a request.
+
+    With `sessions: sticky`, the `router` (see `simulator.request_router`) chooses for the first request of a session, and
+    the others follow it.
+    """
+
+    count: ReplicaCount
+    router: Policy = field(default_factory=lambda: PolicyChoice(name="round_robin"))
+    sessions: Literal["free", "sticky"] = "free"
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One run. `hardware_set` overrides figures of the hardware profile by dotted path.
 
@@ -135,7 +150,8 @@ class Scenario:
     but not measured. `seed` feeds policies that draw at random.
 
     With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive, a
-    `scheduler` serves them, `slo` says by class what they should keep to, and `stop` where the run ends.
+    `scheduler` serves them, `slo` says by class what they should keep to, `stop` where the run ends, and `replicas` on how
+    many machines.
     """
 
     trace: str
@@ -168,6 +184,7 @@ class Scenario:
     scheduler: SchedulerChoice | None = None
     slo: dict[str, SloChoice] = field(default_factory=dict)
     stop: StopChoice | None = None
+    replicas: ReplicasChoice | None = None
     description: str = ""
 
 
@@ -296,7 +313,7 @@ _OF_A_BATCH = {
 def _misfits(scenario: Scenario) -> Iterator[str]:
     """Name the keys that do not go with a service, or not with a closed batch."""
     if scenario.workload is None:
-        for name in ("scheduler", "slo", "stop"):
+        for name in ("scheduler", "slo", "stop", "replicas"):
             if getattr(scenario, name):
                 yield f"{name}: is for a service; say in workload what arrives"
         return

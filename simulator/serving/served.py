@@ -18,7 +18,7 @@ class Served(Request):
     counts those whose keys and values are in the cache, while it does not decode (the cohort knows it then);
     `prefill_until` those that go through the model before it puts out its next token: its prompt, or, where its cache was
     given up, also what it had put out. `kv_tokens` is for how many tokens it has cache, `kv_bytes` how much that is.
-    `offset` is its cohort's.
+    `offset` is its cohort's. `replica` is the machine that serves it.
 
     `rows` are the tokens of the trace whose routing it has, `take_rows` what makes them when it is let in. `stalls_ns` is
     what the steps that it took part in were spent on, cause by cause; `waited_ns` the time that it stood in the queue,
@@ -39,6 +39,7 @@ class Served(Request):
         "preempted_ns",
         "prefill_until",
         "queued_ns",
+        "replica",
         "rows",
         "stalls_ns",
         "take_rows",
@@ -60,6 +61,7 @@ class Served(Request):
         self.kv_tokens = 0
         self.kv_bytes = 0
         self.offset = 0
+        self.replica = 0
         self.rows = NO_ROWS
         self.take_rows: Callable[[], Rows] = _none
         self.num_preemptions = 0
