@@ -69,7 +69,7 @@ def run(service: Mapping[str, Any], **changed: Any) -> Outcomes:  # noqa: ANN401
     return serve_replicas(feed, TRACE, **given_to)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(groups())
 def test_no_request_is_lost_or_counted_twice(service: Mapping[str, Any]) -> None:
     """Each is given to one replica, which refuses it, or answers it, or has it at the end; nothing is left in between."""
@@ -97,7 +97,7 @@ def test_no_request_is_lost_or_counted_twice(service: Mapping[str, Any]) -> None
             assert replica.memory.used_bytes == replica.scheduler.in_system() == 0
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(groups())
 def test_littles_law_of_each_and_of_all(service: Mapping[str, Any]) -> None:
     """What was counted as time went by is the requests' own times; the GPUs' time adds up to as many makespans."""
@@ -122,7 +122,7 @@ def test_littles_law_of_each_and_of_all(service: Mapping[str, Any]) -> None:
     assert merged.output_tokens == merged_record([one.record for one in out.each]).num_tokens
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(groups())
 def test_one_replica_is_the_service_itself(service: Mapping[str, Any]) -> None:
     """Behind a router, one machine takes the same steps at the same ns as without, and counts the same."""
@@ -141,7 +141,7 @@ def test_one_replica_is_the_service_itself(service: Mapping[str, Any]) -> None:
     assert times[0] == times[1]
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(groups())
 def test_the_same_again(service: Mapping[str, Any]) -> None:
     """The same requests go to the same replicas, and are served the same way."""
@@ -150,7 +150,7 @@ def test_the_same_again(service: Mapping[str, Any]) -> None:
     assert [one.replica for one in first.requests] == [one.replica for one in second.requests]
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(groups())
 def test_sessions_stick(service: Mapping[str, Any]) -> None:
     """Where they do, all requests of a user are served by one replica."""

@@ -131,15 +131,15 @@ def test_choices_look_at_so_many() -> None:
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(replicas=hands(), load_factor=st.sampled_from([1.0, 1.25, 2.0, 100.0]))
 def test_cache_affine_by_its_definition(replicas: HandReplicas, load_factor: float) -> None:
-    """Of those that stay within the bound, the one whose experts get most of the prompt's picks."""
+    """Of those that stay within the bound, one that has no expert yet, else the one whose get most of the prompt's picks."""
     chosen = REQUEST_ROUTER["cache_affine"](replicas, load_factor=load_factor).choose(ASKED)
     loads = num_requests(replicas)
     most = ceil(load_factor * (sum(loads) + 1) / len(loads) - 1e-9)
     assert loads[chosen] + 1 <= most
 
-    def rank(at: int) -> tuple[int, int, int]:
+    def rank(at: int) -> tuple[bool, int, int, int]:
         covered = sum(count for count, is_there in zip(replicas.picks, replicas.experts[at], strict=True) if is_there)
-        return -covered, loads[at], at
+        return any(replicas.experts[at]), -covered, loads[at], at
 
     assert chosen == min((at for at in range(len(loads)) if loads[at] + 1 <= most), key=rank)
 
