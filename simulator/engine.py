@@ -56,7 +56,7 @@ class Engine:
     out; it may give a `Wait` instead, after which it is asked again. `kv_copy_ns`, needed where steps have KV cache copied,
     gives the time of a copy from its bytes and whether it goes to the host.
 
-    Engines that share a `clock` run side by side: each is started, the clock runs, and each is stopped.
+    Engines that share an `env` run side by side: each is started, the clock runs, and each is stopped.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Engine:
         policies: Policies,
         step_ended: StepEnded,
         timeline: Timeline | None = None,
+        env: Clock | None = None,
         shares_memory: bool = False,
         writes_back: bool = False,
         is_pageable: bool = False,
         tiles: Tiles = WHOLE,
         kv_copy_ns: KvCopyNs | None = None,
-        clock: Clock | None = None,
     ) -> None:
-        self.env = Clock() if clock is None else clock
+        self.env = Clock() if env is None else env
         self._kv_copy_ns = kv_copy_ns
         self._kv_key = 2 * view.num_keys
         self._kv_in_ns: Sequence[int] = (0,)

@@ -7,6 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hardware_profiles.quantity import format_bytes
+from simulator.durations import format_duration as format_duration
+from simulator.replicas.table import replicas_table
 
 _CAUSES = {
     "expert_compute": "expert kernels",
@@ -33,7 +35,6 @@ _TRAFFIC = {
     "h2d_in_place_bytes": "H2D bytes, read in place",
     "d2h_write_back_bytes": "D2H bytes, write-back",
 }
-_MOST_REPLICAS = 32
 _LOSSES = {
     "dropped_mass_frac": "gate mass dropped",
     "dropped_cubed_mass_frac": "mean cube of a token's part of it",
@@ -58,7 +59,7 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     if "service" in summary:
         parts.append(_service(summary))
     if "replicas" in summary:
-        parts.append(_replicas(_mapping(summary["replicas"])))
+        parts.append(replicas_table(_mapping(summary["replicas"])))
     parts += [_attribution(summary), _cache_and_link(summary)]
     loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
     if loss:
@@ -76,16 +77,6 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
 def warnings_of(summary: Mapping[str, object]) -> Sequence[str]:
     """Return what a run could not honour, or a reader should know before relying on it."""
     return _texts(summary["warnings"])
-
-
-def format_duration(seconds: object) -> str:
-    """Write seconds for people; a dash for none."""
-    if not isinstance(seconds, int | float):
-        return "-"
-    for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6)):
-        if abs(seconds) * factor >= 1:
-            return f"{seconds * factor:.4g} {unit}"
-    return f"{seconds * 1e9:.4g} ns"
 
 
 def _headline(summary: Mapping[str, object]) -> Table:
@@ -133,48 +124,6 @@ def _service(summary: Mapping[str, object]) -> Table:
             "-" if share is None else f"{_number(share):.1%}",
             *(format_duration(values[key]) for values in (queueing, ttft) for key in ("p50", "p99")),
         )
-    return table
-
-
-def _replicas(replicas: Mapping[str, object]) -> Table:
-    """Lay out how the replicas of a service fared."""
-    router, unlike = _mapping(replicas["router"]), _mapping(replicas["largest_over_mean"])
-    named = ", ".join(f"{key} {value}" for key, value in router.items() if key != "name")
-    sticky = "; sessions stick" if replicas["sessions"] == "sticky" else ""
-    busy = unlike["gpu_busy_frac"]
-    worst = "" if busy is None else f"; the busiest GPU works {_number(busy):.2f} times the mean"
-    title = f"Replicas: {router['name']}{f' ({named})' if named else ''}{sticky}{worst}"
-    table = Table(title=title, title_justify="left")
-    for heading in (
-        "replica",
-        "requests",
-        "tokens",
-        "GPU",
-        "H2D",
-        "hits",
-        "KV peak",
-        "in queue",
-        "running",
-        "TTFT p99",
-    ):
-        table.add_column(heading, justify="right")
-    rows = replicas["each"]
-    assert isinstance(rows, Sequence)
-    for row in rows[:_MOST_REPLICAS]:
-        table.add_row(
-            f"{row['replica']}",
-            f"{row['requests']}",
-            f"{row['tokens']}",
-            *(
-                "-" if row[name] is None else f"{row[name]:.1%}"
-                for name in ("gpu_busy_frac", "h2d_busy_frac", "hit_frac")
-            ),
-            format_bytes(row["kv_peak_bytes"]),
-            *("-" if row[name] is None else f"{row[name]:.3g}" for name in ("mean_in_queue", "mean_running")),
-            format_duration(row["ttft_s"]["p99"]),
-        )
-    if len(rows) > _MOST_REPLICAS:
-        table.caption = f"and {len(rows) - _MOST_REPLICAS} more, in the JSON summary"
     return table
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hardware_profiles.errors import InputError
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.quantity import Dimension, parse_quantity
-from simulator.caveats import assumptions, warnings_of_run
+from simulator.caveats import assumptions, warnings_of_run, warnings_of_service
 from simulator.costs.roofline import RooflineCosts
 from simulator.engine import WHOLE, Engine, KvCopyNs, StepEnded, Tiles
 from simulator.inputs import Inputs, resolve_inputs
@@ -208,12 +208,12 @@ def _engine(
         policies=ready.policies,
         step_ended=step_ended,
         timeline=timeline,
+        env=clock,
         shares_memory=scenario.cache.write_back or not isinstance(ready.policies.miss, Fetch),
         writes_back=scenario.cache.write_back,
         is_pageable=inputs.profile.link.host_memory == "pageable",
         tiles=_tiles(scenario, ready.costs, source),
         kv_copy_ns=kv_copy_ns,
-        clock=clock,
     )
 
 
@@ -251,9 +251,11 @@ def _summary(
         num_machines=1 if scenario.replicas is None else scenario.replicas.count,
     )
     notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     if not isinstance(latencies, Collector):
         summary |= summarise_service(latencies, measured)
         notes = latencies.notes()
+        warnings = warnings_of_service(scenario, latencies.record.classes)
     loss = summary["loss"]
     assert isinstance(loss, dict)
     num_low = cache.num_slots_of(range(ready.view.num_keys, len(cache.state)))
@@ -287,6 +289,7 @@ def _summary(
         "policies": {kind: {"name": choice.name, **choice.parameters} for kind, choice in inputs.policies.items()},
         "warnings": [
             *ready.warnings,
+            *warnings,
             *warnings_of_run(
                 scenario, inputs, knows_future=ready.view.future is not None, is_exact=latencies.itl.is_exact
             ),

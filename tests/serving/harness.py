@@ -237,7 +237,7 @@ def make_machine(
         policies=Policies(miss=MISS["fetch"](view)),
         step_ended=step_ended,
         kv_copy_ns=lambda num_bytes, _: num_bytes * costs.copy_byte_ns,
-        clock=clock,
+        env=clock,
     )
     record.read_from(
         Readings(

@@ -154,6 +154,19 @@ def test_misfits(changed: dict[str, object], fault: str, trace: Path) -> None:
     assert fault in str(raised.value)
 
 
+def test_what_a_service_could_not_use_is_said(trace: Path) -> None:
+    """Objectives and priorities of classes that nobody is of, and requests that could never be served."""
+    scheduler = {"priorities": {"default": 1, "chat": 2}, "kv_cache": "2 MiB"}
+    result = run(trace, slo={"interactive": {"ttft": "1 s"}, "default": {"ttft": "1 s"}}, scheduler=scheduler)
+    warnings = result.summary["warnings"]
+    assert isinstance(warnings, list)
+    of_classes = [line for line in warnings if "no request of that class" in line]
+    assert [line.split(",")[0] for line in of_classes] == ["slo names interactive", "scheduler.priorities names chat"]
+    refused = service_of(result)["refused"]["too_long"]
+    assert [line.split(" requests")[0] for line in warnings if "refused" in line] == [f"{refused} of 12"]
+    assert 0 < refused < 12
+
+
 def test_an_interrupt_ends_with_the_step(trace: Path) -> None:
     """What there is by then is written, marked partial; the handler is put back."""
     before = signal.getsignal(signal.SIGINT)
