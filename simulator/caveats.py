@@ -45,8 +45,8 @@ def warnings_of_service(scenario: Scenario, classes: Mapping[str, OfClass]) -> l
     if num_too_long:
         num_arrived = sum(one.num_arrived for one in classes.values())
         warnings.append(
-            f"{num_too_long:,} of {num_arrived:,} requests were refused, as their KV cache is larger than all that there can "
-            "be; a smaller expert cache, scheduler.memory: dynamic or quantisation.kv_cache would make room"
+            f"{num_too_long:,} of {num_arrived:,} requests were refused, as their KV cache is larger than all that there "
+            "can be; a smaller expert cache, scheduler.memory: dynamic or quantisation.kv_cache would make room"
         )
     return warnings
 
