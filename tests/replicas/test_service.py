@@ -18,7 +18,7 @@ from simulator.report import render_summary
 from simulator.request_router import REQUEST_ROUTER
 from simulator.results import replica_rows, request_rows, summary_json
 from simulator.run import RunResult, simulate
-from simulator.scenario import build_scenario, plain, set_path
+from simulator.scenario import build_scenario, plain, read_scenario, set_path
 
 USERS = {
     "arrivals": {"process": "closed_loop", "users": 6, "think": "100 ms"},
@@ -252,3 +252,15 @@ def test_a_scenario_reads_back(trace: Path) -> None:
     set_path(given, "replicas.router.load_factor", 2.0)
     scenario = build_scenario(given, "test")
     assert build_scenario(plain(scenario), "test") == scenario
+
+
+@pytest.mark.parametrize("router", REQUEST_ROUTER)
+def test_the_example_runs(router: str) -> None:
+    """With each router, on the trace that ships."""
+    example = Path(__file__).resolve().parents[2] / "examples" / "replicas.yaml"
+    given = read_scenario(example)
+    set_path(given, "workload.requests", 40)
+    set_path(given, "replicas.router", router)
+    result = simulate(build_scenario(given, str(example)))
+    assert result.summary["requests_finished"] == 40
+    assert all(row["requests"] for row in rows_of(result)), "no machine is left without work"
