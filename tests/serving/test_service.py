@@ -142,6 +142,12 @@ def test_a_policy_that_knows_the_future_is_refused(trace: Path) -> None:
         ({"scheduler": {"kv_cache": 4}}, "scheduler.kv_cache"),
         ({"stop": {"time": "1"}}, "stop.time"),
         ({"workload": WORKLOAD | {"output_tokens": 0}}, "workload.output_tokens"),
+        ({"workload": "requests.csv"}, "name a request trace as workload: {file: requests.csv}"),
+        ({"slo": {"ttft": "2 s"}}, "slo: gives objectives without a class; write slo: {default: {...}}"),
+        (
+            {"workload": WORKLOAD | {"arrivals": {"process": "poison", "rate": "1 /s"}}},
+            "workload.arrivals.process: 'poison' is not known; did you mean 'poisson'?",
+        ),
         ({"workload": {}}, "workload: needs one of file, arrivals and merge"),
         ({"cache": {}}, "nothing says how experts and KV cache divide"),
         ({"cache": {"bytes": "40 GiB"}, "hardware_set": {"gpu.memory": "6 GiB"}}, "leave nothing of the GPU's memory"),
