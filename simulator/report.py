@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -110,9 +111,10 @@ def _service(summary: Mapping[str, object]) -> Table:
         f"({ended}{service['stopped_by']}); {service['preemptions']} preemptions, on average "
         f"{_number(service['mean_in_queue'] or 0):.3g} in the queue and {_number(service['mean_running'] or 0):.3g} running"
     )
-    table = Table(title=title, title_justify="left")
-    for heading in ("class", "answered", "refused", "goodput", "in SLO", "queue p50", "p99", "TTFT p50", "p99"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    table.add_column("class")
+    for heading in ("answered", "refused", "goodput", "in SLO", "queue\np50", "\np99", "TTFT\np50", "\np99"):
+        table.add_column(heading, justify="right")
     for name, found in _mapping(service["classes"]).items():
         one = _mapping(found)
         queueing, ttft, share = _mapping(one["queueing_s"]), _mapping(one["ttft_s"]), one["in_slo_frac"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench.routing import sticky_zipf
 from hardware_profiles.errors import InputError
@@ -171,6 +172,16 @@ def test_what_a_service_could_not_use_is_said(trace: Path) -> None:
     refused = service_of(result)["refused"]["too_long"]
     assert [line.split(" requests")[0] for line in warnings if "refused" in line] == [f"{refused} of 12"]
     assert 0 < refused < 12
+
+
+@pytest.mark.parametrize("replicas", [None, {"count": 2}])
+def test_tables_fit_a_terminal(replicas: dict[str, object] | None, trace: Path) -> None:
+    """Nothing is cut short in 80 columns, with times and rates of any length."""
+    result = run(trace, slo={"default": {"ttft": "1 s"}}, replicas=replicas)
+    text = io.StringIO()
+    Console(file=text, width=80).print(render_summary(result.summary, "a service"))
+    assert "\u2026" not in text.getvalue()
+    assert max(map(len, text.getvalue().splitlines())) <= 80
 
 
 def test_an_interrupt_ends_with_the_step(trace: Path) -> None:
