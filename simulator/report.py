@@ -112,7 +112,7 @@ def _service(summary: Mapping[str, object]) -> Table:
         f"{_number(service['mean_in_queue'] or 0):.3g} in the queue and {_number(service['mean_running'] or 0):.3g} running"
     )
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
-    table.add_column("class")
+    table.add_column("class", overflow="fold")
     for heading in ("answered", "refused", "goodput", "in SLO", "queue\np50", "\np99", "TTFT\np50", "\np99"):
         table.add_column(heading, justify="right")
     for name, found in _mapping(service["classes"]).items():
