@@ -37,14 +37,11 @@ class Intake:
     def __init__(
         self, feed: Feed, *, draw: Callable[[Served], Callable[[], Rows]], priorities: Mapping[str, int]
     ) -> None:
+        self.next_ns: Callable[[], int | None] = feed.next_ns  # asked at each step: no call in between
         self._feed = feed
         self._draw = draw
         self._priorities = priorities
         self.num_taken = 0
-
-    def next_ns(self) -> int | None:
-        """Return when the next request arrives."""
-        return self._feed.next_ns()
 
     def take(self) -> Served:
         """Take the next request."""

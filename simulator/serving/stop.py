@@ -45,16 +45,20 @@ class Stop:
         if self.reason is not None:
             return True
         bounds = self.bounds
-        finished = sum(record.num_finished for record in self._watched)
-        tokens = sum(record.num_tokens for record in self._watched)
         if self._interrupted:
             self.reason, self.is_partial = "interrupted", True
-        elif bounds.requests is not None and finished >= bounds.requests:
+        elif bounds.requests is not None and self._num_finished() >= bounds.requests:
             self.reason = "requests"
-        elif bounds.tokens is not None and tokens >= bounds.tokens:
+        elif bounds.tokens is not None and self._num_tokens() >= bounds.tokens:
             self.reason = "tokens"
         elif bounds.time_ns is not None and now_ns >= bounds.time_ns:
             self.reason = "time"
         elif bounds.wall_s is not None and time.monotonic() - self._started_s >= bounds.wall_s:
             self.reason, self.is_partial = "wall_time", True
         return self.reason is not None
+
+    def _num_finished(self) -> int:
+        return sum(record.num_finished for record in self._watched)
+
+    def _num_tokens(self) -> int:
+        return sum(record.num_tokens for record in self._watched)

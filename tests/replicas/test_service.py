@@ -181,14 +181,14 @@ def test_bounds_are_of_all_together(
     stop: dict[str, object], reason: str, workload: dict[str, object], trace: Path
 ) -> None:
     """The run ends when all replicas together have reached a bound, each with the step that it is in."""
-    result = run(trace, workload=workload, stop=stop, replicas={"count": 3})
+    result = run(trace, workload=workload, stop=stop, scheduler={"max_batch": 1}, replicas={"count": 3})
     service = result.summary["service"]
     assert isinstance(service, dict)
     assert service["stopped_by"] == reason
-    assert service["finished"] < 18
     assert service["littles_law"]["residual_ns"] == 0
     if reason == "requests":
-        assert service["finished"] >= 5
+        assert 5 <= service["finished"] <= 5 + 2  # the others may be in a request's last step
+    assert service["finished"] < 18
     assert service["arrived"] == service["finished"] + service["in_system_at_end"]
 
 
