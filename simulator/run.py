@@ -14,6 +14,7 @@ from simulator.engine import WHOLE, Engine, KvCopyNs, StepEnded, Tiles
 from simulator.inputs import Inputs, resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
+from simulator.metrics.energy import busy_times, energy_of, price_of
 from simulator.metrics.summary import summarise
 from simulator.miss.fetch import Fetch
 from simulator.miss.protocol import StartsEarly
@@ -64,12 +65,14 @@ def simulate(
     timeline_path: Path | None = None,
     progress: Progress | None = None,
     on_step: Callable[[Step, int], None] | None = None,
+    inputs: Inputs | None = None,
 ) -> RunResult:
     """Simulate a scenario. Raises InputError and TraceError for what is wrong with it, before anything is run.
 
     `on_step`, if given, is called with each step and the time in ns when its tokens are out, warm-up included.
+    `inputs` are what `resolve_inputs` gave for this very scenario, where that was asked already; they serve one run.
     """
-    inputs = resolve_inputs(scenario, source)
+    inputs = resolve_inputs(scenario, source) if inputs is None else inputs
     if scenario.replicas is not None:
         return _simulate_replicas(scenario, inputs, source, timeline_path, progress, on_step)
     trace, loop = inputs.trace, inputs.loop
@@ -239,6 +242,7 @@ def _summary(
     """Return what `--json` prints; of several machines alike, `ready` is that of the first."""
     trace, costs, budget, cache = inputs.trace, ready.costs, ready.budget, ready.cache
     bytes_each = expert_bytes(inputs.model)
+    num_machines = 1 if scenario.replicas is None else scenario.replicas.count
     summary = summarise(
         measured,
         latencies,
@@ -248,7 +252,7 @@ def _summary(
         low_expert_bytes=costs.low_expert_bytes,
         num_cpu_workers=costs.num_cpu_workers,
         unused_prefetches=unused,
-        num_machines=1 if scenario.replicas is None else scenario.replicas.count,
+        num_machines=num_machines,
     )
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
@@ -256,6 +260,7 @@ def _summary(
         summary |= summarise_service(latencies, measured)
         notes = latencies.notes()
         warnings = warnings_of_service(scenario, latencies.record.classes)
+    summary |= _energy_and_price(inputs.profile, costs, measured, num_machines)
     loss = summary["loss"]
     assert isinstance(loss, dict)
     num_low = cache.num_slots_of(range(ready.view.num_keys, len(cache.state)))
@@ -296,6 +301,33 @@ def _summary(
         ],
         "assumptions": [*assumptions(inputs, ready.view), *notes],
     }
+
+
+def _energy_and_price(
+    profile: HardwareProfile, costs: RooflineCosts, measured: Counters, num_machines: int
+) -> dict[str, object]:
+    """Return what the measured part of a run draws and costs, all machines together; None where they do not say."""
+    machines_ns = measured.now_ns * num_machines
+    measured = measured.copy()
+    measured.now_ns = machines_ns
+    busy = busy_times(
+        measured,
+        profile,
+        expert_bytes=costs.expert_bytes,
+        low_expert_bytes=costs.low_expert_bytes,
+        num_cpu_workers=costs.num_cpu_workers,
+    )
+    energy = energy_of(profile.power, busy, output_tokens=measured.output_tokens)
+    if energy is not None and isinstance(energy["mean_power_w"], float):
+        energy["mean_power_w"] *= num_machines
+    price = price_of(
+        profile.price,
+        energy,
+        makespan_ns=machines_ns,
+        output_tokens=measured.output_tokens,
+        all_tokens=measured.prefill_tokens + measured.output_tokens,
+    )
+    return {"energy": energy, "price": price}
 
 
 @contextmanager

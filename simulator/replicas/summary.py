@@ -8,7 +8,6 @@ from simulator.replicas.group import Replica
 from simulator.scenario import ReplicasChoice
 
 NS_PER_S = 10**9
-_WORK = ("expert_compute", "non_expert_compute", "step_compute", "runtime_overhead")
 IMBALANCE = ("requests", "tokens", "gpu_busy_frac", "mean_in_system")
 
 
@@ -43,7 +42,6 @@ def _row(at: int, replica: Replica, counters: Counters) -> dict[str, object]:
     service, now_ns = replica.service, counters.now_ns
     record, memory = service.record, service.memory
     classes = record.classes.values()
-    attribution_ns = counters.attribution_ns()
     accesses, hits = sum(counters.accesses), sum(counters.hits)
     stays = [
         (request.arrival.arrival_ns, request.finished_ns if request.finished else None)
@@ -61,7 +59,7 @@ def _row(at: int, replica: Replica, counters: Counters) -> dict[str, object]:
         "preemptions": sum(one.num_preemptions for one in classes),
         "tokens": counters.output_tokens,
         "prefill_tokens": counters.prefill_tokens,
-        "gpu_busy_frac": sum(attribution_ns[cause] for cause in _WORK) / now_ns if now_ns else None,
+        "gpu_busy_frac": counters.work_ns() / now_ns if now_ns else None,
         "h2d_busy_frac": counters.link_busy_ns / now_ns if now_ns else None,
         "idle_frac": counters.idle_ns / now_ns if now_ns else None,
         "accesses": accesses,

@@ -109,6 +109,9 @@ def test_all_are_answered(router: str, workload: dict[str, object], trace: Path)
     assert isinstance(attribution_ns, dict)
     assert isinstance(makespan_ns, int)
     assert sum(attribution_ns.values()) == 3 * makespan_ns
+    energy = result.summary["energy"]
+    if isinstance(energy, dict):
+        assert energy["mean_power_w"] * makespan_ns / 1e9 == pytest.approx(energy["total_j"])
     assert max(max(service["over_time"][f"{device}_busy_frac"]) for device in ("gpu", "h2d")) <= 1 + 1e-9
     again = run(trace, workload=workload, replicas=replicas)
     assert summary_json(again.summary) == summary_json(result.summary)
