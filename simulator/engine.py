@@ -9,10 +9,11 @@ Limits: one GPU; the gate's result costs nothing to read back.
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import simpy
-from simpy.events import Timeout
+from simpy.events import Event, Timeout
 
 from simulator.cache import ExpertCache
 from simulator.costs.protocol import Costs
@@ -54,6 +55,8 @@ class Engine:
     `steps` is asked for the next step when `step_ended` has been told of the one before and the time when its tokens are
     out; it may give a `Wait` instead, after which it is asked again. `kv_copy_ns`, needed where steps have KV cache copied,
     gives the time of a copy from its bytes and whether it goes to the host.
+
+    Engines that share an `env` run side by side: each is started, the clock runs, and each is stopped.
     """
 
     def __init__(
@@ -66,13 +69,14 @@ class Engine:
         policies: Policies,
         step_ended: StepEnded,
         timeline: Timeline | None = None,
+        env: Clock | None = None,
         shares_memory: bool = False,
         writes_back: bool = False,
         is_pageable: bool = False,
         tiles: Tiles = WHOLE,
         kv_copy_ns: KvCopyNs | None = None,
     ) -> None:
-        self.env = Clock()
+        self.env = Clock() if env is None else env
         self._kv_copy_ns = kv_copy_ns
         self._kv_key = 2 * view.num_keys
         self._kv_in_ns: Sequence[int] = (0,)
@@ -110,14 +114,33 @@ class Engine:
         self._tiles = tiles
         self._tiles_overhead_ns = (tiles.count - 1) * tiles.overhead_ns
         self._is_pageable = is_pageable
+        self._wait: Wait | None = None
         self._whole = WholeSteps.where_possible(self.dispatch, costs, policies, view, timeline)
 
     def run(self) -> None:
         """Run to the end of the last step."""
-        self.env.run(until=self.env.process(self._gpu_stream()))
+        self.env.run(until=self.start())
+        self.stop()
+
+    def start(self) -> simpy.Process:
+        """Have the steps run as the clock does; return what ends with the last of them."""
+        self._process = self.env.process(self._gpu_stream())
+        return self._process
+
+    def stop(self) -> None:
+        """Note that the run ends now, if it may be later than the last step."""
+        self.counters.idle_ns += self.env.now - self.stream.free_ns
+        self.stream.free_ns = self.env.now
         cut_short = self.link.serving  # a prefetch that the run does not wait for; the link was busy with it
         if self._timeline is not None and cut_short is not None and cut_short.started_ns < self.env.now:
             self._timeline.transfer(cut_short, cut_short.started_ns, int(self.env.now))
+
+    def wake(self) -> None:
+        """End a wait before its time. Nothing happens where nothing waits."""
+        wait = self._wait
+        if wait is not None and (wait.until_ns is None or wait.until_ns > self.env.now):
+            self._wait = None
+            self._process.interrupt()
 
     def snapshot(self) -> Counters:
         """Return the counts up to now."""
@@ -214,7 +237,10 @@ class Engine:
     def _idle(self, wait: Wait) -> Waits:
         """Let time pass in which there is nothing to compute."""
         env, stream = self.env, self.stream
-        yield Timeout(env, wait.until_ns - env.now)
+        self._wait = wait
+        with suppress(simpy.Interrupt):
+            yield Event(env) if wait.until_ns is None else Timeout(env, wait.until_ns - env.now)
+        self._wait = None
         self.counters.idle_ns += env.now - stream.free_ns
         stream.free_ns = env.now
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from hardware_profiles.quantity import format_bytes
 from simulator.durations import format_duration as format_duration
+from simulator.replicas.table import replicas_table
 from simulator.serving.steady_rows import HEADINGS, TOO_NARROW, steady_rows, steady_title
 
 _CAUSES = {
@@ -59,6 +61,8 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     parts: list[RenderableType] = [Text(title, style="bold"), _headline(summary), _latencies(summary)]
     if "service" in summary:
         parts += [_service(summary), *_steady(summary)]
+    if "replicas" in summary:
+        parts.append(replicas_table(_mapping(summary["replicas"])))
     parts += [_attribution(summary), _cache_and_link(summary)]
     loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
     if loss:
@@ -147,9 +151,10 @@ def _service(summary: Mapping[str, object]) -> Table:
         f"({ended}{service['stopped_by']}); {service['preemptions']} preemptions, on average "
         f"{_number(service['mean_in_queue'] or 0):.3g} in the queue and {_number(service['mean_running'] or 0):.3g} running"
     )
-    table = Table(title=title, title_justify="left")
-    for heading in ("class", "answered", "refused", "goodput", "in SLO", "queue p50", "p99", "TTFT p50", "p99"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    table.add_column("class", overflow="fold")
+    for heading in ("answered", "refused", "goodput", "in SLO", "queue\np50", "\np99", "TTFT\np50", "\np99"):
+        table.add_column(heading, justify="right")
     for name, found in _mapping(service["classes"]).items():
         one = _mapping(found)
         queueing, ttft, share = _mapping(one["queueing_s"]), _mapping(one["ttft_s"]), one["in_slo_frac"]
@@ -178,16 +183,20 @@ def _steady(summary: Mapping[str, object]) -> Sequence[RenderableType]:
 
 
 def _attribution(summary: Mapping[str, object]) -> Table:
-    table = Table(title="Where the time goes (GPU stream, adds up to the makespan)", title_justify="left")
+    what = "GPU stream, adds up to the makespan"
+    if "replicas" in summary:
+        what = f"all {_mapping(summary['replicas'])['count']} GPU streams, each as long as the makespan"
+    table = Table(title=f"Where the time goes ({what})", title_justify="left")
     table.add_column("cause")
     for heading in ("time", "share", "per token"):
         table.add_column(heading, justify="right")
-    makespan_s, tokens = _number(summary["makespan_ns"]) / 1e9, _number(summary["tokens"])
+    whole_s = sum(map(_number, _mapping(summary["attribution_s"]).values()))
+    tokens = _number(summary["tokens"])
     for cause, seconds in _mapping(summary["attribution_s"]).items():
         value = _number(seconds)
         if value:
             per_token = format_duration(value / tokens) if tokens else "-"
-            table.add_row(_CAUSES[cause], format_duration(value), f"{value / makespan_s:.1%}", per_token)
+            table.add_row(_CAUSES[cause], format_duration(value), f"{value / whole_s:.1%}", per_token)
     return table
 
 

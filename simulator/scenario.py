@@ -49,6 +49,22 @@ def _parameter(value: object) -> object:
     return value
 
 
+def _workload_mapping(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f"{value!r} is a text; name a request trace as workload: {{file: {value}}}")
+    return value
+
+
+def _by_class(value: object) -> object:
+    """Tell objectives without a class from objectives by class."""
+    if not isinstance(value, Mapping) or not value:
+        return value
+    named = {item.name for item in fields(SloChoice)}
+    if set(value) <= named and not any(isinstance(of_class, Mapping) for of_class in value.values()):
+        raise ValueError("gives objectives without a class; write slo: {default: {...}} for requests of no other class")
+    return value
+
+
 Parameter = Annotated[int | float | str | bool, BeforeValidator(_parameter)]
 
 
@@ -61,6 +77,7 @@ class PolicyChoice:
     parameters: dict[str, Parameter] = field(default_factory=dict)
 
 
+ReplicaCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Policy = Annotated[PolicyChoice, BeforeValidator(_named_policy)]
 
 
@@ -129,6 +146,20 @@ class TilesChoice:
 
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicasChoice:
+    """How many machines serve a workload, each with the scenario's hardware, and which of them serves a request.
+
+    With `sessions: sticky`, the `router` (see `simulator.request_router`) chooses for the first request of a session, and
+    the others follow it.
+    """
+
+    count: ReplicaCount
+    router: Policy = field(default_factory=lambda: PolicyChoice(name="round_robin"))
+    sessions: Literal["free", "sticky"] = "free"
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One run. `hardware_set` overrides figures of the hardware profile by dotted path.
 
@@ -138,8 +169,9 @@ class Scenario:
     a prefill step. The first `warmup_steps` steps are run but not measured. `seed` feeds policies that draw at random.
 
     With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive, a
-    `scheduler` serves them, `slo` says by class what they should keep to, `stop` where the run ends, and `warmup`
-    what of it is left out of the settled metrics (mser5 unless given; see `simulator.serving.warmup`).
+    `scheduler` serves them, `slo` says by class what they should keep to, `stop` where the run ends, `replicas` on how many
+    machines, and `warmup` what of it is left out of the settled metrics (mser5 unless given; see
+    `simulator.serving.warmup`).
     """
 
     trace: str
@@ -169,11 +201,12 @@ class Scenario:
     prefill_chunk_tokens: Count | None = None
     warmup_steps: Whole = 0
     seed: Whole = 0
-    workload: dict[str, object] | None = None
+    workload: Annotated[dict[str, object] | None, BeforeValidator(_workload_mapping)] = None
     scheduler: SchedulerChoice | None = None
-    slo: dict[str, SloChoice] = field(default_factory=dict)
+    slo: Annotated[dict[str, SloChoice], BeforeValidator(_by_class)] = field(default_factory=dict)
     stop: StopChoice | None = None
     warmup: WarmupText = None
+    replicas: ReplicasChoice | None = None
     description: str = ""
 
 
@@ -309,7 +342,7 @@ _NO_GROUPS = "together"
 def _misfits(scenario: Scenario) -> Iterator[str]:
     """Name the keys that do not go with a service, or not with a closed batch."""
     if scenario.workload is None:
-        for name in ("scheduler", "slo", "stop", "warmup"):
+        for name in ("scheduler", "slo", "stop", "warmup", "replicas"):
             if getattr(scenario, name):
                 instead = "; a closed batch has warmup_steps" if name == "warmup" else ""
                 yield f"{name}: is for a service; say in workload what arrives{instead}"

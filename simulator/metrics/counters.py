@@ -107,6 +107,20 @@ class Counters:
                 setattr(result, item.name, value - before)
         return result
 
+    def plus(self, other: "Counters") -> "Counters":
+        """Return what two have counted together; the time, too, is that of both."""
+        result = self.copy()
+        for item in fields(self):
+            value, more = getattr(self, item.name), getattr(other, item.name)
+            if item.name == "num_layers":
+                continue
+            setattr(
+                result,
+                item.name,
+                [a + b for a, b in zip(value, more, strict=True)] if isinstance(value, list) else value + more,
+            )
+        return result
+
     def attribution_ns(self) -> dict[str, int]:
         """Divide the elapsed time by cause; with `idle_ns` and `kv_swap_ns`, of a service, they add up to `now_ns`."""
         return {

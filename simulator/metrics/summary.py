@@ -45,6 +45,7 @@ def summarise(
     low_expert_bytes: int,
     unused_prefetches: int,
     num_cpu_workers: int,
+    num_machines: int = 1,
 ) -> dict[str, object]:
     """Return the summary of what was counted after the warm-up.
 
@@ -55,8 +56,10 @@ def summarise(
     `cancelled` counts those called off before they began. Bytes are those of transfers that ended; a prefetch that the end
     of the run cuts short counts as busy time alone. `loss` is what lossy policies did to the output: shares of the gate's
     mass, over all tokens and layers (`..._cubed_...`: the mean of a token's share cubed); see `simulator.losses`.
+    `measured` may be that of several machines alike, whose times of work and of waiting then add up to so many makespans.
     """
     makespan_ns = measured.now_ns
+    machines_ns = makespan_ns * num_machines
     accesses, hits = sum(measured.accesses), sum(measured.hits)
     attribution_ns = measured.attribution_ns()
     tokens = measured.output_tokens
@@ -102,10 +105,10 @@ def summarise(
         },
         "loss": _loss(measured),
         "busy_frac": {
-            "gpu": measured.work_ns() / makespan_ns if makespan_ns else None,
-            "h2d": measured.link_busy_ns / makespan_ns if makespan_ns else None,
-            "d2h": (measured.write_back_busy_ns + measured.kv_out_ns) / makespan_ns if makespan_ns else None,
-            "cpu": measured.cpu_busy_ns / (num_cpu_workers * makespan_ns) if makespan_ns else None,
+            "gpu": measured.work_ns() / machines_ns if machines_ns else None,
+            "h2d": measured.link_busy_ns / machines_ns if machines_ns else None,
+            "d2h": (measured.write_back_busy_ns + measured.kv_out_ns) / machines_ns if machines_ns else None,
+            "cpu": measured.cpu_busy_ns / (num_cpu_workers * machines_ns) if machines_ns else None,
         },
         "attribution_s": {cause: value / NS_PER_S for cause, value in attribution_ns.items()},
         "attribution_ns": attribution_ns,

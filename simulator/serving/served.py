@@ -19,7 +19,8 @@ class Served(Request):
     `prefill_until` those that go through the model before it puts out its next token: its prompt, or, where its cache was
     given up, also what it had put out. `kv_tokens` is for how many tokens it has cache, `kv_bytes` how much that is.
     `offset` is its cohort's. `max_itl_ns` is its longest time between two output tokens, up to when it last left the cohort,
-    and `itl_since_step` from which of the record's decode steps on it has yet to be asked for.
+    and `itl_since_step` from which of the record's decode steps on it has yet to be asked for. `replica` is the
+    machine that serves it.
 
     `rows` are the tokens of the trace whose routing it has, `take_rows` what makes them when it is let in. `stalls_ns` is
     what the steps that it took part in were spent on, cause by cause; `waited_ns` the time that it stood in the queue,
@@ -42,6 +43,7 @@ class Served(Request):
         "preempted_ns",
         "prefill_until",
         "queued_ns",
+        "replica",
         "rows",
         "stalls_ns",
         "take_rows",
@@ -63,6 +65,7 @@ class Served(Request):
         self.kv_tokens = 0
         self.kv_bytes = 0
         self.offset = 0
+        self.replica = 0
         self.rows = NO_ROWS
         self.take_rows: Callable[[], Rows] = _none
         self.num_preemptions = 0

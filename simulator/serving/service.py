@@ -1,13 +1,7 @@
-"""A service put together: workload, scheduler, KV cache and record, for an engine to drive."""
+"""A service put together: scheduler, KV cache and record, for an engine to drive."""
 
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
-from types import FrameType
-
-import numpy as np
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import format_bytes
@@ -17,59 +11,63 @@ from simulator.metrics.distribution import Distribution
 from simulator.model.footprint import expert_bytes
 from simulator.prepare import Prepared
 from simulator.scenario import Scenario
-from simulator.serving.choice import SchedulerChoice, StopChoice, bounds_of, limits_of, slos_of
-from simulator.serving.feed import ClosedFeed, Feed, OpenFeed
+from simulator.serving.choice import SchedulerChoice, limits_of, slos_of
+from simulator.serving.intake import Requests
 from simulator.serving.kv_pages import KvPages
 from simulator.serving.memory import ExpertSlots, KvMemory
 from simulator.serving.record import Readings, Record
 from simulator.serving.scheduler import Scheduler, Sees
 from simulator.serving.scheduling import SCHEDULING
 from simulator.serving.served import Served
-from simulator.serving.stop import Stop
+from simulator.serving.traffic import Traffic
 from simulator.serving.warmup import MSER5
-from simulator.workload.choice import build_workload, read_choice
-from simulator.workload.drawing import Drawing, Piece, token_ranges
-from simulator.workload.routing import Routing, Rows
 from simulator.workload.step import Step, Wait
 
 _SPARE_FRAC = 0.1
 
 
 class Service:
-    """What serves a scenario's workload. `steps` and `step_ended` are for the engine, which `read_from` then reads.
+    """What serves a workload on one machine. `steps` and `step_ended` are for the engine, which `read_from` then reads.
+
+    `requests` are those that it takes: by default all of the traffic.
 
     `requests`, `ttft`, `itl`, `tpot` and `e2e` are of all classes together.
     """
 
-    def __init__(self, scenario: Scenario, inputs: Inputs, ready: Prepared, source: str) -> None:
-        """Put it together. Raises InputError, TraceError."""
-        assert scenario.workload is not None
+    num_replicas = 1
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        inputs: Inputs,
+        ready: Prepared,
+        traffic: Traffic,
+        source: str,
+        *,
+        requests: Requests | None = None,
+    ) -> None:
+        """Put it together. Raises InputError."""
         self.choice = scenario.scheduler or SchedulerChoice()
-        self.stop = Stop(bounds_of(scenario.stop or StopChoice()))
+        self.stop = traffic.stop
         self.slos = slos_of(scenario.slo)
         self.warmup = scenario.warmup or MSER5
         self.record = Record(slos=self.slos)
         self._ready = ready
         self._source = source
-        self._workload = build_workload(read_choice(scenario.workload, f"{source}: workload"), f"{source}: workload")
+        self._traffic = traffic
         self._expert_bytes = expert_bytes(inputs.model)
         self.memory = KvMemory(kv_bytes_at_start(self.choice, inputs, ready, source))
         if self.choice.memory == "dynamic":
             ready.cache.can_shrink = True
         self.pages = KvPages(inputs.model, inputs.kv_cache, self.choice.page_tokens)
-        self._drawing = Drawing(
-            inputs.trace, scenario.seed, sequences=inputs.loop.sequences, by_session=self._workload.is_closed
-        )
-        self._trace = inputs.trace
         view = ready.view
         self.scheduler = Scheduler(
-            feed=self._feed(scenario.seed),
+            requests=traffic.intake if requests is None else requests,
             scheduling=SCHEDULING[self.choice.policy](max_step_tokens=self.choice.max_step_tokens),
             limits=limits_of(self.choice),
             pages=self.pages,
             memory=self.memory,
-            routing=Routing(inputs.trace),
-            draw=self._drawn,
+            routing=traffic.routing,
             record=self.record,
             stop=self.stop,
             sees=Sees(gate_weights=view.needs_gate_weights, lookahead_layers=view.lookahead_layers),
@@ -109,9 +107,8 @@ class Service:
             )
 
     def steps(self) -> Iterator[Step | Wait]:
-        """Yield the steps of the run. The first interrupt from the keyboard ends it with the step under way."""
-        with _interrupts(self.stop):
-            yield from self.scheduler.steps()
+        """Yield the steps of the run."""
+        return self.scheduler.steps()
 
     def step_ended(self, step: Step, now_ns: int) -> None:
         """Note the end of a step."""
@@ -147,26 +144,16 @@ class Service:
         """From arrival to the start of the first step."""
         return self._merged("queueing")
 
+    def in_system(self) -> int:
+        """Count the requests that are neither answered nor refused."""
+        return self.scheduler.in_system()
+
     def notes(self) -> list[str]:
         """Say what workload and drawing have assumed or left out."""
-        return [*self._workload.notes(), *self._drawing.notes()]
+        return self._traffic.notes()
 
     def _merged(self, name: str) -> Distribution:
         return Distribution.merged([getattr(of_class, name) for of_class in self.record.classes.values()])
-
-    def _feed(self, seed: int) -> Feed:
-        workload = self._workload
-        return ClosedFeed(workload.closed, seed) if workload.is_closed else OpenFeed(workload.open, seed)
-
-    def _drawn(self, request: Served) -> Callable[[], Rows]:
-        """Draw what a request is made of, and return what makes the tokens of the trace of it."""
-        drawn = self._drawing.draw(request.arrival)
-        pieces = (*drawn.prompt, *drawn.decode)
-        request.sequence = pieces[0].sequence
-        return partial(self._rows, pieces)
-
-    def _rows(self, pieces: Sequence[Piece]) -> Rows:
-        return np.concatenate([np.arange(part.start, part.stop) for part in token_ranges(self._trace, pieces)])
 
 
 def kv_bytes_at_start(choice: SchedulerChoice, inputs: Inputs, ready: Prepared, source: str) -> int:
@@ -187,24 +174,3 @@ def kv_bytes_at_start(choice: SchedulerChoice, inputs: Inputs, ready: Prepared, 
             "use a smaller cache, or scheduler.kv_cache to assume that it fits",
         )
     return max(0, left)
-
-
-@contextmanager
-def _interrupts(stop: Stop) -> Iterator[None]:
-    """Have the first interrupt stop the run, and the next end the program as usual; leave it where it is handled already."""
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    if not is_main or before is not signal.default_int_handler:
-        yield
-        return
-
-    def interrupted(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.interrupt()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from simulator.metrics.counters import Counters
 from simulator.metrics.goodput import PROMISES
 from simulator.metrics.littles_law import littles_law
+from simulator.replicas.whole import Whole
 from simulator.serving.record import CAUSES, OfClass
 from simulator.serving.service import Service
 from simulator.serving.steady import steady_state
@@ -12,8 +13,11 @@ from simulator.serving.steady import steady_state
 NS_PER_S = 10**9
 
 
-def summarise_service(service: Service, counters: Counters) -> dict[str, object]:
+def summarise_service(service: Service | Whole, counters: Counters) -> dict[str, object]:
     """Return the keys that a service has beside, or in place of, those of a closed batch.
+
+    Of several replicas, memory is that of the one that used most of it, numbers of requests are those of all, and shares of
+    busy time means.
 
     `attribution_ns` also holds the time in which there was nothing to do. `requests.stalls_ns` divide the time of all
     finished requests, from arrival to the last token: in the queue, blocked by steps without them, and by cause.
@@ -39,7 +43,7 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
             "partial": stop.is_partial,
             "arrived": sum(one.num_arrived for one in classes.values()),
             "finished": finished,
-            "in_system_at_end": service.scheduler.in_system(),
+            "in_system_at_end": service.in_system(),
             "refused": {
                 reason: sum(one.refused[reason] for one in classes.values()) for reason in ("too_long", "queue_full")
             },
@@ -71,7 +75,7 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
     }
 
 
-def _offered_per_s(service: Service) -> float | None:
+def _offered_per_s(service: Service | Whole) -> float | None:
     """Return how fast requests arrived: gaps over the time from the first to the last."""
     requests = service.requests
     if len(requests) < 2:
@@ -102,7 +106,7 @@ def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:
     }
 
 
-def _over_time(service: Service, now_ns: int) -> Mapping[str, object]:
+def _over_time(service: Service | Whole, now_ns: int) -> Mapping[str, object]:
     """Return mean values by bin; the last bin may be cut short by the end of the run."""
     series = service.record.series
     width_ns, columns = series.width_ns, list(zip(*series.bins, strict=True)) or [()] * len(series.names)
@@ -111,8 +115,8 @@ def _over_time(service: Service, now_ns: int) -> Mapping[str, object]:
     named = dict(zip(series.names, means, strict=True))
     return {
         "bin_s": width_ns / NS_PER_S,
-        "gpu_busy_frac": named["gpu_busy_ns"],
-        "h2d_busy_frac": named["h2d_busy_ns"],
+        "gpu_busy_frac": [busy / service.num_replicas for busy in named["gpu_busy_ns"]],
+        "h2d_busy_frac": [busy / service.num_replicas for busy in named["h2d_busy_ns"]],
         "running": named["running_ns"],
         "waiting": named["waiting_ns"],
         "kv_bytes": named["kv_bytes_ns"],

@@ -12,6 +12,7 @@ from simulator.scenario import (
     LookaheadChoice,
     LowPrecisionChoice,
     QuantisationChoice,
+    ReplicasChoice,
     Scenario,
     TilesChoice,
     build_scenario,
@@ -24,6 +25,7 @@ GROUPS = {
     "tiles": TilesChoice,
     "lookahead": LookaheadChoice,
     "fit": FitChoice,
+    "replicas": ReplicasChoice,
 }
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "scenario.md").read_text(encoding="utf-8")
 

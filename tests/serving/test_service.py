@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench.routing import sticky_zipf
 from hardware_profiles.errors import InputError
@@ -151,6 +152,12 @@ def test_a_policy_that_knows_the_future_is_refused(trace: Path) -> None:
         ({"workload": None, "warmup": "none"}, "a closed batch has warmup_steps"),
         ({"slo": {"default": {"itl": 3}}}, "slo.default.itl"),
         ({"workload": WORKLOAD | {"output_tokens": 0}}, "workload.output_tokens"),
+        ({"workload": "requests.csv"}, "name a request trace as workload: {file: requests.csv}"),
+        ({"slo": {"ttft": "2 s"}}, "slo: gives objectives without a class; write slo: {default: {...}}"),
+        (
+            {"workload": WORKLOAD | {"arrivals": {"process": "poison", "rate": "1 /s"}}},
+            "workload.arrivals.process: 'poison' is not known; did you mean 'poisson'?",
+        ),
         ({"workload": {}}, "workload: needs one of file, arrivals and merge"),
         ({"cache": {}}, "nothing says how experts and KV cache divide"),
         ({"cache": {"bytes": "40 GiB"}, "hardware_set": {"gpu.memory": "6 GiB"}}, "leave nothing of the GPU's memory"),
@@ -167,6 +174,29 @@ def test_a_system_runs_without_its_batching(trace: Path) -> None:
     """As the refusal says."""
     few = {**WORKLOAD, "requests": 3}
     assert service_of(run(trace, batching="together", workload=few))["finished"] == 3
+
+
+def test_what_a_service_could_not_use_is_said(trace: Path) -> None:
+    """Objectives and priorities of classes that nobody is of, and requests that could never be served."""
+    scheduler = {"priorities": {"default": 1, "chat": 2}, "kv_cache": "2 MiB"}
+    result = run(trace, slo={"interactive": {"ttft": "1 s"}, "default": {"ttft": "1 s"}}, scheduler=scheduler)
+    warnings = result.summary["warnings"]
+    assert isinstance(warnings, list)
+    of_classes = [line for line in warnings if "no request of that class" in line]
+    assert [line.split(",")[0] for line in of_classes] == ["slo names interactive", "scheduler.priorities names chat"]
+    refused = service_of(result)["refused"]["too_long"]
+    assert [line.split(" requests")[0] for line in warnings if "refused" in line] == [f"{refused} of 12"]
+    assert 0 < refused < 12
+
+
+@pytest.mark.parametrize("replicas", [None, {"count": 2}])
+def test_tables_fit_a_terminal(replicas: dict[str, object] | None, trace: Path) -> None:
+    """Nothing is cut short in 80 columns, with times and rates of any length."""
+    result = run(trace, slo={"default": {"ttft": "1 s"}}, replicas=replicas)
+    text = io.StringIO()
+    Console(file=text, width=80).print(render_summary(result.summary, "a service"))
+    assert "\u2026" not in text.getvalue()
+    assert max(map(len, text.getvalue().splitlines())) <= 80
 
 
 def test_an_interrupt_ends_with_the_step(trace: Path) -> None:
