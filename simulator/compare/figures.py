@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from simulator.compare.choose import ON_DEMAND, ORACLES
 from simulator.compare.facts import Row, lost_mass_frac, rows_of
 from simulator.compare.table import CAUSES, losses
-from simulator.html_page import COLOURS
+from simulator.html_page import COLOURS, blank_figure
 from simulator.metrics.counters import ATTRIBUTION
 from simulator.report import format_duration
 
@@ -29,7 +29,7 @@ def comparison_figures(facts: Mapping[str, object]) -> "Sequence[Figure]":
 def _latency_bars(rows: Sequence[Row], latency: str) -> "Figure":
     from plotly.graph_objects import Bar
 
-    figure = _blank(f"mean {latency.upper()} (ms)", "", len(rows))
+    figure = _rows_figure(f"mean {latency.upper()} (ms)", "", len(rows))
     figure.add_trace(
         Bar(
             orientation="h",
@@ -51,7 +51,7 @@ def _latency_bars(rows: Sequence[Row], latency: str) -> "Figure":
 def _attribution_bars(rows: Sequence[Row]) -> "Figure":
     from plotly.graph_objects import Bar
 
-    figure = _blank("GPU stream's time per output token (ms)", "", len(rows))
+    figure = _rows_figure("GPU stream's time per output token (ms)", "", len(rows))
     for cause, colour in zip(ATTRIBUTION, COLOURS, strict=True):
         per_token = [_whole(row, f"{cause}_ns") / max(1, _whole(row, "tokens")) / _NS_PER_MS for row in rows]
         if any(per_token):
@@ -64,14 +64,14 @@ def _attribution_bars(rows: Sequence[Row]) -> "Figure":
                     marker={"color": colour},
                 )
             )
-    figure.update_layout(barmode="stack", legend={"orientation": "h", "y": -0.08})
+    figure.update_layout(barmode="stack")
     return figure
 
 
 def _against_loss(rows: Sequence[Row], latency: str) -> "Figure":
     from plotly.graph_objects import Scatter
 
-    figure = _blank(
+    figure = _rows_figure(
         "gate mass dropped, unlike, in low precision or late (% of all)", f"mean {latency.upper()} (ms)", 16
     )
     figure.add_trace(
@@ -91,19 +91,9 @@ def _against_loss(rows: Sequence[Row], latency: str) -> "Figure":
     return figure
 
 
-def _blank(x_title: str, y_title: str, num_rows: int) -> "Figure":
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        height=140 + _ROW_PIXELS * num_rows,
-        margin={"t": 20, "r": 20, "l": 70 if y_title else 190},
-        xaxis={"title": x_title, "rangemode": "tozero"},
-        yaxis={"title": y_title},
-    )
+def _rows_figure(x_title: str, y_title: str, num_rows: int) -> "Figure":
+    figure = blank_figure(x_title, y_title, height=140 + _ROW_PIXELS * num_rows)
+    figure.update_xaxes(rangemode="tozero")
     return figure
 
 
