@@ -98,8 +98,11 @@ def blank_figure(x_title: str, y_title: str, *, title: str = "", height: int = 4
     return figure
 
 
-def drawn(figure: "Figure", index: int) -> str:
-    """Return a plot as a part of a page; the first brings the script that draws them all."""
+def drawn(figure: "Figure", index: int, *, min_width: int = 0) -> str:
+    """Return a plot as a part of a page; the first brings the script that draws them all.
+
+    A plot that cannot be read below `min_width` pixels scrolls in its own place on a narrower screen.
+    """
     from plotly.io import to_html
 
     part: str = to_html(
@@ -109,7 +112,9 @@ def drawn(figure: "Figure", index: int) -> str:
         div_id=f"figure-{index}",
         config={"responsive": True, "displayModeBar": False},
     )
-    return part
+    if not min_width:
+        return part
+    return f'<div class="wide" tabindex="0"><div style="min-width:{min_width}px">{part}</div></div>'
 
 
 def sortable_table(headings: Sequence[str], cells: Sequence[Sequence[Cell]]) -> str:

@@ -14,9 +14,12 @@ from simulator.report import format_duration
 
 _HEADINGS = ("system", "place", "TPOT", "p99", "TTFT", "tokens/s", "hits", "bytes", "largest stalls", "gate mass lost")
 _CAPTIONS = (
-    "Dotted: on_demand, and the oracles. Grey: what systems are held against.",
+    "Dotted: on_demand, and the oracles. Grey: what systems are held against. Bars of more than three times the median "
+    "may be cut off; their text says how long they are.",
     "Where the time of the GPU stream goes; all parts together are the makespan.",
-    "Down is faster, left is truer to the model. What a system loses otherwise stands with its description.",
+    "Down is faster, left is truer to the model; those that none beats in both have their names, the others tell it to the "
+    "pointer. Slower ones than three times the median are left out. What a system loses otherwise stands with its "
+    "description.",
 )
 
 
@@ -25,7 +28,7 @@ def comparison_page(facts: Mapping[str, object]) -> str:
     rows = rows_of(facts)
     parts = [paragraph(str(facts["source"])), *(paragraph(note) for note in texts(facts["notes"]))]
     for index, (figure, caption) in enumerate(zip(comparison_figures(facts), _CAPTIONS, strict=True)):
-        parts += [drawn(figure, index), paragraph(caption)]
+        parts += [drawn(figure, index, min_width=560), paragraph(caption)]
     ran = [row for row in rows if row["status"] == "ok"]
     parts += ["<h2>All systems</h2>", sortable_table(_HEADINGS, [_cells(row) for row in ran])]
     parts.append(paragraph(str(facts["place"])))

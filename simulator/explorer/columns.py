@@ -1,7 +1,8 @@
 """Rows of a sweep as columns: axes with their levels, metrics, and texts, each text stored once."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from hardware_profiles.errors import InputError
 from simulator.explorer.names import name_of
@@ -10,7 +11,9 @@ from simulator.metrics.counters import ATTRIBUTION
 Row = Mapping[str, object]
 Column = Sequence[object]
 
-_TOLD = ("status", "reason", "command", "key")
+_TOLD = ("point", "status", "reason", "command", "key")
+_NEEDED = ("tokens",)  # by plots, even where they are the same everywhere
+_CAUSE = re.compile(r"attribution_(?:n?s\.)?(.+?)(?:_n?s)?")
 _FAILED_WITHOUT_REASON = "no reason was given"
 
 
@@ -18,42 +21,45 @@ def columns_of(rows: Sequence[Row], axes: Sequence[str]) -> dict[str, object]:
     """Return what the page shows of rows, as plain values.
 
     A mapping within a row becomes columns of its own, `tpot_s.p50` for what stands in `tpot_s` under `p50`, so that a run's
-    summary may be a row. Columns of numbers that are no axis are metrics; what is the same in all rows and no number that
-    differs is said once, in `constants`. Numbers that JSON has not (infinities) count as missing.
+    summary may be a row. Columns of numbers that are no axis are metrics; what all rows say alike is said once, in
+    `constants`, and of a time that stands there in s and in ns the whole number is taken. Numbers that JSON has not
+    (infinities) count as missing.
 
-    Raises InputError if there are no rows, or an axis is in none of them.
+    Raises InputError if there are no rows or no axes, or an axis is in none of the rows.
     """
     if not rows:
         raise InputError("rows", "there are none to show; run at least one point")
-    flat = [dict(_flat(row)) for row in rows]
+    if not axes:
+        raise InputError("axes", "there are none to show rows along; name at least one column")
+    flat = [dict(_flat(row)) | {name: row[name] for name in axes if name in row} for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     missing = [axis for axis in axes if axis not in names]
     if missing:
         known = ", ".join(name for name in names if name not in _TOLD)
         raise InputError("axes", [f"{axis} is in no row; there are {known}" for axis in missing])
     values = {name: [row.get(name) for row in flat] for name in names}
-    metrics: dict[str, Column] = {}
-    texts: dict[str, Column] = {}
-    constants: list[dict[str, object]] = []
-    for name in names:
+    shown = [name for name in names if name not in axes and name not in _TOLD and not _is_twin(name, values)]
+    shown = [name for name in shown if any(value is not None for value in values[name])]
+    causes = dict(_causes(shown))
+    metrics, texts, constants = [], [], []
+    for name in shown:
         column = values[name]
-        if name in axes or name in _TOLD or all(value is None for value in column):
-            continue
-        if all(value is None or _is_number(value) for value in column):
-            metrics[name] = column
-        elif all(value == column[0] for value in column):
-            constants.append({"name": name, "label": name_of(name).label, "text": _text(column[0])})
+        is_constant = all(value == column[0] for value in column) and name not in causes and name not in _NEEDED
+        if is_constant and (len(rows) > 1 or not _is_number(column[0])):
+            constants.append(name)
+        elif all(value is None or _is_number(value) for value in column):
+            metrics.append(name)
         else:
-            texts[name] = column
+            texts.append(name)
     failed = [status not in (None, "ok") for status in values.get("status", [None] * len(rows))]
     reasons = values.get("reason", [None] * len(rows))
     return {
         "count": len(rows),
         "axes": [_axis(name, values[name]) for name in axes],
-        "metrics": [_metric(name, column) for name, column in metrics.items()],
-        "attribution": _attribution(metrics),
-        "texts": [_levelled(name, [_text(value) for value in column]) for name, column in texts.items()],
-        "constants": constants,
+        "metrics": [_metric(name, values[name]) for name in metrics],
+        "attribution": [{"name": name, "label": label} for name, label in causes.items()],
+        "texts": [_levelled(name, [_text(value) for value in values[name]]) for name in texts],
+        "constants": [_constant(name, values[name][0]) for name in constants],
         "failed": [int(is_failed) for is_failed in failed],
         "reason": _levelled(
             "reason",
@@ -63,7 +69,7 @@ def columns_of(rows: Sequence[Row], axes: Sequence[str]) -> dict[str, object]:
             ],
         ),
         "command": _worded([_text(value) for value in values.get("command", [None] * len(rows))]),
-        "key": [_text(value) or str(place) for place, value in enumerate(values.get("key", [None] * len(rows)))],
+        "key": _distinct([_text(value) for value in values.get("key", [None] * len(rows))]),
     }
 
 
@@ -128,13 +134,25 @@ def _metric(name: str, column: Column) -> dict[str, object]:
     }
 
 
-def _attribution(metrics: Mapping[str, Column]) -> list[dict[str, str]]:
-    """Return the metrics that divide a run's time by cause: of the same times in two units, the whole numbers."""
-    for pattern in ("attribution_ns.{}", "attribution_s.{}", "attribution_{}_ns", "attribution_{}_s", "{}_ns", "{}_s"):
-        found = [(cause, pattern.format(cause)) for cause in ATTRIBUTION if pattern.format(cause) in metrics]
-        if found:
-            return [{"name": name, "label": cause.replace("_", " ")} for cause, name in found]
-    return []
+def _constant(name: str, value: object) -> dict[str, object]:
+    known = name_of(name)
+    is_number = _is_number(value) and _finite(value) is not None
+    return {"label": known.label, "unit": known.unit, "value": value if is_number else _text(value)}
+
+
+def _is_twin(name: str, names: Container[str]) -> bool:
+    """Tell whether a time in s also stands there in ns: `attribution_s.idle`, `attribution_idle_s`."""
+    in_ns = name.replace("_s.", "_ns.") if "_s." in name else f"{name.removesuffix('_s')}_ns"
+    return in_ns != name and in_ns in names
+
+
+def _causes(names: Sequence[str]) -> Iterable[tuple[str, str]]:
+    """Yield the columns that divide a run's time by cause, and the causes' names."""
+    for name in names:
+        if match := _CAUSE.fullmatch(name):
+            yield name, match[1].replace("_", " ")
+        elif name.removesuffix("_ns") in ATTRIBUTION:
+            yield name, name.removesuffix("_ns").replace("_", " ")
 
 
 def _levelled(name: str, texts: Sequence[str]) -> dict[str, object]:
@@ -149,3 +167,13 @@ def _worded(texts: Sequence[str]) -> dict[str, object]:
         word: index for index, word in enumerate(dict.fromkeys(word for text in texts for word in text.split(" ")))
     }
     return {"words": list(words), "rows": [[words[word] for word in text.split(" ")] for text in texts]}
+
+
+def _distinct(keys: Sequence[str]) -> list[str]:
+    """Return keys by which rows are found: those that rows have not, or share, with the row's place added."""
+    seen: set[str] = set()
+    found = []
+    for place, key in enumerate(keys):
+        found.append(f"{key}.{place}".removeprefix(".") if not key or key in seen else key)
+        seen.add(key)
+    return found

@@ -63,8 +63,7 @@ function hover(data, row, columns, more = '') {
   if (data.failed[row]) return `<b>failed</b>: ${plain(textOf(data.reason, row))}<br>${place}`;
   const told = columns.map(column => {
     const value = column.values[row];
-    const exact = exactly(value, column.unit), short = shown(value, column.unit);
-    return `<b>${plain(column.label)}: ${short}</b>${exact.startsWith(short) ? '' : ` (${exact})`}`;
+    return `<b>${plain(column.label)}</b>: ${both(value, column.unit)}`;
   });
   return [...told, place, ...(more ? [more] : [])].join('<br>');
 }

@@ -6,6 +6,7 @@ function explore(data) {
   let state = { ...fromHash(location.hash, fresh, data), more: [] }, rows = [], wanted = false, written = null;
   const visible = new Set(), stale = new Set(Object.keys(PLOTS));
   const showControls = makeControls(data, change), showTable = makeTable(data, change);
+  if (!data.metrics.length) for (const part of document.querySelectorAll('.cards, #view')) part.hidden = true;
   if (!data.attribution.length) document.getElementById('card-causes').hidden = true;
   if (data.axes.filter(axis => axis.levels.length > 1).length < 2) document.getElementById('card-heat').hidden = true;
 
@@ -53,7 +54,7 @@ function explore(data) {
   }
 
   function drawStale() {
-    for (const name of visible) {
+    for (const name of data.metrics.length ? visible : []) {
       if (!stale.delete(name)) continue;
       drawPlot(name, data, state, rows, row => change({ at: data.key[row] }));
     }

@@ -25,7 +25,7 @@ def explorer_page(
     `key`. `notes` are paragraphs below the title, such as what was simulated on which machine.
 
     The page holds all it needs and asks for nothing else; its content policy forbids it to. Raises InputError if there are
-    no rows, or an axis is in none of them.
+    no rows or no axes, or an axis is in none of the rows.
     """
     from plotly.offline import get_plotlyjs
 

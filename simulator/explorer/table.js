@@ -109,21 +109,22 @@ function showPoint(data, state, change) {
   for (const metric of data.metrics) {
     const value = metric.values[row];
     if (Number.isNaN(value)) continue;
-    const short = shown(value, metric.unit), exact = exactly(value, metric.unit);
-    tell(metric.label, exact === short ? exact : `${short} (${exact})`);
+    tell(metric.label, both(value, metric.unit));
   }
   for (const column of data.texts) if (textOf(column, row)) tell(column.label, textOf(column, row));
-  for (const constant of data.constants) tell(constant.label, constant.text);
-  const command = commandOf(data, row), shown_ = [];
+  for (const { label, unit, value } of data.constants) {
+    tell(label, typeof value === 'number' ? both(value, unit) : value);
+  }
+  const command = commandOf(data, row), repeat = [];
   if (command) {
     const button = element('button', { id: 'copy-command', type: 'button', textContent: 'Copy command' });
     button.addEventListener('click', () => copy(command, button));
-    shown_.push(element('pre', { id: 'command', tabIndex: 0, textContent: command }), button);
+    repeat.push(element('pre', { id: 'command', tabIndex: 0, textContent: command }), button);
   }
   const close = element('button', { id: 'close-point', type: 'button', textContent: 'Close' });
   close.addEventListener('click', () => change({ at: '' }));
   place.replaceChildren(
-    element('div', { className: 'top' }, element('h2', { textContent: `Point ${row + 1}` }), close), ...shown_,
+    element('div', { className: 'top' }, element('h2', { textContent: `Point ${row + 1}` }), close), ...repeat,
     element('dl', { className: 'figures' }, ...told),
   );
 }

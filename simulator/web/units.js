@@ -33,6 +33,12 @@ function exactly(value, unit) {
   return unit && unit !== 'frac' ? `${value} ${unit}` : String(value);
 }
 
+/** A value for reading and, where that is not all of it, exactly. */
+function both(value, unit) {
+  const short = shown(value, unit), exact = exactly(value, unit);
+  return exact === short ? short : `${short} (${exact})`;
+}
+
 /** A heading with the unit that its numbers are in. */
 function headed(label, scale) {
   return scale.unit ? `${label} (${scale.unit})` : label;

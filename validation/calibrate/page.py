@@ -42,8 +42,8 @@ def _summary(facts: Facts, samples: Samples) -> str:
     )
     return (
         f"{facts.model} in {facts.dtype}; {len(samples.taken)} measurements, {num_samples} samples in {took_s:.0f} s, "
-        f"the first begun {began[0]}, the last {began[-1]}. Points are medians, bars reach from quartile to quartile, lines are what "
-        "the profile says. Everything was measured in turns over its points, in random order."
+        f"the first begun {began[0]}, the last {began[-1]}. Points are medians, bars reach from quartile to quartile, lines "
+        "are what the profile says. Everything was measured in turns over its points, in random order."
     )
 
 

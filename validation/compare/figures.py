@@ -135,18 +135,19 @@ def _distribution(rows: Sequence[Mapping[str, object]]) -> "Figure":
 def _attribution(rows: Sequence[Mapping[str, object]]) -> "Figure":
     from plotly.graph_objects import Bar
 
-    figure = blank_figure(
-        "ms per token", "", title="Where the time of a token goes, measured and simulated", height=440
-    )
+    title = "Where the time of a token goes, measured and simulated"
+    figure = blank_figure("% of the measured time", "", title=title)
+    wholes = {str(row["id"]): sum(_cause(row, "measured", cause) for cause in ATTRIBUTION) or 1.0 for row in rows}
     sides = ("simulated", "measured")
     labels = [[str(row["id"]) for row in rows for _ in sides], [side for _ in rows for side in sides]]
     for index, cause in enumerate(ATTRIBUTION):
-        values = [1e3 * _cause(row, side, cause) for row in rows for side in sides]
-        if any(values):
+        seconds = [_cause(row, side, cause) for row in rows for side in sides]
+        if any(seconds):
             figure.add_trace(
                 Bar(
                     y=labels,
-                    x=values,
+                    x=[100 * value / wholes[name] for name, value in zip(labels[0], seconds, strict=True)],
+                    hovertext=[f"{1e3 * value:.4g} ms per token" for value in seconds],
                     orientation="h",
                     name=cause.replace("_", " "),
                     marker={"color": COLOURS[index % len(COLOURS)]},

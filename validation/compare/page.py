@@ -18,7 +18,7 @@ def report_page(report: Mapping[str, object]) -> str:
     parts = [f"<p>{escaped(report['description'])}</p>", _headline(report)]
     parts += ["<h2>Errors by group</h2>", _summary_table(_mapping(report["summary"]))]
     figures = report_figures(report)
-    parts += [drawn(figure, index) for index, figure in enumerate(figures)]
+    parts += [drawn(figure, index, min_width=560) for index, figure in enumerate(figures)]
     parts += ["<h2>Configurations</h2>", _configuration_table(_rows(report["configurations"]))]
     cross = report["cross"]
     if cross is not None:
