@@ -2,8 +2,8 @@
 'use strict';
 
 function explore(data) {
-  const fresh = { ...freshState(data), more: [] };
-  let state = { ...fromHash(location.hash, fresh, data), more: [] }, rows = [], wanted = false, written = null;
+  const fresh = freshState(data);
+  let state = fromHash(location.hash, fresh, data), rows = [], wanted = false, written = null;
   const visible = new Set(), stale = new Set(Object.keys(PLOTS));
   const showControls = makeControls(data, change), showTable = makeTable(data, change);
   if (!data.metrics.length) for (const part of document.querySelectorAll('.cards, #view')) part.hidden = true;
@@ -69,7 +69,7 @@ function explore(data) {
   }
 
   addEventListener('hashchange', () => {
-    state = { ...fromHash(location.hash, fresh, data), more: state.more };
+    state = fromHash(location.hash, fresh, data);
     for (const name of Object.keys(PLOTS)) stale.add(name);
     redraw();
   });

@@ -230,7 +230,7 @@ function drawPlot(name, data, state, rows, choose) {
     paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: { color: ink, size: narrow ? 11 : 12 },
     autosize: true, margin: { l: 50, r: 12, t: 10, b: 45 }, hovermode: 'closest', dragmode: touches() ? false : 'zoom',
     hoverlabel: { bgcolor: ground, bordercolor: soft, font: { color: ink }, align: 'left', namelength: -1 },
-    legend: { orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0, font: { size: narrow ? 10 : 11 }, itemwidth: 30 },
+    legend: { orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0, font: { size: narrow ? 10 : 11 }, itemwidth: 30, maxheight: 0.3 },
     ...layout, xaxis: axis(layout.xaxis || {}), yaxis: axis(layout.yaxis || {}), uirevision: JSON.stringify(
       [state.metric, state.along, state.across, state.down, state.x, state.y, state.log, state.only],
       (_, value) => (value instanceof Set ? [...value] : value)),

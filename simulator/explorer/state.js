@@ -27,7 +27,7 @@ function freshState(data) {
   );
   return {
     metric: latency, along: along.name, by: by ? by.name : '', down: down ? down.name : along.name, across: along.name,
-    x: cost, y: latency, line: '', log: false, outcome: '', only: {}, sort: '', page: 0, words: '', at: '',
+    x: cost, y: latency, line: '', log: false, outcome: '', only: {}, sort: '', page: 0, words: '', at: '', more: [],
   };
 }
 
@@ -40,6 +40,7 @@ function toHash(state, fresh, data) {
   for (const [name, short] of Object.entries(SHORT)) if (state[name] !== fresh[name]) said.set(short, state[name]);
   if (state.log) said.set('log', '1');
   if (state.page) said.set('page', state.page + 1);
+  for (const name of state.more) said.append('column', name);
   for (const axis of data.axes) {
     const kept = state.only[axis.name];
     if (kept) for (const place of [...kept].sort((a, b) => a - b)) said.append(`only.${axis.name}`, axis.levels[place]);
@@ -59,6 +60,7 @@ function fromHash(hash, fresh, data) {
     const value = said.get(short);
     if (value !== null && (!known[name] || known[name].has(value))) state[name] = value;
   }
+  state.more = said.getAll('column').filter(name => metrics.has(name));
   state.log = said.get('log') === '1';
   state.page = Math.max(0, (parseInt(said.get('page'), 10) || 1) - 1);
   if (!data.rowOfKey.has(state.at)) state.at = '';

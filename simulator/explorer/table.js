@@ -62,10 +62,9 @@ function makeTable(data, change) {
     state.page = page;
     const head = element('tr', {}, ...columns.map(column => {
       const mark = state.sort === column.name ? 'ascending' : state.sort === `-${column.name}` ? 'descending' : 'none';
-      const button = element('button', { type: 'button', textContent: column.label });
+      const button = element('button', { type: 'button', textContent: column.label, dataset: { focus: `sort ${column.name}` } });
       button.addEventListener('click', () => {
         change({ sort: mark === 'ascending' ? `-${column.name}` : column.name, page: 0 }, 'table');
-        document.querySelector(`#rows th[data-name="${CSS.escape(column.name)}"] button`).focus();
       });
       return element('th', { scope: 'col', aria: { sort: mark }, dataset: { name: column.name } }, button);
     }), element('th', { scope: 'col', textContent: 'details' }));
@@ -75,11 +74,14 @@ function makeTable(data, change) {
         className: column.name === 'outcome' && data.failed[row] ? 'bad' : '',
       }));
       const key = data.key[row];
-      const button = element('button', { type: 'button', textContent: 'Show', ariaLabel: `Show point ${row + 1}` });
+      const button = element('button', { type: 'button', textContent: 'Show', ariaLabel: `Show point ${row + 1}`,
+        dataset: { focus: `show ${row}` } });
       button.addEventListener('click', () => change({ at: key }));
       return element('tr', { className: key === state.at ? 'chosen' : '', dataset: { row } }, ...cells, element('td', {}, button));
     });
+    const focused = table.contains(document.activeElement) ? document.activeElement.dataset.focus : '';
     table.replaceChildren(element('thead', {}, head), element('tbody', {}, ...body));
+    if (focused) for (const button of table.querySelectorAll('button')) if (button.dataset.focus === focused) button.focus();
     told.textContent = `${listed.length} points, page ${page + 1} of ${pages}`;
     back.disabled = page === 0;
     next.disabled = page === pages - 1;
@@ -96,6 +98,8 @@ function makeTable(data, change) {
 /** Show a point's figures and the command that reproduces it. */
 function showPoint(data, state, change) {
   const place = document.getElementById('point'), row = data.rowOfKey.get(state.at);
+  if (place.dataset.shown === state.at) return;
+  place.dataset.shown = state.at;
   if (row === undefined) {
     place.replaceChildren(element('p', { textContent: 'Click a point of a plot, or Show in the table, for all its figures and its command.' }));
     return;

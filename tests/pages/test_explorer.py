@@ -160,10 +160,27 @@ def test_a_click_tells_the_point_and_its_command(page: Page, small: Path) -> Non
     page.click(*place)
     page.wait("return document.getElementById('command')!==null")
     assert page.text("#command") == point(0.5, "gen3x16", "on_demand", 1)["command"]
-    assert "9.9" not in page.text("#point h2")
     assert str(point(0.5, "gen3x16", "on_demand", 1)["makespan_ns"]) in page.text("#point dl")
     page.redraw("document.getElementById('close-point').click()")
     assert page.js("return document.getElementById('command')===null")
+
+
+def test_a_click_on_the_map(page: Page, small: Path) -> None:
+    """Tells the middle point of the cell."""
+    page.show(small)
+    page.js("document.getElementById('card-heat').scrollIntoView()")
+    place = page.js(
+        "const plot=document.getElementById('heat'),box=plot.getBoundingClientRect(),layout=plot._fullLayout;"
+        "return [box.x+layout._size.l+layout.xaxis.l2p(3),box.y+layout._size.t+layout.yaxis.l2p(1)]"
+    )
+    assert isinstance(place, list)
+    page.click(*place)
+    page.wait("return document.getElementById('command')!==null")
+    command = page.text("#command")
+    assert "--cache-frac 1.0 --pcie gen4x16" in command
+    figures = sorted((tpot_s(1.0, "gen4x16", s, b), s, b) for s in SYSTEMS for b in BATCHES)
+    _, system, batch = figures[(len(figures) - 1) // 2]
+    assert command.endswith(f"--system '{system}' --batch {batch}")
 
 
 def test_the_table_sorts_and_finds(page: Page, small: Path) -> None:
@@ -233,6 +250,10 @@ def test_tab_reaches_every_control(page: Page, small: Path) -> None:
     page.press("Enter", 13)
     page.wait("return document.querySelector('#rows th[data-name=\"pcie\"]').ariaSort==='ascending'")
     assert page.js("return document.activeElement.textContent") == "pcie", "the focus stays on the heading"
+    page.js("document.querySelector('#rows tbody tr:nth-child(3) button').focus()")
+    page.press("Enter", 13)
+    page.wait("return document.getElementById('command')!==null")
+    assert page.js("return document.activeElement.closest('tr').rowIndex") == 3
 
 
 def test_light_and_dark(page: Page, small: Path) -> None:

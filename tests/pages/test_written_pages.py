@@ -59,10 +59,12 @@ def call(*arguments: str | Path) -> None:
     """Run `moesim`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["moesim", *map(str, arguments)])
+        code: object = 0
         try:
             main()
         except SystemExit as end:
-            assert not end.code, arguments
+            code = end.code
+    assert not code, arguments
 
 
 @pytest.fixture(scope="module")
