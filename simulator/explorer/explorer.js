@@ -33,6 +33,7 @@ function explore(data) {
   function redraw() {
     if (wanted) return;
     wanted = true;
+    performance.clearMarks('change');
     performance.mark('change');
     requestAnimationFrame(() => {
       wanted = false;

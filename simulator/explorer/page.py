@@ -6,7 +6,7 @@ from importlib.resources import files
 from simulator.explorer.columns import columns_of
 from simulator.html_page import COLOURS, escaped, packed_page, paragraph, web_file
 
-_SCRIPTS = ("data", "state", "controls", "plots", "table", "explorer")
+_SCRIPTS = ("data", "state", "controls", "edges", "plots", "table", "explorer")
 _PLOTS = {
     "lines": "Lines",
     "heat": "Map",

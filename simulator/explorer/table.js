@@ -38,8 +38,15 @@ function tableRows(data, state, rows, columns) {
 function makeTable(data, change) {
   const search = element('input', { id: 'words', type: 'search', placeholder: 'words that a row must hold' });
   search.addEventListener('input', () => change({ words: search.value, page: 0 }, 'table'));
-  const more = element('select', { id: 'more' });
-  more.addEventListener('change', () => { if (more.value) change({ more: more.value }, 'table'); });
+  const columnBoxes = data.metrics.map(metric => {
+    const box = element('input', { type: 'checkbox', value: metric.name });
+    box.addEventListener('change', () => change({ more: metric.name }, 'table'));
+    return box;
+  });
+  const more = element(
+    'details', { id: 'columns' }, element('summary', { textContent: 'columns' }),
+    element('div', { className: 'boxes' }, ...columnBoxes.map((box, place) => element('label', {}, box, ` ${titled(data.metrics[place])}`))),
+  );
   const table = element('table'), told = element('span', { role: 'status' });
   const back = element('button', { id: 'back', type: 'button', textContent: 'Previous', onclick: () => change({ page: -1 }, 'table') });
   const next = element('button', { id: 'next', type: 'button', textContent: 'Next', onclick: () => change({ page: 1 }, 'table') });
@@ -48,7 +55,7 @@ function makeTable(data, change) {
     element('h2', { textContent: 'Points' }),
     element('div', { className: 'choices' },
       element('label', { className: 'choice' }, element('span', { textContent: 'find' }), search),
-      element('label', { className: 'choice' }, element('span', { textContent: 'column' }), more), save),
+      element('div', { className: 'choice' }, more), save),
     element('div', { className: 'wide', tabIndex: 0, role: 'region', ariaLabel: 'Table of points' }, table),
     element('div', { className: 'choices' }, back, next, told),
   );
@@ -86,12 +93,11 @@ function makeTable(data, change) {
     back.disabled = page === 0;
     next.disabled = page === pages - 1;
     if (search.value !== state.words) search.value = state.words;
-    const has = new Set(columns.map(column => column.name));
-    more.replaceChildren(
-      element('option', { value: '', textContent: 'add or remove' }),
-      ...data.metrics.map(metric => element('option', { value: metric.name,
-        textContent: `${has.has(metric.name) ? '✓ ' : ''}${titled(metric)}` })),
-    );
+    const has = new Set(columns.map(column => column.name)), asked = new Set(state.more);
+    for (const box of columnBoxes) {
+      box.checked = has.has(box.value);
+      box.disabled = box.checked && !asked.has(box.value); // a plot shows it
+    }
   };
 }
 
