@@ -1,7 +1,7 @@
 // The four plots. Each function returns {traces, layout, caption}; rows travel as customdata, so that a click names a point.
 'use strict';
 
-const MOST_MARKS = 700; // what SVG redraws at once; of more, those that lie on others are left out
+const MOST_MARKS = 500; // what SVG redraws at once; of more, those that lie on others are left out
 const MOST_LINES = 60;
 
 function drawLines(data, state, rows) {

@@ -27,7 +27,7 @@ def test_the_readme_says_how_many_points_the_picture_shows() -> None:
     count = 1
     for levels in ("FRACS", "LINKS", "SYSTEMS", "BATCHES"):
         count *= len(SCRIPT[levels])
-    assert f"\n{count} points of the trace that ships" in (ROOT / "README.md").read_text("utf-8")
+    assert f"\n{count} points of the same recording" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_the_picture_is_small() -> None:

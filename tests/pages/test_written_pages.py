@@ -13,7 +13,7 @@ from validation.compare.page import report_page
 
 ROOT = Path(__file__).parents[2]
 WORKLOAD = "{arrivals: {process: poisson, rate: 2 /s}, prompt_tokens: 512, output_tokens: 128, requests: 300}"
-SYSTEMS = "on_demand,oracle_eviction,oracle_prefetch,static,mixtral-offloading-paper"
+SYSTEMS = "on_demand,everything_resident,oracle_eviction,oracle_prefetch,static,mixtral-offloading-paper"
 
 Write = Callable[[Path], Path]
 
