@@ -70,8 +70,8 @@ def page(folder: Path) -> str:
         command, cwd=folder, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     notes = [
-        f"A public recording of the model's routing, {MAX_TOKENS} tokens from the first sequence on; the machine as its data "
-        "sheet says. Systems, cache sizes, links and batches."
+        f"A public recording of the model's routing, {MAX_TOKENS} tokens from the first sequence on; the machine as its "
+        "data sheet says. Systems, cache sizes, links and batches."
     ]
     axes = ("cache.frac", "pcie", "system", "batch")
     return explorer_page(
