@@ -7,6 +7,7 @@ _UNITS = {
     "_requests_per_s": "requests/s",
     "_bytes_per_s": "bytes/s",
     "_usd_per_hour": "USD/h",
+    "_usd_per_million_output_tokens": "USD/1M output tokens",
     "_usd_per_million_tokens": "USD/1M tokens",
     "_tokens_per_joule": "tokens/J",
     "_tokens_per_j": "tokens/J",

@@ -23,7 +23,7 @@ function freshState(data) {
   const latency = firstOf(data.metrics, [/tpot.*p50/, /tpot.*mean/, /tpot/, /ttft/, /itl/, /e2e/, /makespan/]);
   const cost = firstOf(
     data.numbers.filter(column => column.name !== latency),
-    [/usd/, /cost/, /vram|gpu_bytes|cache.*bytes/, /joule|energy|watt/, /cache/, /bytes/],
+    [/usd_per_million/, /usd/, /vram|gpu_bytes|cache.*bytes/, /joule|energy|watt/, /cache/, /bytes/],
   );
   return {
     metric: latency, along: along.name, by: by ? by.name : '', down: down ? down.name : along.name, across: along.name,

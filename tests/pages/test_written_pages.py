@@ -116,3 +116,21 @@ def test_headings_sort(page: Page, written: Callable[[Write], Path]) -> None:
     values = page.texts(f"tbody tr td:nth-child({column + 1})")
     assert [float(value) for value in values] == sorted(map(float, values), reverse=True)
     assert len(values) == len(SYSTEMS.split(",")) + 1, "and everything_resident, which is always there"
+
+
+def test_a_sweep(page: Page, tmp_path: Path) -> None:
+    """`moesim sweep` leaves a page of its points: the metrics of its table, and each point's command."""
+    definition = {
+        "scenario": str(ROOT / "examples/fixed_costs.yaml"),
+        "axes": {"cache.experts": [2, 4, 6], "eviction": ["lru", "lfu"]},
+    }
+    (tmp_path / "sweep.yaml").write_text(json.dumps(definition), encoding="utf-8")
+    call("sweep", tmp_path / "sweep.yaml", "--jobs", "1", "--out", tmp_path / "swept")
+    page.show(tmp_path / "swept/points.html", fragment="m=makespan_ns")
+    assert page.text("#counts") == "6 of 6 points shown."
+    assert page.js("return [...document.getElementById('lines').data[0].x]") == [2, 4, 6]
+    assert page.number("return document.getElementById('choose-metric').options.length") > 20
+    page.redraw("document.querySelector('#rows tbody button').click()")
+    table = json.loads((tmp_path / "swept/points.json").read_text(encoding="utf-8"))
+    assert page.text("#command") == table["rows"][0]["command"]
+    assert page.overflow_pixels() == 0
