@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from simulator.compare.choose import ON_DEMAND, ORACLES
 from simulator.compare.facts import Row, lost_mass_frac, rows_of
+from simulator.compare.service_figures import ttft_bars
 from simulator.compare.table import CAUSES, losses
+from simulator.durations import format_duration
 from simulator.html_page import COLOURS, blank_figure
 from simulator.metrics.counters import ATTRIBUTION
 from simulator.pareto import pareto_front
-from simulator.report import format_duration
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _ROW_PIXELS = 22
 _FAR = 3  # times the median: what lies beyond is cut off, so that the rest can be told apart
 _NS_PER_MS = 1e6
+_SWAPPED = "#5b4a8a"
 
 
 def comparison_figures(facts: Mapping[str, object]) -> "Sequence[Figure]":
@@ -25,7 +27,8 @@ def comparison_figures(facts: Mapping[str, object]) -> "Sequence[Figure]":
     latency = str(facts["latency"])
     timed = [row for row in rows if isinstance(row[f"{latency}_mean_s"], float)]
     timed.sort(key=lambda row: (-_milliseconds(row, latency), str(row["system"])))  # the fastest on top
-    return [_latency_bars(timed, latency), _attribution_bars(timed), _against_loss(timed, latency)]
+    figures = [_latency_bars(timed, latency), _attribution_bars(timed), _against_loss(timed, latency)]
+    return [ttft_bars(timed), *figures] if facts["is_service"] else figures
 
 
 def _latency_bars(rows: Sequence[Row], latency: str) -> "Figure":
@@ -58,8 +61,8 @@ def _attribution_bars(rows: Sequence[Row]) -> "Figure":
     from plotly.graph_objects import Bar
 
     figure = _rows_figure("GPU stream's time per output token (ms)", "", len(rows))
-    for cause, colour in zip(ATTRIBUTION, COLOURS, strict=True):
-        per_token = [_whole(row, f"{cause}_ns") / max(1, _whole(row, "tokens")) / _NS_PER_MS for row in rows]
+    for cause, colour in zip((*ATTRIBUTION, "kv_swap"), (*COLOURS, _SWAPPED), strict=True):
+        per_token = [(_whole(row, f"{cause}_ns")) / max(1, _whole(row, "tokens")) / _NS_PER_MS for row in rows]
         if any(per_token):
             figure.add_trace(
                 Bar(
@@ -71,7 +74,8 @@ def _attribution_bars(rows: Sequence[Row]) -> "Figure":
                 )
             )
     figure.update_layout(barmode="stack")
-    wholes = [sum(_whole(row, f"{cause}_ns") for cause in ATTRIBUTION) / max(1, _whole(row, "tokens")) for row in rows]
+    causes = (*ATTRIBUTION, "kv_swap")
+    wholes = [sum(_whole(row, f"{cause}_ns") for cause in causes) / max(1, _whole(row, "tokens")) for row in rows]
     figure.update_xaxes(range=[0, _edge([whole / _NS_PER_MS for whole in wholes])])
     return figure
 
@@ -126,5 +130,4 @@ def _milliseconds(row: Row, latency: str) -> float:
 
 def _whole(row: Row, key: str) -> int:
     value = row[key]
-    assert isinstance(value, int)
-    return value
+    return value if isinstance(value, int) else 0  # what a closed batch does not have
