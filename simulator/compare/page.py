@@ -41,9 +41,12 @@ _OF_SERVICE = (
 )
 _CAPTION_OF_SERVICE = "From arrival to the first token: the median, and the 99th percentile."
 _CAPTIONS = (
-    "Dotted: on_demand, and the oracles. Grey: what systems are held against.",
+    "Dotted: on_demand, and the oracles. Grey: what systems are held against. Bars of more than three times the median "
+    "may be cut off; their text says how long they are.",
     "Where the time of the GPU stream goes; all parts together are the makespan.",
-    "Down is faster, left is truer to the model. What a system loses otherwise stands with its description.",
+    "Down is faster, left is truer to the model; those that none beats in both have their names, the others tell it to the "
+    "pointer. Slower ones than three times the median are left out. What a system loses otherwise stands with its "
+    "description.",
 )
 
 
@@ -54,7 +57,7 @@ def comparison_page(facts: Mapping[str, object]) -> str:
     is_service = facts["is_service"] is True
     captions = (_CAPTION_OF_SERVICE, *_CAPTIONS) if is_service else _CAPTIONS
     for index, (figure, caption) in enumerate(zip(comparison_figures(facts), captions, strict=True)):
-        parts += [drawn(figure, index), paragraph(caption)]
+        parts += [drawn(figure, index, min_width=560), paragraph(caption)]
     ran = [row for row in rows if row["status"] == "ok"]
     money = money_columns(ran)
     headings = (*(_FIRST_OF_SERVICE if is_service else _FIRST), *money.values(), *_LAST)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from simulator.compare.facts import Row
 from simulator.durations import format_duration
-from simulator.html_page import COLOURS
+from simulator.html_page import COLOURS, blank_figure
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -15,9 +15,9 @@ _ROW_PIXELS = 36
 
 def ttft_bars(rows: Sequence[Row]) -> "Figure":
     """Draw the median and the 99th percentile of TTFT, system by system."""
-    from plotly.graph_objects import Bar, Figure
+    from plotly.graph_objects import Bar
 
-    figure = Figure()
+    figure = blank_figure("TTFT (ms)", "", height=140 + _ROW_PIXELS * len(rows))
     for part, colour in (("p50", COLOURS[0]), ("p99", COLOURS[4])):
         seconds = [row[f"ttft_{part}_s"] for row in rows]
         figure.add_trace(
@@ -30,14 +30,6 @@ def ttft_bars(rows: Sequence[Row]) -> "Figure":
                 text=[format_duration(value) for value in seconds],
             )
         )
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        height=140 + _ROW_PIXELS * len(rows),
-        margin={"t": 20, "r": 20, "l": 190},
-        xaxis={"title": "TTFT (ms)", "rangemode": "tozero"},
-        barmode="group",
-        legend={"orientation": "h", "y": -0.12},
-    )
+    figure.update_layout(barmode="group")
+    figure.update_xaxes(rangemode="tozero")
     return figure
