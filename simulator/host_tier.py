@@ -42,6 +42,11 @@ class HostCache:
     read_ahead: int
     num_experts: int
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether all experts are there: as there is a slot for each, none ever leaves, and nothing is read."""
+        return self.cache.state.count(RESIDENT) == len(self.cache.state)
+
 
 class HostTier:
     """`simulator.fetching.Channel` of a host that does not hold all experts, over its link to the GPU.

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8f98", "#b5a300")
-"""Source: Okabe and Ito, "Color Universal Design", 2008; black and yellow replaced, to be seen on white and on black."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8f98", "#b5a300", "#7b5bd6")
+"""Source: Okabe and Ito, "Color Universal Design", 2008; black and yellow replaced, to be seen on white and on black; the
+last is ours."""
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1d2330;--soft:#566072;--line:#d5dae3;--ground:#fff;--bad:#b3261e}

@@ -12,7 +12,13 @@ PLACE = (
     "as slow as on_demand, 1 as fast as the oracle; below 0 is slower than on_demand, above 1 beats the oracle, as a system "
     "can that computes on the CPU or does without experts"
 )
-STALLS = ("exposed_demand_fetch", "exposed_late_prefetch", "queued_behind_prefetch", "exposed_cpu_expert")
+STALLS = (
+    "exposed_demand_fetch",
+    "exposed_late_prefetch",
+    "queued_behind_prefetch",
+    "exposed_cpu_expert",
+    "exposed_nvme",
+)
 LOSSES = ("dropped_mass_frac", "unlike_mass_frac", "low_precision_mass_frac", "deferred_mass_frac")
 BYTES = (
     "h2d_demand_bytes",
