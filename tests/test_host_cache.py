@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused_with_what_is_missing() -> None:
     assert "nvme.bandwidth: is not given" in refused({"experts": 4}, **{"gpu.launch": "0 us"})
     assert "gives experts and frac" in refused({"experts": 4, "frac": 0.5})
     assert "holds 1 experts of 12 KiB; a run needs 2: 12 KiB more" in refused({"experts": 1})
-    assert "host_cache.eviction: 'lruu' is not known; did you mean lru" in refused({"eviction": "lruu"})
+    assert "host_cache.eviction: 'lruu' is not known; did you mean 'lru'?" in refused({"eviction": "lruu"})
     small = {"host.memory": "60 KiB", "host.memory_reserve": "12 KiB", **READ}
     assert "takes 60 KiB, 12 KiB more than there is: host.memory of 60 KiB, less 12 KiB for the reserve" in refused(
         {"experts": 5}, **small

@@ -105,7 +105,14 @@ profiles = st.builds(
         expert_bandwidth=rates,
         speed_probe=st.none() | figures(Dimension.SECONDS, 1e-9, 1),
     ),
-    host=st.builds(Host, memory=some_bytes, bandwidth=rates),
+    host=st.builds(Host, memory=some_bytes, bandwidth=rates, memory_reserve=st.none() | some_bytes),
+    nvme=st.builds(
+        Nvme,
+        capacity=st.none() | some_bytes,
+        bandwidth=st.none() | rates,
+        latency=st.none() | times,
+        chunk=st.none() | some_bytes,
+    ),
     runtime=st.builds(
         Runtime,
         per_layer=times,
