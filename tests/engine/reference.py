@@ -138,7 +138,7 @@ class Reference:
         if on_cpu:
             self.join(on_cpu)
         cache.pinned = set()
-        for key in needed:
+        for key in self.counts:
             if key in hits + late + missed and key not in shared and actions.get(key, "fetch") == "fetch":
                 self.give_up(key)
 

@@ -23,6 +23,7 @@ from hardware_profiles.profile import (
     Kind,
     Link,
     Links,
+    Nvme,
     Runtime,
 )
 from hardware_profiles.quantity import Dimension
@@ -128,6 +129,7 @@ profiles = st.builds(
         context=st.none() | durations(),
         step=weighed_durations,
         transfer=st.none() | durations(of_bytes=True),
+        nvme_read=st.none() | durations(of_bytes=True),
         cpu_expert=weighed_durations,
     ),
 )
