@@ -184,7 +184,11 @@ def _without_effect(settings: Mapping[str, object], values: Mapping[str, object]
     """Yield a fault for each setting of a link, or of NVMe, that measured or stated times would hide."""
     durations = _mapping_at(values, "durations")
     for path in settings:
-        if "transfer" in durations and path.startswith("link.") and path.endswith((".preset", ".bandwidth", ".latency")):
+        if (
+            "transfer" in durations
+            and path.startswith("link.")
+            and path.endswith((".preset", ".bandwidth", ".latency"))
+        ):
             yield (
                 f"{path}: would have no effect, because durations.transfer says how long every transfer takes; "
                 "take that away as well (durations.transfer=none)"

@@ -18,7 +18,7 @@ from simulator.cache import ExpertCache
 from simulator.costs.protocol import Costs
 from simulator.cpu_experts import OnCpu
 from simulator.dispatch import Dispatch, Policies
-from simulator.host_tier import HostCache
+from simulator.host_cache import HostCache
 from simulator.machine import make_machine
 from simulator.metrics.counters import Counters
 from simulator.miss.protocol import DROPPED

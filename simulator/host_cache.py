@@ -1,13 +1,30 @@
 """Host memory as a cache of experts: its slots laid out in one pool for all of them."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from simulator.cache import ExpertCache, Pool
+from simulator.cache import RESIDENT, ExpertCache, Pool
 from simulator.eviction.protocol import Eviction
-from simulator.host_tier import HostCache
 from simulator.host_view import HostView
 from simulator.run_view import RunView
 from simulator.view import View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCache:
+    """The slots of host memory, one pool for all experts, and how many more are read behind one that has to be.
+
+    `num_experts` is how many a bank has.
+    """
+
+    cache: ExpertCache
+    read_ahead: int
+    num_experts: int
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether all experts are there: as there is a slot for each, none ever leaves, and nothing is read."""
+        return self.cache.state.count(RESIDENT) == len(self.cache.state)
 
 
 def make_host_cache(

@@ -13,39 +13,22 @@ readahead framework", SIGOPS Operating Systems Review 42(5), 2008), under a GGUF
 layer one behind the other. What is predicted instead (MoE-Infinity, arXiv 2401.14361, whose prefetches go from SSD to host
 memory and on to the GPU) is a prefetch policy's to name.
 
-Limits: experts alone are kept or read whole; the copy from the page cache to pinned memory costs nothing; low-precision
-copies are all in host memory; weights never change, so nothing is written to NVMe.
+Limits: an expert is one read, wherever in a file its matrices lie; the copy from the page cache to pinned memory costs
+nothing; low-precision copies are all in host memory; weights never change, so nothing is written to NVMe.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 import simpy
 
-from simulator.cache import IN_FLIGHT, RESIDENT, ExpertCache
+from simulator.cache import ABSENT, IN_FLIGHT, RESIDENT
+from simulator.host_cache import HostCache
 from simulator.metrics.counters import Counters
 from simulator.resources.link import Deliver, Link
 from simulator.resources.nvme import Nvme
 from simulator.resources.transfers import Read, Transfer
 from simulator.resources.write_back import WriteBack
 from simulator.timeline import Timeline
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostCache:
-    """The slots of host memory, one pool for all experts, and how many more are read behind one that has to be.
-
-    `num_experts` is how many a bank has.
-    """
-
-    cache: ExpertCache
-    read_ahead: int
-    num_experts: int
-
-    @property
-    def holds_all(self) -> bool:
-        """Whether all experts are there: as there is a slot for each, none ever leaves, and nothing is read."""
-        return self.cache.state.count(RESIDENT) == len(self.cache.state)
 
 
 class HostTier:
@@ -191,7 +174,6 @@ class HostTier:
             self._send(fetch)
         for start in starts:
             self._use(key)
-        for start in starts:
             start()
 
     def close(self, timeline: Timeline) -> None:
@@ -220,7 +202,7 @@ class HostTier:
             self._ahead.discard(key)
             self._num_ahead_used += 1
         state = self._cache.state[key]
-        if state != 0:
+        if state != ABSENT:
             self._cache.touch_of_key[key](key)
         if state == RESIDENT:
             self._hits += 1

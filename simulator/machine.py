@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from simulator.costs.protocol import Costs, MemoryDemands
 from simulator.cpu_experts import CpuExperts
-from simulator.host_tier import HostCache, HostTier
+from simulator.host_cache import HostCache
+from simulator.host_tier import HostTier
 from simulator.resources.clock import Clock
 from simulator.resources.cpu_pool import CpuPool, PooledJob
 from simulator.resources.host_memory import HostMemory
@@ -139,7 +140,7 @@ def make_machine(
 def _h2d_demand_of(demands: MemoryDemands | None, num_keys: int) -> Callable[[int], int]:
     """Return what gives the demand of a transfer to the GPU."""
     if demands is None:
-        return lambda key: 1
+        return lambda _: 1
     return lambda key: demands.low_h2d if num_keys <= key < 2 * num_keys else demands.h2d
 
 

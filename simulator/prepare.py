@@ -14,9 +14,8 @@ from simulator.costs.roofline import RooflineCosts
 from simulator.dispatch import Policies
 from simulator.estimates import CostEstimates
 from simulator.eviction import EVICTION
-from simulator.host_cache import make_host_cache
+from simulator.host_cache import HostCache, make_host_cache
 from simulator.host_sizing import host_cache_size
-from simulator.host_tier import HostCache
 from simulator.inputs import Inputs
 from simulator.lay_out import CacheSize, lay_out_cache, popularity
 from simulator.lookahead import StatedLookahead

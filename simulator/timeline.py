@@ -165,7 +165,9 @@ class Timeline:
             self._write("M", "thread_name", NVME, 0, {"name": "NVMe"})
             self._write("M", "thread_sort_index", NVME, 0, {"sort_index": H2D_LINK})
         args = {"expert": self._name(read.key), "demanded": read.is_demanded}
-        self._slice(NVME, "read ahead of need" if read.is_prefetch else "demand read", start_ns, end_ns - start_ns, args)
+        self._slice(
+            NVME, "read ahead of need" if read.is_prefetch else "demand read", start_ns, end_ns - start_ns, args
+        )
 
     def evicted(self, key: int) -> None:
         """Forget the flow of an expert that was evicted before any kernel used it."""

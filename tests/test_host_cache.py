@@ -18,9 +18,7 @@ EXPERT_BYTES = 3 * 64 * 32 * 2
 READ = {"durations.nvme_read": "2 ms"}
 
 
-def run(
-    host_cache: Mapping[str, object] | None, *, machine: Mapping[str, object] = READ, **more: object
-) -> RunResult:
+def run(host_cache: Mapping[str, object] | None, *, machine: Mapping[str, object] = READ, **more: object) -> RunResult:
     """Run the example that is worked out by hand, with eight experts in all, above NVMe."""
     values = read_scenario(EXAMPLES / "fixed_costs.yaml")
     values |= {"hardware_set": dict(machine), **more}

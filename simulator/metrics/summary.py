@@ -119,8 +119,8 @@ def summarise_host_cache(
 ) -> dict[str, object]:
     """Return what became of host memory as a cache of experts, and what was read from NVMe.
 
-    Accesses are fetches to the GPU, of experts that it had not, and experts that the CPU computes; a late hit was being read,
-    or queued for it, when it was asked for. Bytes are those of reads that ended.
+    Accesses are fetches to the GPU, of experts that it had not, and experts that the CPU computes; a late hit was being
+    read, or queued for it, when it was asked for. Bytes are those of reads that ended.
     """
     makespan_ns = measured.now_ns
     accesses = measured.host_hits + measured.host_late_hits + measured.host_misses

@@ -237,7 +237,7 @@ class Servers:
         return work
 
     def finish_next(self, awaited: Collection[int]) -> Work:
-        """Let that end which the stream waits for: NVMe's read while none of the awaited is in host memory; else the link's."""
+        """Let that end which the stream waits for: NVMe's read while none awaited is in host memory, else the link's."""
         onward = [work.key for work in self.onward]
         if not all(key in onward for key in awaited) or (not awaited and self.fetching is not None):
             return self.finish_service()

@@ -267,7 +267,9 @@ class Reference:
 
     def stall(self, work: Work, until_ns: int) -> bool:
         """Have the stream wait until a time, and say what the link was serving; tell if it did wait."""
-        cause = "nvme" if work.is_read else "behind" if not work.is_demanded else "late" if work.is_prefetch else "demand"
+        cause = (
+            "nvme" if work.is_read else "behind" if not work.is_demanded else "late" if work.is_prefetch else "demand"
+        )
         return self.work(cause, max(0, until_ns - self.now_ns))
 
     def work(self, cause: str, duration_ns: int) -> bool:

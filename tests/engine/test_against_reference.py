@@ -173,7 +173,9 @@ def with_nvme(case: Case, random: Random) -> Case:
         case,
         host_slots=num_slots,
         host_eviction=random.choice(["lru", "fifo", "lfu", "belady"]),
-        host_warm=random.sample(range(case.num_keys), random.choice([0, random.randint(0, min(num_slots, case.num_keys))])),
+        host_warm=random.sample(
+            range(case.num_keys), random.choice([0, random.randint(0, min(num_slots, case.num_keys))])
+        ),
         read_ahead=random.choice([0, 0, 1, 3]),
         read_ends_ns=random_chunks(random, 12),
         read_demand=random.randint(1, 12),

@@ -21,7 +21,7 @@ class Bench:
             demand=1,
             chunk_ends_ns=(5, 10),
             take_slot=self.take_slot,
-            deliver=lambda read: None,
+            deliver=lambda _: None,
             on_service=self.served,
         )
 
