@@ -140,7 +140,7 @@ def test_swapped_kv_cache_takes_room_in_host_memory(trace: Path) -> None:
     """What the GPU has for KV cache is set apart: the error says so, and by how much it does not fit."""
     machine = {"nvme.bandwidth": "7 GB/s", "host.memory": "4 GiB"}
     scheduler = {"kv_cache": "1 GiB", "preemption": "swap"}
-    with pytest.raises(InputError, match="more than there is: host.memory of 4 GiB, less 1 GiB for swapped KV cache"):
+    with pytest.raises(InputError, match=r"more than there is: host\.memory of 4 GiB, less 1 GiB for swapped KV cache"):
         run(trace, scheduler=scheduler, hardware_set=machine, host_cache={"bytes": "3.5 GiB"})
     run(trace, hardware_set=machine, host_cache={"bytes": "3.5 GiB"})
 
