@@ -147,7 +147,7 @@ def test_streaming_is_as_slow_as_its_slowest_part(lead_ns: int, read_ns: int, tm
         scope="global",
         num_slots=5,
         lookahead=4,
-        host_slots=5,
+        host_slots=3,
         eviction="fifo",
         host_eviction="fifo",
         lead_ns=[lead_ns] * num_layers,
