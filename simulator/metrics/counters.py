@@ -19,6 +19,8 @@ The first four are work of the stream. The others are stalls, by what the link w
 compute: a demand fetch of this layer; a prefetch that this layer asked for before it arrived; another prefetch. The last two
 are the wait for experts that the CPU computes, and that for NVMe, while none of the awaited experts is in host memory.
 """
+NUM_WORK = 4
+"""How many of `ATTRIBUTION`, the first, are work of the stream."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +87,7 @@ class Counters:
     idle_ns: int = 0
     kv_swap_ns: int = 0
     kv_out_bytes: int = 0
+    kv_out_ns: int = 0
     kv_in_bytes: int = 0
     now_ns: int = 0
 
@@ -127,3 +130,8 @@ class Counters:
             "exposed_cpu_expert": sum(self.exposed_cpu_expert_ns),
             "exposed_nvme": sum(self.exposed_nvme_ns),
         }
+
+    def work_ns(self) -> int:
+        """Return the time for which the GPU stream has been at work, runtime overhead included."""
+        attribution_ns = self.attribution_ns()
+        return sum(attribution_ns[cause] for cause in ATTRIBUTION[:NUM_WORK])
