@@ -19,6 +19,7 @@ from simulator.cache import ExpertCache
 from simulator.costs.protocol import Costs
 from simulator.cpu_experts import OnCpu
 from simulator.dispatch import Dispatch, Policies
+from simulator.host_cache import HostCache
 from simulator.machine import make_machine
 from simulator.metrics.counters import Counters
 from simulator.miss.protocol import DROPPED
@@ -75,6 +76,7 @@ class Engine:
         is_pageable: bool = False,
         tiles: Tiles = WHOLE,
         kv_copy_ns: KvCopyNs | None = None,
+        host: HostCache | None = None,
     ) -> None:
         self.env = Clock() if env is None else env
         self._kv_copy_ns = kv_copy_ns
@@ -90,18 +92,22 @@ class Engine:
             writes_back=writes_back,
             keeps_stretches=tiles.count > 1,
             kv_in_ns=None if kv_copy_ns is None else lambda: self._kv_in_ns,
+            host=host,
         )
         self.link, self._write_back, self._cpu = machine.link, machine.write_back, machine.cpu
+        self.host, self._channel = machine.host, machine.channel
         self.dispatch = Dispatch(
             view=view,
             cache=cache,
-            channel=self.link,
+            channel=self._channel,
             policies=policies,
             timeline=timeline,
             now_ns=lambda: self.env.now,
-            evicted=self._write_back.evict if self._write_back is not None else None,
+            evicted=None if self._write_back is None else (self.host or self._write_back).evict,
         )
-        self.link.deliver = self.dispatch.deliver if kv_copy_ns is None else self._deliver
+        if self.host is not None:
+            self.host.awaited = self.dispatch.awaited
+        self._channel.deliver = self.dispatch.deliver if kv_copy_ns is None else self._deliver
         self.counters = self.dispatch.counters
         self.stream = GpuStream(costs, self.counters, timeline, num_keys=view.num_keys)
         self.stream.skips_unused = self.dispatch.whole_layers
@@ -134,6 +140,8 @@ class Engine:
         cut_short = self.link.serving  # a prefetch that the run does not wait for; the link was busy with it
         if self._timeline is not None and cut_short is not None and cut_short.started_ns < self.env.now:
             self._timeline.transfer(cut_short, cut_short.started_ns, int(self.env.now))
+        if self._timeline is not None and self.host is not None:
+            self.host.close(self._timeline)
 
     def wake(self) -> None:
         """End a wait before its time. Nothing happens where nothing waits."""
@@ -152,6 +160,8 @@ class Engine:
         counters.cpu_busy_ns = self._cpu.busy_ns()
         if self._write_back is not None:
             counters.write_backs, counters.write_back_busy_ns = self._write_back.num_copied, self._write_back.busy_ns()
+        if self.host is not None:
+            self.host.count(counters)
         return counters.copy()
 
     def causes_ns(self) -> list[int]:
@@ -167,6 +177,7 @@ class Engine:
             sum(counters.exposed_late_prefetch_ns),
             sum(counters.queued_behind_prefetch_ns),
             sum(counters.exposed_cpu_expert_ns),
+            sum(counters.exposed_nvme_ns),
             counters.kv_swap_ns,
         ]
 
@@ -274,7 +285,7 @@ class Engine:
 
     def _experts(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> Waits:
         """Run one layer's experts, from the gate on: those that are resident, then the others as they arrive."""
-        env, link, stream, dispatch = self.env, self.link, self.stream, self.dispatch
+        env, channel, stream, dispatch = self.env, self._channel, self.stream, self.dispatch
         arrived, grouped = dispatch.arrived, self._costs.kernels_are_grouped
         ready, left, waiting, on_cpu = dispatch.gate(layer, keys, tokens_of)
         awaited: list[OnCpu] = []
@@ -295,7 +306,7 @@ class Engine:
                 yield Timeout(env, stream.free_ns - env.now)
             stalled, tiles_ns = False, 0
             while not arrived:
-                transfer, end_of_service = link.serving, link.end_of_service
+                transfer, end_of_service = channel.serving, channel.end_of_service
                 assert transfer is not None
                 assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
                 yield end_of_service
@@ -363,10 +374,10 @@ class Engine:
         With tiles, the stream has computed what came before the last tile by then: it has waited so much less. Where
         `waits_alone` says that nothing of this layer is on its way, what arrived may make room for it.
         """
-        link, env, stream, dispatch = self.link, self.env, self.stream, self.dispatch
+        channel, env, stream, dispatch = self._channel, self.env, self.stream, self.dispatch
         key, stalled, tiles_ns = None, False, 0
         while key is None:
-            transfer, end_of_service = link.serving, link.end_of_service
+            transfer, end_of_service = channel.serving, channel.end_of_service
             assert transfer is not None
             assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
             yield end_of_service
@@ -400,12 +411,12 @@ class Engine:
 
     def _read_in_place(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> Waits:
         """Compute experts, one by one, whose weights the kernel reads over the link as it runs."""
-        link, env, stream, dispatch = self.link, self.env, self.stream, self.dispatch
+        channel, env, stream, dispatch = self._channel, self.env, self.stream, self.dispatch
         for key in keys:
             yield Timeout(env, stream.free_ns - env.now)
             dispatch.read_in_place(key)
             while not dispatch.arrived:
-                transfer, end_of_service = link.serving, link.end_of_service
+                transfer, end_of_service = channel.serving, channel.end_of_service
                 assert transfer is not None
                 assert end_of_service is not None
                 yield end_of_service

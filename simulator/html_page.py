@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8f98", "#b5a300")
-"""Source: Okabe and Ito, "Color Universal Design", 2008; black and yellow replaced, to be seen on white and on black."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8f98", "#b5a300", "#7b5bd6")
+"""Source: Okabe and Ito, "Color Universal Design", 2008; black and yellow replaced, to be seen on white and on black; the
+last is ours."""
 
 _THEME = (
     '<select id="theme" class="theme" aria-label="Colours"><option value="">as the system</option>'

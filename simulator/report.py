@@ -21,6 +21,7 @@ _CAUSES = {
     "exposed_late_prefetch": "waiting for late prefetches",
     "queued_behind_prefetch": "queueing behind prefetches",
     "exposed_cpu_expert": "experts on the CPU",
+    "exposed_nvme": "waiting for NVMe",
     "kv_swap": "KV cache copied out and back",
     "idle": "nothing to do",
 }
@@ -64,6 +65,8 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     if "replicas" in summary:
         parts.append(replicas_table(_mapping(summary["replicas"])))
     parts += [_attribution(summary), _cache_and_link(summary)]
+    if "host_cache" in summary:
+        parts.append(_host_cache(_mapping(summary["host_cache"])))
     loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
     if loss:
         parts.append(_loss(loss))
@@ -222,6 +225,25 @@ def _cache_and_link(summary: Mapping[str, object]) -> Table:
     if any(prefetches.values()):
         table.add_row("prefetches", ", ".join(f"{value:.0f} {key}" for key, value in prefetches.items()))
     table.add_row("busy", f"GPU {_number(busy['gpu']):.1%}, H2D link {_number(busy['h2d']):.1%}")
+    return table
+
+
+def _host_cache(host: Mapping[str, object]) -> Table:
+    """Lay out what host memory held, and what was read from NVMe."""
+    table = Table(title="Host memory above NVMe", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    size = f"{host['experts']} experts, {format_bytes(_number(host['bytes']))}, {_number(host['frac']):.1%} of all"
+    table.add_row("cache", size)
+    names = ("hits", "late_hits", "misses")
+    accesses = sum(_number(host[name]) for name in names)
+    for name in names:
+        count = _number(host[name])
+        table.add_row(name.replace("_", " "), f"{count:.0f} ({count / accesses:.1%})" if accesses else "-")
+    table.add_row("NVMe bytes", format_bytes(_number(host["nvme_read_bytes"])))
+    if host["reads_ahead"]:
+        table.add_row("read ahead", f"{host['reads_ahead']} experts, {host['reads_ahead_used']} of them used")
+    table.add_row("NVMe busy", f"{_number(host['nvme_busy_frac'] or 0):.1%}")
     return table
 
 

@@ -15,7 +15,7 @@ from simulator.inputs import Inputs, resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
 from simulator.metrics.energy import busy_times, energy_of, price_of
-from simulator.metrics.summary import summarise
+from simulator.metrics.summary import summarise, summarise_host_cache
 from simulator.miss.fetch import Fetch
 from simulator.miss.protocol import StartsEarly
 from simulator.model.footprint import expert_bytes
@@ -212,11 +212,14 @@ def _engine(
         step_ended=step_ended,
         timeline=timeline,
         env=clock,
-        shares_memory=scenario.cache.write_back or not isinstance(ready.policies.miss, Fetch),
+        shares_memory=scenario.cache.write_back
+        or not isinstance(ready.policies.miss, Fetch)
+        or (ready.host is not None and not ready.host.holds_all),
         writes_back=scenario.cache.write_back,
         is_pageable=inputs.profile.link.host_memory == "pageable",
         tiles=_tiles(scenario, ready.costs, source),
         kv_copy_ns=kv_copy_ns,
+        host=ready.host,
     )
 
 
@@ -263,6 +266,14 @@ def _summary(
     summary |= _energy_and_price(inputs.profile, costs, measured, num_machines)
     loss = summary["loss"]
     assert isinstance(loss, dict)
+    if ready.host is not None:
+        summary["host_cache"] = summarise_host_cache(
+            measured,
+            num_slots=ready.host.cache.num_slots,
+            num_experts=trace.num_banks * trace.num_experts,
+            expert_bytes=bytes_each,
+            read_ns=costs.read_chunk_ends_ns[-1],
+        )
     num_low = cache.num_slots_of(range(ready.view.num_keys, len(cache.state)))
     num_slots = cache.num_slots - num_low
     return summary | {

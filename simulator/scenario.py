@@ -101,6 +101,24 @@ class CacheChoice:
 
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostCacheChoice:
+    """Host memory as a cache of experts that lie on NVMe.
+
+    At most one of `experts`, `bytes` and `frac` says how large it is; none: what host memory leaves. `eviction` is any of
+    the policies that the GPU's cache knows. Behind each expert that has to be read at once, `read_ahead` more are read, in
+    the order of the file. `start` says what is there at first: nothing, or the most popular of what the GPU does not hold.
+    """
+
+    experts: Count | None = None
+    bytes: BytesText = None
+    frac: Share = None
+    eviction: Policy = field(default_factory=lambda: PolicyChoice(name="lru"))
+    read_ahead: Whole = 0
+    start: Literal["empty", "popular"] = "empty"
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuantisationChoice:
     """Formats in place of those that the model was released in; `kv_cache` is bf16 unless given."""
 
@@ -164,6 +182,7 @@ class Scenario:
     """One run. `hardware_set` overrides figures of the hardware profile by dotted path.
 
     `system` names a composition of policies and settings, which the scenario's own then replace one by one.
+    With `host_cache`, host memory does not hold all experts: the others are read from NVMe.
     `batch` sequences decode together; `sequences` takes that many of the trace, from the first on or, with
     `skip_sequences`, from a later one; `max_tokens` ends the run after so many output tokens; `prefill_chunk_tokens` bounds
     a prefill step. The first `warmup_steps` steps are run but not measured. `seed` feeds policies that draw at random.
@@ -181,6 +200,7 @@ class Scenario:
     hardware_set: dict[str, object] = field(default_factory=dict)
     quantisation: QuantisationChoice = field(default_factory=QuantisationChoice)
     cache: CacheChoice = field(default_factory=CacheChoice)
+    host_cache: HostCacheChoice | None = None
     system: str | None = None
     placement: Policy | None = None
     slots: Policy | None = None
@@ -319,10 +339,11 @@ def build_scenario(values: Mapping[str, object], source: str | Path) -> Scenario
     scenario = validate(_adapter(), over_system(values, source), source)
     if scenario.fit is not None and (scenario.fit.sequences is None) == (scenario.fit.trace is None):
         raise InputError(source, "fit: give either sequences, how many of the trace's first, or trace, another trace")
-    given = [name for name in ("experts", "bytes", "frac") if getattr(scenario.cache, name) is not None]
-    if len(given) > 1:
-        raise InputError(source, f"cache: gives {' and '.join(given)}; keep one of them")
     faults = list(_misfits(scenario))
+    for key, choice in (("cache", scenario.cache), ("host_cache", scenario.host_cache)):
+        given = [name for name in ("experts", "bytes", "frac") if getattr(choice, name, None) is not None]
+        if len(given) > 1:
+            faults.append(f"{key}: gives {' and '.join(given)}; keep one of them")
     if faults:
         raise InputError(source, faults)
     return scenario
@@ -380,7 +401,7 @@ def _merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[st
     result = dict(below)
     for key, value in above.items():
         lower = result.get(key)
-        if isinstance(value, Mapping) and isinstance(lower, Mapping) and key in ("cache", "hardware_set"):
+        if isinstance(value, Mapping) and isinstance(lower, Mapping) and key in ("cache", "host_cache", "hardware_set"):
             result[key] = _merged(lower, value)
         elif value is not None or key not in result:
             result[key] = value

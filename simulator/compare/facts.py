@@ -21,7 +21,13 @@ NO_PLACE = (
     "no place among oracles: they need the routing to come, which in a service depends on its own speed; bounds are those "
     "rows that ran"
 )
-STALLS = ("exposed_demand_fetch", "exposed_late_prefetch", "queued_behind_prefetch", "exposed_cpu_expert")
+STALLS = (
+    "exposed_demand_fetch",
+    "exposed_late_prefetch",
+    "queued_behind_prefetch",
+    "exposed_cpu_expert",
+    "exposed_nvme",
+)
 LOSSES = ("dropped_mass_frac", "unlike_mass_frac", "low_precision_mass_frac", "deferred_mass_frac")
 BYTES = (
     "h2d_demand_bytes",

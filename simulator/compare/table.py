@@ -17,6 +17,7 @@ CAUSES = {
     "exposed_late_prefetch": "late prefetch",
     "queued_behind_prefetch": "queued behind prefetch",
     "exposed_cpu_expert": "CPU",
+    "exposed_nvme": "NVMe",
     "expert_compute": "expert kernels",
     "non_expert_compute": "attention and other layer work",
     "step_compute": "LM head, sampling",

@@ -11,12 +11,13 @@ ATTRIBUTION = (
     "exposed_late_prefetch",
     "queued_behind_prefetch",
     "exposed_cpu_expert",
+    "exposed_nvme",
 )
 """The causes among which the GPU stream's time is divided without remainder.
 
 The first four are work of the stream. The others are stalls, by what the link was serving while the GPU had nothing to
-compute: a demand fetch of this layer; a prefetch that this layer asked for before it arrived; another prefetch. The last is
-the wait for experts that the CPU computes.
+compute: a demand fetch of this layer; a prefetch that this layer asked for before it arrived; another prefetch. The last two
+are the wait for experts that the CPU computes, and that for NVMe, while none of the awaited experts is in host memory.
 """
 NUM_WORK = 4
 """How many of `ATTRIBUTION`, the first, are work of the stream."""
@@ -52,6 +53,7 @@ class Counters:
     exposed_late_prefetch_ns: list[int] = field(init=False)
     queued_behind_prefetch_ns: list[int] = field(init=False)
     exposed_cpu_expert_ns: list[int] = field(init=False)
+    exposed_nvme_ns: list[int] = field(init=False)
     step_compute_ns: int = 0
     step_overhead_ns: int = 0
     steps: int = 0
@@ -72,6 +74,14 @@ class Counters:
     write_backs: int = 0
     write_back_busy_ns: int = 0
     wave_fetches: int = 0
+    host_hits: int = 0
+    host_late_hits: int = 0
+    host_misses: int = 0
+    host_evictions: int = 0
+    nvme_reads: int = 0
+    reads_ahead: int = 0
+    reads_ahead_used: int = 0
+    nvme_busy_ns: int = 0
     link_busy_ns: int = 0
     cpu_busy_ns: int = 0
     idle_ns: int = 0
@@ -132,6 +142,7 @@ class Counters:
             "exposed_late_prefetch": sum(self.exposed_late_prefetch_ns),
             "queued_behind_prefetch": sum(self.queued_behind_prefetch_ns),
             "exposed_cpu_expert": sum(self.exposed_cpu_expert_ns),
+            "exposed_nvme": sum(self.exposed_nvme_ns),
         }
 
     def work_ns(self) -> int:

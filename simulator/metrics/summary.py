@@ -115,6 +115,35 @@ def summarise(
     }
 
 
+def summarise_host_cache(
+    measured: Counters, *, num_slots: int, num_experts: int, expert_bytes: int, read_ns: int
+) -> dict[str, object]:
+    """Return what became of host memory as a cache of experts, and what was read from NVMe.
+
+    Accesses are fetches to the GPU, of experts that it had not, and experts that the CPU computes; a late hit was being
+    read, or queued for it, when it was asked for. Bytes are those of reads that ended.
+    """
+    makespan_ns = measured.now_ns
+    accesses = measured.host_hits + measured.host_late_hits + measured.host_misses
+    return {
+        "experts": num_slots,
+        "bytes": num_slots * expert_bytes,
+        "frac": num_slots / num_experts,
+        "hits": measured.host_hits,
+        "late_hits": measured.host_late_hits,
+        "misses": measured.host_misses,
+        "hit_frac": measured.host_hits / accesses if accesses else None,
+        "evictions": measured.host_evictions,
+        "reads_ahead": measured.reads_ahead,
+        "reads_ahead_used": measured.reads_ahead_used,
+        "nvme_reads": measured.nvme_reads,
+        "nvme_read_bytes": measured.nvme_reads * expert_bytes,
+        "nvme_read_ns": read_ns,
+        "nvme_busy_ns": measured.nvme_busy_ns,
+        "nvme_busy_frac": measured.nvme_busy_ns / makespan_ns if makespan_ns else None,
+    }
+
+
 def _loss(measured: Counters) -> dict[str, object]:
     """Return what was done to the gates' picks, as shares of their mass."""
     whole = measured.routed_tokens * measured.num_layers * WHOLE_MASS

@@ -9,6 +9,7 @@ from hardware_profiles.yaml_file import parse_yaml
 from simulator.scenario import (
     CacheChoice,
     FitChoice,
+    HostCacheChoice,
     LookaheadChoice,
     LowPrecisionChoice,
     QuantisationChoice,
@@ -20,6 +21,7 @@ from simulator.scenario import (
 
 GROUPS = {
     "cache": CacheChoice,
+    "host_cache": HostCacheChoice,
     "quantisation": QuantisationChoice,
     "low_precision": LowPrecisionChoice,
     "tiles": TilesChoice,

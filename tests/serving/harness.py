@@ -58,6 +58,7 @@ class StepTimes:
     copy_byte_ns: int = 1
     chunk_ends_ns: Sequence[int] = (1,)
     low_chunk_ends_ns: Sequence[int] = ()
+    read_chunk_ends_ns: Sequence[int] = ()
     write_back_ns: int = 0
     kernels_are_grouped: bool = False
     stall_overhead_ns: int = 0

@@ -122,6 +122,30 @@ def test_swapping_goes_over_the_links(trace: Path) -> None:
     assert attribution_ns["kv_swap"] > 0
 
 
+@pytest.mark.parametrize("scheduler", [{"kv_cache": "8 MiB", "preemption": "swap"}, {"memory": "dynamic"}])
+def test_experts_come_from_nvme(scheduler: dict[str, object], trace: Path) -> None:
+    """With half of the experts in host memory, all are answered, some later; time still adds up."""
+    machine = {"nvme.bandwidth": "7 GB/s", "nvme.latency": "45 us"}
+    host_cache = {"frac": 0.5, "read_ahead": 1, "start": "popular"}
+    result = run(trace, scheduler=scheduler, hardware_set=machine, host_cache=host_cache)
+    assert service_of(result)["finished"] == 12
+    attribution_ns = result.summary["attribution_ns"]
+    assert isinstance(attribution_ns, dict)
+    assert attribution_ns["exposed_nvme"] > 0
+    assert sum(attribution_ns.values()) == result.summary["makespan_ns"]
+    without = run(trace, scheduler=scheduler, hardware_set=machine)
+    assert int(str(result.summary["makespan_ns"])) > int(str(without.summary["makespan_ns"]))
+
+
+def test_swapped_kv_cache_takes_room_in_host_memory(trace: Path) -> None:
+    """What the GPU has for KV cache is set apart: the error says so, and by how much it does not fit."""
+    machine = {"nvme.bandwidth": "7 GB/s", "host.memory": "4 GiB"}
+    scheduler = {"kv_cache": "1 GiB", "preemption": "swap"}
+    with pytest.raises(InputError, match=r"more than there is: host\.memory of 4 GiB, less 1 GiB for swapped KV cache"):
+        run(trace, scheduler=scheduler, hardware_set=machine, host_cache={"bytes": "3.5 GiB"})
+    run(trace, hardware_set=machine, host_cache={"bytes": "3.5 GiB"})
+
+
 def test_a_prefetcher_and_gates_work_in_a_service(trace: Path) -> None:
     """Policies see a service's steps as any others."""
     result = run(trace, scheduler={"policy": "mixed", "max_step_tokens": 32}, prefetch={"name": "gate_lookahead"})
