@@ -204,9 +204,12 @@ def _read(value: object) -> _Value:
     text = str(value)
     for dimension in Dimension:
         try:
-            return _Quantity(Fraction(parse_quantity(text, dimension)), dimension.value)
+            number = Fraction(parse_quantity(text, dimension))
         except ValueError:
             continue
+        if dimension is Dimension.HOURS:
+            return _Quantity(3600 * number, Dimension.SECONDS.value)
+        return _Quantity(number, dimension.value)
     for name, parse in (("requests/s", parse_rate), ("s", _seconds)):
         try:
             return _Quantity(Fraction(parse(text)), name)

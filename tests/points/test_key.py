@@ -45,6 +45,8 @@ CONSIDERED = {
         "slo",
         "stop",
         "warmup",
+        "replicas",
+        "host_cache",
     ),
     "description",
 }
