@@ -18,7 +18,7 @@ from simulator.cache import ExpertCache
 from simulator.costs.protocol import Costs
 from simulator.cpu_experts import OnCpu
 from simulator.dispatch import Dispatch, Policies
-from simulator.machine import make_machine
+from simulator.machine import Machine, make_machine
 from simulator.metrics.counters import Counters
 from simulator.miss.protocol import DROPPED
 from simulator.resources.clock import Clock
@@ -53,7 +53,8 @@ class Engine:
 
     `steps` is asked for the next step when `step_ended` has been told of the one before and the time when its tokens are
     out; it may give a `Wait` instead, after which it is asked again. `kv_copy_ns`, needed where steps have KV cache copied,
-    gives the time of a copy from its bytes and whether it goes to the host.
+    gives the time of a copy from its bytes and whether it goes to the host. `env` and `machine`, if given, are those that
+    this GPU is a part of.
     """
 
     def __init__(
@@ -66,18 +67,20 @@ class Engine:
         policies: Policies,
         step_ended: StepEnded,
         timeline: Timeline | None = None,
+        env: Clock | None = None,
+        machine: Machine | None = None,
         shares_memory: bool = False,
         writes_back: bool = False,
         is_pageable: bool = False,
         tiles: Tiles = WHOLE,
         kv_copy_ns: KvCopyNs | None = None,
     ) -> None:
-        self.env = Clock()
+        self.env = Clock() if env is None else env
         self._kv_copy_ns = kv_copy_ns
         self._kv_key = 2 * view.num_keys
         self._kv_in_ns: Sequence[int] = (0,)
         self._is_kv_here = True
-        machine = make_machine(
+        machine = machine or make_machine(
             self.env,
             costs,
             num_keys=view.num_keys,
@@ -130,6 +133,14 @@ class Engine:
         if self._write_back is not None:
             counters.write_backs, counters.write_back_busy_ns = self._write_back.num_copied, self._write_back.busy_ns()
         return counters.copy()
+
+    def h2d_busy_ns(self) -> int:
+        """Return for how long the link has been serving, up to now."""
+        return self.link.busy_ns()
+
+    def num_unused_prefetches(self) -> int:
+        """Count the prefetched experts that no gate has asked for yet and that nothing has evicted."""
+        return self.dispatch.num_unused_prefetches()
 
     def causes_ns(self) -> list[int]:
         """Return what the stream's time up to the latest step's end went to, by `ATTRIBUTION`, and to copies of KV cache."""
@@ -200,15 +211,7 @@ class Engine:
 
     def _end(self, step: Step) -> None:
         """Count a step whose tokens are out, and say so."""
-        counters = self.counters
-        counters.steps += 1
-        counters.routed_tokens += len(step.tokens)
-        counters.output_tokens += len(step.emits)
-        if step.is_prefill:
-            counters.prefill_tokens += len(step.tokens)
-        else:
-            counters.decode_steps += 1
-            counters.prefill_tokens += step.mixed_prompt_tokens
+        count_step(self.counters, step)
         self._step_ended(step, self.env.now)
 
     def _idle(self, wait: Wait) -> Waits:
@@ -401,3 +404,15 @@ class Engine:
         if link.is_under_way() and transfer is not None and end_of_service is not None:
             yield end_of_service
             stream.stall(layer, transfer, env.now)
+
+
+def count_step(counters: Counters, step: Step) -> None:
+    """Count a step whose tokens are out."""
+    counters.steps += 1
+    counters.routed_tokens += len(step.tokens)
+    counters.output_tokens += len(step.emits)
+    if step.is_prefill:
+        counters.prefill_tokens += len(step.tokens)
+    else:
+        counters.decode_steps += 1
+        counters.prefill_tokens += step.mixed_prompt_tokens

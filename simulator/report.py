@@ -17,6 +17,7 @@ _CAUSES = {
     "exposed_late_prefetch": "waiting for late prefetches",
     "queued_behind_prefetch": "queueing behind prefetches",
     "exposed_cpu_expert": "experts on the CPU",
+    "all_to_all": "tokens among GPUs",
     "kv_swap": "KV cache copied out and back",
     "idle": "nothing to do",
 }
@@ -57,6 +58,8 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     if "service" in summary:
         parts.append(_service(summary))
     parts += [_attribution(summary), _cache_and_link(summary)]
+    if "gpus" in summary:
+        parts.append(_gpus(_mapping(summary["gpus"])))
     loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
     if loss:
         parts.append(_loss(loss))
@@ -169,6 +172,44 @@ def _cache_and_link(summary: Mapping[str, object]) -> Table:
     if any(prefetches.values()):
         table.add_row("prefetches", ", ".join(f"{value:.0f} {key}" for key, value in prefetches.items()))
     table.add_row("busy", f"GPU {_number(busy['gpu']):.1%}, H2D link {_number(busy['h2d']):.1%}")
+    return table
+
+
+def _gpus(gpus: Mapping[str, object]) -> Table:
+    """Lay out what each of several GPUs did."""
+    exchange, upstream = _mapping(gpus["all_to_all"]), _mapping(gpus["upstream"])
+    imbalance = _mapping(gpus["imbalance"])["expert_tokens"]
+    title = (
+        f"GPUs: experts {gpus['experts']} ({_mapping(gpus['homes'])['method']}), peers {gpus['peers']}; "
+        f"{format_bytes(_number(exchange['bytes']))} among them, upstream used to "
+        f"{_number(upstream['used_frac'] or 0):.1%}, busiest {_number(imbalance or 0):.2f} of the mean"
+    )
+    table = Table(title=title, title_justify="left")
+    for heading in (
+        "GPU",
+        "busy",
+        "link busy",
+        "hits",
+        "misses",
+        "H2D",
+        "from peers",
+        "all-to-all",
+        "waits for others",
+    ):
+        table.add_column(heading, justify="right")
+    each = gpus["each"]
+    assert isinstance(each, Sequence)
+    for one in map(_mapping, each):
+        busy, spent = _mapping(one["busy_frac"]), _mapping(one["attribution_ns"])
+        table.add_row(
+            f"{one['gpu']}",
+            *(f"{_number(busy[name] or 0):.1%}" for name in ("gpu", "h2d")),
+            f"{one['hits']}",
+            f"{one['misses']}",
+            format_bytes(_number(one["h2d_bytes"])),
+            format_bytes(_number(one["peer_bytes"])),
+            *(format_duration(_number(spent[name]) / 1e9) for name in ("all_to_all", "barrier")),
+        )
     return table
 
 

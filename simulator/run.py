@@ -11,6 +11,8 @@ from hardware_profiles.quantity import Dimension, parse_quantity
 from simulator.caveats import assumptions, warnings_of_run
 from simulator.costs.roofline import RooflineCosts
 from simulator.engine import WHOLE, Engine, Tiles
+from simulator.gpus.lockstep import Lockstep
+from simulator.gpus.several import Several
 from simulator.inputs import Inputs, resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
@@ -64,11 +66,13 @@ def simulate(
     """
     inputs = resolve_inputs(scenario, source)
     trace, loop = inputs.trace, inputs.loop
-    ready = prepare(scenario, inputs, source)
+    num_gpus = 1 if scenario.gpus is None else scenario.gpus.count
+    several = Several(scenario, inputs, source) if num_gpus > 1 else None
+    ready = prepare(scenario, inputs, source) if several is None else several.ready[0]
     view = ready.view
-    service = Service(scenario, inputs, ready, source) if scenario.workload is not None else None
+    service = Service(scenario, inputs, ready, source, num_gpus=num_gpus) if scenario.workload is not None else None
     total_tokens = _output_tokens(loop) if service is None else service.stop.bounds.tokens or 0
-    engine: Engine
+    engine: Engine | Lockstep
     collector: Collector
 
     def step_ended(step: Step, now_ns: int) -> None:
@@ -81,22 +85,29 @@ def simulate(
         if on_step is not None:
             on_step(step, now_ns)
 
-    with _timeline(timeline_path, trace, view.num_keys) as timeline:
-        engine = Engine(
-            steps=loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights)
-            if service is None
-            else service.steps(),
-            costs=ready.costs,
-            cache=ready.cache,
-            view=view,
-            policies=ready.policies,
-            step_ended=step_ended,
-            timeline=timeline,
-            shares_memory=scenario.cache.write_back or not isinstance(ready.policies.miss, Fetch),
-            writes_back=scenario.cache.write_back,
-            is_pageable=inputs.profile.link.host_memory == "pageable",
-            tiles=_tiles(scenario, ready.costs, source),
-            kv_copy_ns=None if service is None else service.kv_copy_ns,
+    steps = (
+        loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights)
+        if service is None
+        else service.steps()
+    )
+    with _timeline(timeline_path, trace, view.num_keys, "moesim" if several is None else "GPU 0") as timeline:
+        engine = (
+            several.engine(steps, step_ended, timeline)
+            if several is not None
+            else Engine(
+                steps=steps,
+                costs=ready.costs,
+                cache=ready.cache,
+                view=view,
+                policies=ready.policies,
+                step_ended=step_ended,
+                timeline=timeline,
+                shares_memory=scenario.cache.write_back or not isinstance(ready.policies.miss, Fetch),
+                writes_back=scenario.cache.write_back,
+                is_pageable=inputs.profile.link.host_memory == "pageable",
+                tiles=_tiles(scenario, ready.costs, source),
+                kv_copy_ns=None if service is None else service.kv_copy_ns,
+            )
         )
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
         if service is not None:
@@ -114,9 +125,12 @@ def simulate(
     counters = engine.snapshot()
     measured = counters.minus(collector.at_warmup) if collector.at_warmup is not None else counters
     latencies = collector if service is None else service
+    summary = _summary(scenario, inputs, ready, engine, counters, measured, latencies)
+    if several is not None:
+        summary = several.summary(summary, measured, is_warmed_up=collector.at_warmup is not None)
     return RunResult(
         scenario=scenario,
-        summary=_summary(scenario, inputs, ready, engine, counters, measured, latencies),
+        summary=summary,
         requests=latencies.requests,
         layers=layer_rows(measured),
         trace=trace,
@@ -129,7 +143,7 @@ def _summary(
     scenario: Scenario,
     inputs: Inputs,
     ready: Prepared,
-    engine: Engine,
+    engine: Engine | Lockstep,
     counters: Counters,
     measured: Counters,
     latencies: Collector | Service,
@@ -145,7 +159,7 @@ def _summary(
         transfer_ns=costs.transfer_ns,
         low_expert_bytes=costs.low_expert_bytes,
         num_cpu_workers=costs.num_cpu_workers,
-        unused_prefetches=engine.dispatch.num_unused_prefetches(),
+        unused_prefetches=engine.num_unused_prefetches(),
     )
     notes: Sequence[str] = ()
     if isinstance(latencies, Service):
@@ -193,12 +207,12 @@ def _summary(
 
 
 @contextmanager
-def _timeline(path: Path | None, trace: Trace, num_keys: int) -> Iterator[Timeline | None]:
+def _timeline(path: Path | None, trace: Trace, num_keys: int, name: str) -> Iterator[Timeline | None]:
     """Open a timeline, if one is asked for."""
     if path is None:
         yield None
         return
-    with Timeline(path, num_experts=trace.num_experts, num_keys=num_keys) as timeline:
+    with Timeline(path, num_experts=trace.num_experts, num_keys=num_keys, process_name=name) as timeline:
         yield timeline
 
 

@@ -23,6 +23,7 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
 from simulator.fields import BytesText, Count, Share, TimeText, Whole
+from simulator.gpus.choice import GpusChoice
 from simulator.model.load import model_names
 from simulator.serving.choice import SchedulerChoice, SloChoice, StopChoice
 from simulator.systems import read_system, system_names
@@ -134,6 +135,8 @@ class Scenario:
     run after so many output tokens; `prefill_chunk_tokens` bounds a prefill step. The first `warmup_steps` steps are run
     but not measured. `seed` feeds policies that draw at random.
 
+    `gpus` says how many GPUs there are and which computes what; one by default.
+
     With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive, a
     `scheduler` serves them, `slo` says by class what they should keep to, and `stop` where the run ends.
     """
@@ -158,6 +161,7 @@ class Scenario:
     tiles: TilesChoice | None = None
     lookahead: LookaheadChoice | None = None
     fit: FitChoice | None = None
+    gpus: GpusChoice | None = None
     batch: Count = 1
     sequences: Count | None = None
     max_tokens: Count | None = None

@@ -38,7 +38,7 @@ _MOST_NODES = 200
 class Solution:
     """The GPU of each expert, [banks, E], and whether it is proved that nothing is better."""
 
-    gpu_of_BE: Counts
+    gpu_of_BE: Counts  # noqa: N815
     is_optimal: bool
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import format_bytes
 from simulator.engine import Engine
+from simulator.gpus.lockstep import Lockstep
 from simulator.inputs import Inputs
 from simulator.metrics.distribution import Distribution
 from simulator.model.footprint import expert_bytes
@@ -21,7 +22,7 @@ from simulator.serving.choice import SchedulerChoice, StopChoice, bounds_of, lim
 from simulator.serving.feed import ClosedFeed, Feed, OpenFeed
 from simulator.serving.kv_pages import KvPages
 from simulator.serving.memory import ExpertSlots, KvMemory
-from simulator.serving.record import Readings, Record
+from simulator.serving.record import CAUSES, CAUSES_OF_SEVERAL_GPUS, Readings, Record
 from simulator.serving.scheduler import Scheduler, Sees
 from simulator.serving.scheduling import SCHEDULING
 from simulator.serving.served import Served
@@ -40,17 +41,19 @@ class Service:
     `requests`, `ttft`, `itl`, `tpot` and `e2e` are of all classes together.
     """
 
-    def __init__(self, scenario: Scenario, inputs: Inputs, ready: Prepared, source: str) -> None:
-        """Put it together. Raises InputError, TraceError."""
+    def __init__(self, scenario: Scenario, inputs: Inputs, ready: Prepared, source: str, *, num_gpus: int = 1) -> None:
+        """Put it together; `ready` is of one of `num_gpus` that are alike. Raises InputError, TraceError."""
         assert scenario.workload is not None
         self.choice = scenario.scheduler or SchedulerChoice()
         self.stop = Stop(bounds_of(scenario.stop or StopChoice()))
-        self.record = Record(slos=slos_of(scenario.slo))
+        causes = CAUSES if num_gpus == 1 else CAUSES_OF_SEVERAL_GPUS
+        self.record = Record(slos=slos_of(scenario.slo), causes=causes)
+        self._num_gpus = num_gpus
         self._ready = ready
         self._source = source
         self._workload = build_workload(read_choice(scenario.workload, f"{source}: workload"), f"{source}: workload")
         self._expert_bytes = expert_bytes(inputs.model)
-        self.memory = KvMemory(self._kv_bytes())
+        self.memory = KvMemory(num_gpus * self._kv_bytes())
         if self.choice.memory == "dynamic":
             ready.cache.can_shrink = True
         self.pages = KvPages(inputs.model, inputs.kv_cache, self.choice.page_tokens)
@@ -80,19 +83,20 @@ class Service:
             return None
         return lambda num_bytes, to_host: costs.kv_copy_ns(num_bytes, to_host=to_host)
 
-    def read_from(self, engine: Engine) -> None:
+    def read_from(self, engine: Engine | Lockstep) -> None:
         """Take readings from the engine that runs the steps; let KV cache have the memory of its experts, if asked to."""
         cache = self._ready.cache
         self.record.read_from(
             Readings(
                 causes_ns=engine.causes_ns,
-                h2d_busy_ns=engine.link.busy_ns,
+                h2d_busy_ns=engine.h2d_busy_ns,
                 kv_bytes=lambda: self.memory.used_bytes,
                 expert_slots=lambda: self._num_slots - self.memory.slots_given,
             )
         )
-        self._num_slots = cache.num_slots
+        self._num_slots = self._num_gpus * cache.num_slots
         if self.choice.memory == "dynamic":
+            assert isinstance(engine, Engine), "refused on several GPUs"
             at_first = [pool.num_slots for pool in cache.pools]
             smallest = self._ready.view.top_k
             self.memory.share_with(

@@ -1,10 +1,10 @@
 """What a service adds to a run's summary: classes, goodput, memory, and quantities over time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from simulator.metrics.counters import Counters
 from simulator.metrics.littles_law import littles_law
-from simulator.serving.record import CAUSES, OfClass
+from simulator.serving.record import OfClass
 from simulator.serving.service import Service
 
 NS_PER_S = 10**9
@@ -59,13 +59,13 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
             "kv_peak_bytes": memory.peak_bytes,
             "expert_slots_given_up": memory.num_given_up,
             "expert_slots_taken_back": memory.num_taken_back,
-            "classes": {name: _of_class(classes[name], now_ns) for name in sorted(classes)},
+            "classes": {name: _of_class(classes[name], record.causes, now_ns) for name in sorted(classes)},
             "over_time": _over_time(service, now_ns),
         },
     }
 
 
-def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:
+def _of_class(one: OfClass, causes: Sequence[str], now_ns: int) -> Mapping[str, object]:
     return {
         "arrived": one.num_arrived,
         "finished": one.num_finished,
@@ -82,7 +82,7 @@ def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:
         "stalls_ns": {
             "queue": one.waited_ns,
             "blocked": one.blocked_ns,
-            **dict(zip(CAUSES, one.stalls_ns, strict=True)),
+            **dict(zip(causes, one.stalls_ns, strict=True)),
         },
     }
 
