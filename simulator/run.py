@@ -91,10 +91,10 @@ def simulate(
         else service.steps()
     )
     with _timeline(timeline_path, trace, view.num_keys, "moesim" if several is None else "GPU 0") as timeline:
-        engine = (
-            several.engine(steps, step_ended, timeline)
-            if several is not None
-            else Engine(
+        if several is not None:
+            engine = several.engine(steps, step_ended, timeline)
+        else:
+            engine = Engine(
                 steps=steps,
                 costs=ready.costs,
                 cache=ready.cache,
@@ -108,7 +108,6 @@ def simulate(
                 tiles=_tiles(scenario, ready.costs, source),
                 kv_copy_ns=None if service is None else service.kv_copy_ns,
             )
-        )
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
         if service is not None:
             service.read_from(engine)

@@ -113,11 +113,9 @@ class Several:
     def summary(self, summary: Mapping[str, object], measured: Counters, *, is_warmed_up: bool) -> dict[str, object]:
         """Return a run's summary with what several GPUs add to it; `measured` was counted after the warm-up."""
         assert self._lockstep is not None
-        first, *_, last = [None, *self._lockstep.snapshots]
-        assert last is not None
+        at_warmup, each = self._lockstep.snapshots[0], self._lockstep.snapshots[-1]
         if is_warmed_up:
-            first = self._lockstep.snapshots[0]
-        each = [of.minus(before) for of, before in zip(last, first, strict=True)] if first is not None else last
+            each = [counts.minus(before) for counts, before in zip(each, at_warmup, strict=True)]
         facts = Facts(
             choice=self._choice,
             homes=self.homes,

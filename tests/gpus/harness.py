@@ -112,15 +112,19 @@ def make_lockstep(
         Gpu(env=env, machine=machine, costs=costs, cache=cache, view=view, policies=of_gpu, timeline=shown)
         for machine, cache, view, of_gpu, shown in zip(machines, caches, views, policies, timelines, strict=True)
     ]
-    bandwidth = Fraction(NS_PER_S, run.token_ns) if run.token_ns else Fraction(1 << 80)
+
+    def step_ended(step: Step, now_ns: int) -> None:
+        del step
+        step_end_ns.append(now_ns)
+
     return Lockstep(
         env=env,
         steps=loop.steps(),
         gpus=gpus,
         router=Router(homes),
-        exchange=Exchange(1, Port(bandwidth=bandwidth, latency_ns=Fraction(run.exchange_ns))),
+        exchange=Exchange(1, Port(bandwidth=Fraction(NS_PER_S, run.token_ns), latency_ns=Fraction(run.exchange_ns))),
         meets=run.meets,
-        step_ended=lambda step, now_ns: step_end_ns.append(now_ns) if step.tokens else None,
+        step_ended=step_ended,
     )
 
 

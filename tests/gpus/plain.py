@@ -29,7 +29,7 @@ class GpusCase:
     demand: int = 1
     lead_token_ns: int = 0
     exchange_ns: int = 0
-    token_ns: int = 0
+    token_ns: int = 1
 
     def keys_of(self, gpu: int) -> list[int]:
         """List what a GPU may compute."""
