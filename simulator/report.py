@@ -193,8 +193,8 @@ def _gpus(gpus: Mapping[str, object]) -> Table:
         "misses",
         "H2D",
         "from peers",
-        "all-to-all",
-        "waits for others",
+        "exchange",
+        "waits",
     ):
         table.add_column(heading, justify="right")
     each = gpus["each"]

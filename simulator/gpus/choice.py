@@ -4,10 +4,15 @@ gpus: {count: 4, experts: affinity, peers: nvlink}
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from hardware_profiles.yaml_file import strict
-from simulator.fields import Count, Whole
+from simulator.fields import Whole
+
+GpuCount = Annotated[int, Field(strict=True, ge=1, le=64)]
+"""More are in no machine with one root."""
 
 Experts = Literal["partitioned", "replicated", "affinity", "shared"]
 Peers = Literal["none", "pcie", "nvlink"]
@@ -25,7 +30,7 @@ class GpusChoice:
     machine's (`peers.pcie`, `peers.nvlink`).
     """
 
-    count: Count = 1
+    count: GpuCount = 1
     experts: Experts = "partitioned"
     replicas: Whole = 0
     peers: Peers = "none"

@@ -62,12 +62,10 @@ class Gpu(Engine):
         self._times = [getattr(self.counters, name) for name in TIMES_OF_LAYERS]
         self._noted = [[0] * len(self._times) for _ in range(view.num_layers)]
 
-    def begin(self, step: Step, share: Step | None, *, sees_all: bool) -> None:
+    def begin(self, step: Step, share: Step, *, sees_all: bool) -> None:
         """Begin a step of which this GPU has a share; its policies see all of the step's tokens, or those alone."""
-        self._step_costs = None if share is None else self._costs.step(share)
-        self._view.step = step if sees_all or share is None else share
-        if not sees_all and share is None:
-            self._view.step = None
+        self._step_costs = self._costs.step(share) if share.tokens else None
+        self._view.step = step if sees_all else share
         if self._timeline is not None:
             self._timeline.step_started(step, self.env.now)
         self.dispatch.step_started()
@@ -92,10 +90,10 @@ class Gpu(Engine):
             yield Timeout(self.env, self.stream.free_ns - self.env.now)
             self.dispatch.layer_ended()
 
-    def head(self) -> tuple[int, int]:
-        """Do the step's own work; return its time, and the runtime's overhead in it."""
+    def head(self, share: Step) -> tuple[int, int]:
+        """Do the step's own work for its share; return its time, and the runtime's overhead in it."""
         costs = self._step_costs
-        if costs is None:
+        if costs is None or not share.tokens:
             return 0, 0
         self.stream.head(costs.tail_ns, costs.tail_overhead_ns)
         return costs.tail_ns, costs.tail_overhead_ns

@@ -114,9 +114,10 @@ class Lockstep:
             divided = self._shares.divide(step)
             self._router.step_started()
             for gpu, share in zip(self.gpus, divided.shares, strict=True):
-                gpu.begin(step, share, sees_all=self._meets)
+                if self._meets or share.tokens:
+                    gpu.begin(step, share, sees_all=self._meets)
             yield from self._together(step, divided) if self._meets else self._apart(step, divided)
-            heads_ns = [gpu.head() for gpu in self.gpus]
+            heads_ns = [gpu.head(share) for gpu, share in zip(self.gpus, divided.shares, strict=True)]
             last = self._meet(range(0 if self._meets else self._num_layers))
             head_ns, overhead_ns = heads_ns[last]
             self.counters.step_compute_ns += head_ns - overhead_ns
@@ -142,7 +143,8 @@ class Lockstep:
     def _apart(self, step: Step, divided: Divided) -> Waits:
         """Let each GPU go through the layers of a step with its own tokens."""
         routes = [self._route(step, divided, layer) for layer in range(self._num_layers)]
-        yield from self._all([self._alone(gpu, at, routes) for at, gpu in enumerate(self.gpus)])
+        taking_part = [at for at, share in enumerate(divided.shares) if share.tokens]
+        yield from self._all([self._alone(self.gpus[at], at, routes) for at in taking_part])
 
     def _alone(self, gpu: Gpu, at: int, routes: Sequence[Routes]) -> Waits:
         for layer, of_layer in enumerate(routes):

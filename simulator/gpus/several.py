@@ -46,6 +46,7 @@ class Several:
         """Put it together. Raises InputError for what is not carried out on several GPUs, or does not fit together."""
         assert scenario.gpus is not None
         self._choice = choice = scenario.gpus
+        self._meets = choice.experts != "shared"
         refuse(scenario, inputs, source)
         if inputs.make_training is not None:
             inputs = replace(inputs, make_training=cache(inputs.make_training))
@@ -57,7 +58,7 @@ class Several:
         num_keys = inputs.trace.num_banks * inputs.trace.num_experts
         self.ready: list[Prepared] = []
         for gpu in range(choice.count):
-            known = partial(recorded_future, inputs.trace, inputs.loop, self.homes, gpu)
+            known = partial(recorded_future, inputs.trace, inputs.loop, self.homes, gpu, meets=self._meets)
             make_future = known if scenario.workload is None else _unknown_future
             part = Part(keys=self.homes.keys_of(gpu), num_keys=num_keys, make_future=make_future)
             self.ready.append(prepare(of_one, inputs, source, part=part))
@@ -105,7 +106,7 @@ class Several:
             gpus=gpus,
             router=Router(self.homes),
             exchange=self._exchange(),
-            meets=self._choice.experts != "shared",
+            meets=self._meets,
             step_ended=step_ended,
         )
         return self._lockstep
@@ -151,13 +152,15 @@ class Several:
         return [ceil_ns(port.latency_ns + end * NS_PER_S / port.bandwidth) for end in ends]
 
 
-def recorded_future(trace: Trace, loop: ClosedLoop, homes: Homes, gpu: int) -> RecordedFuture:
-    """Return what the gates of one GPU will ask for in a closed batch."""
+def recorded_future(trace: Trace, loop: ClosedLoop, homes: Homes, gpu: int, *, meets: bool) -> RecordedFuture:
+    """Return what the gates of one GPU will ask for in a closed batch; `meets` as of the lockstep."""
 
     def asked() -> Iterator[Step]:
         shares, router = Shares(homes.num_gpus), Router(homes)
         for step in loop.steps():
             gpu_of_token = shares.divide(step).gpu_of_token
+            if not meets and gpu not in gpu_of_token:
+                continue
             router.step_started()
             layers = [router.routes(step.tokens, gpu_of_token, layer) for layer in range(trace.num_layers)]
             yield replace(step, tokens=[[list(routes.tokens_of[gpu]) for routes in layers]])  # as of one token

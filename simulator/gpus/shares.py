@@ -16,10 +16,10 @@ from simulator.workload.step import Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Divided:
-    """A step divided: `gpu_of_token` [n], and the share of each GPU as a step, None where it has no token."""
+    """A step divided: `gpu_of_token` [n], and the share of each GPU as a step, perhaps without tokens."""
 
     gpu_of_token: Sequence[int]
-    shares: Sequence[Step | None]
+    shares: Sequence[Step]
 
 
 class Shares:
@@ -64,11 +64,9 @@ def _owners(step: Step) -> Sequence[int]:
 
 def _share(
     step: Step, owners: Sequence[int], gpu_of_token: Sequence[int], gpu_of_request: dict[int, int], gpu: int
-) -> Step | None:
+) -> Step:
     """Return what one GPU has of a step."""
     at = [token for token, home in enumerate(gpu_of_token) if home == gpu]
-    if not at:
-        return None
     if len(at) == len(gpu_of_token):
         return step
     return replace(

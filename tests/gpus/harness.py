@@ -78,7 +78,7 @@ def make_lockstep(
         part = Part(
             keys=homes.keys_of(gpu),
             num_keys=case.num_keys,
-            make_future=partial(recorded_future, trace, loop, homes, gpu),
+            make_future=partial(recorded_future, trace, loop, homes, gpu, meets=run.meets),
         )
         view = part.view(_facts(case, trace, costs))
         cache = lay_out_cache(

@@ -82,15 +82,15 @@ class Plain:
         self.now_ns = 0
         self.out = Outcome(gpus=[OfGpu() for _ in range(run.num_gpus)])
         self.steps = [self.follow(tokens, gpus) for tokens, gpus in self.placed_steps()]
-        self.caches = [
-            PlainCache(
-                run.case_of(gpu), [list(layer.tokens_of[gpu]) for _, step in self.steps for layer in step], _nobody
-            )
-            for gpu in range(run.num_gpus)
-        ]
+        self.caches = [PlainCache(run.case_of(gpu), self.visits(gpu), _nobody) for gpu in range(run.num_gpus)]
         self.queues: list[list[int]] = [[] for _ in range(run.num_gpus)]  # of links, the one in service first
         self.left: list[Fraction] = [Fraction(0)] * run.num_gpus  # of the copy in service
         self.arrived: list[list[int]] = [[] for _ in range(run.num_gpus)]
+
+    def visits(self, gpu: int) -> list[list[int]]:
+        """List S of each gate that a GPU passes: apart from the others, only in steps in which it has tokens."""
+        steps = [layers for num_tokens, layers in self.steps if self.run_of.meets or num_tokens[gpu]]
+        return [list(layer.tokens_of[gpu]) for layers in steps for layer in layers]
 
     def placed_steps(self) -> Iterator[tuple[list[list[list[int]]], list[int]]]:
         """Yield the tokens of each step and the GPU of each."""
@@ -151,7 +151,7 @@ class Plain:
 
     def alone(self, gpu: int, num_tokens: int, layers: list[Layer]) -> Iterator[None]:
         """Go through a step without the others."""
-        for at, layer in enumerate(layers):
+        for at, layer in enumerate(layers if num_tokens else []):
             yield from self.lead(gpu, num_tokens, at)
             yield from self.experts(gpu, layer.tokens_of[gpu])
         yield from self.tail(gpu, num_tokens)
