@@ -25,11 +25,12 @@ Nothing of a configuration is fitted: the profile is measured from kernels and c
 configurations is run, and a throttled link has the bandwidth and latency that it is throttled to.
 
 A machine that others use as well has more than one speed: for seconds or minutes a core may be twice as slow. A fixed piece
-of work, timed in the pauses between two steps, tells such times apart. There are therefore two errors, and both are always
-given:
+of work, timed in the pauses between two steps, tells such times apart. Or other processes have the cores: the kernel counts
+for how long the replay's threads waited for one. There are therefore two errors, and both are always given:
 
 - **Error of steps at the calibrated speed**: of the time per output token over those steps during which the machine was as
-  fast as when its profile was measured; the same steps are added up on both sides. It says how well the simulator knows the
+  fast as when its profile was measured, and at most 2 % of their time was lost to waiting for a core; the same steps are
+  added up on both sides. It says how well the simulator knows the
   machine that was calibrated, and is the figure to judge the simulator by. **Their share** says how many of the steps these
   were. A configuration with fewer than 24 of them is replayed again, up to twice as often as the others.
 - **Error of all steps**: of TPOT, the mean time between two tokens of a request, with whatever the machine did meanwhile.

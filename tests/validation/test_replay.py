@@ -448,6 +448,7 @@ def test_steps_tell_their_tokens(config: Path, offloaded: OffloadedModel, machin
     steps = replay(scenario, offloaded, machine, forced=True, throttle=FAST).steps
     assert [step.num_emits for step in steps] == emits
     assert all(step.probe_ns for step in steps)
+    assert all(step.waited_ns is not None and step.waited_ns >= 0 for step in steps)
 
 
 def test_a_pause_ends_when_it_began() -> None:

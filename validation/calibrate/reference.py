@@ -2,7 +2,7 @@
 
     probe, and move memory as a run does, for some seconds -> the time to measure at
     -> kept with the samples, and used again on resuming
-    a probe before and after each sample -> it counts if both were as fast
+    a probe before and after each sample -> it counts if both were as fast, and if it hardly waited for a core
 
 Limits: where the machine's speed changed for good after the beginning, few samples count; `--fresh` takes a new reference.
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from hardware_profiles.quantity import format_seconds
 from validation.runtime.speed import probe_ns, reference_ns
+from validation.runtime.waiting import waited_ns
 
 _PROBES = 400
 _MOVED_BYTES = 32 << 20
@@ -31,11 +32,15 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """What samples have to be taken at to count, in ns of the probe; the probe; `settle` finds the fastest core first."""
+    """What samples have to be taken at to count, in ns of the probe; the probe; `settle` finds the fastest core first.
+
+    `waited_ns` tells for how long the threads of the process have waited for a core up to now.
+    """
 
     reference_ns: float
     probe_ns: Callable[[], float] = probe_ns
     settle: Callable[[], float] = probe_ns
+    waited_ns: Callable[[], float] = waited_ns
 
 
 def take_reference(

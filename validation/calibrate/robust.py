@@ -4,7 +4,7 @@
     round after round: every point that is not known yet, in a new random order, has a turn
     a turn: once or more to settle, which is not kept, then some samples
     a point is known when the standard error of its median falls below a share of the median
-    with a speed to keep to: a probe before and after each sample, which counts if both were as fast
+    with a speed to keep to: a probe before and after each sample, which counts if both were as fast and it hardly waited
 
 Turns, and not one point after the other, so that a machine that slows down (clocks, neighbours) does so under all points
 alike. Settling, because short work right after long work is slower than in a row of its own kind, as a run has it: an
@@ -28,6 +28,7 @@ import numpy as np
 
 from validation.calibrate.reference import Speed
 from validation.runtime.speed import is_as_fast
+from validation.runtime.waiting import is_undisturbed
 
 LEAST_COUNTING = 3
 OVERTIME = 3
@@ -67,14 +68,16 @@ class Effort:
 class Series:
     """All samples of one point, in seconds, in the order in which they were taken, by what was timed.
 
-    With a speed to keep to, each sample has the slower of the probes around it, in ns, and `reference_ns` is the speed.
-    `ended_s` is when each sample ended, since the measurement began.
+    With a speed to keep to, each sample has the slower of the probes around it, in ns, and `reference_ns` is the speed;
+    `waited_fracs` say which share of its time was spent on waiting for a core. `ended_s` is when each sample ended, since
+    the measurement began.
     """
 
     at: Mapping[str, float]
     samples: Mapping[str, Sequence[float]]
     ended_s: Sequence[float] = ()
     probes_ns: Sequence[float] = ()
+    waited_fracs: Sequence[float] = ()
     reference_ns: float | None = None
 
 
@@ -130,7 +133,10 @@ def which_count(one: Series) -> list[bool]:
     """Tell of each sample whether it was taken at the reference speed; where none was asked for, all were."""
     if one.reference_ns is None:
         return [True] * max(len(values) for values in one.samples.values())
-    return [is_as_fast(probe_ns, one.reference_ns) for probe_ns in one.probes_ns]
+    return [
+        _counts(probe_ns, waited_frac, one.reference_ns)
+        for probe_ns, waited_frac in zip(one.probes_ns, one.waited_fracs, strict=True)
+    ]
 
 
 def counting(one: Series) -> Mapping[str, Sequence[float]]:
@@ -142,6 +148,10 @@ def counting(one: Series) -> Mapping[str, Sequence[float]]:
         name: [seconds for seconds, counts in zip(values, which, strict=True) if counts]
         for name, values in one.samples.items()
     }
+
+
+def _counts(probe_ns: float, waited_frac: float, reference_ns: float) -> bool:
+    return is_as_fast(probe_ns, reference_ns) and is_undisturbed(waited_frac, 1)
 
 
 def spread_of(samples: Sequence[float]) -> Spread:
@@ -171,23 +181,28 @@ class _Taking:
         self._samples: dict[str, list[float]] = {}
         self._ended_s: list[float] = []
         self._probes_ns: list[float] = []
+        self._waited_fracs: list[float] = []
         self._counting: list[float] = []
 
     def turn(self, effort: Effort) -> None:
         """Settle, then take samples."""
         for _ in range(effort.settle):
             self._point.measure()
-        before_ns = self._speed.settle() if self._speed is not None else 0.0
+        speed = self._speed
+        before_ns = speed.settle() if speed is not None else 0.0
         for _ in range(effort.in_turn):
+            began_s, waited_ns = self._elapsed_s(), speed.waited_ns() if speed is not None else 0.0
             taken = self._point.measure()
             self._ended_s.append(self._elapsed_s())
             for name, seconds in taken.items():
                 self._samples.setdefault(name, []).append(seconds)
-            if self._speed is not None:
-                after_ns = self._speed.probe_ns()
+            if speed is not None:
+                waited_s = (speed.waited_ns() - waited_ns) / 1e9
+                self._waited_fracs.append(waited_s / max(self._ended_s[-1] - began_s, 1e-9))
+                after_ns = speed.probe_ns()
                 self._probes_ns.append(max(before_ns, after_ns))
                 before_ns = after_ns
-            if self._speed is None or is_as_fast(self._probes_ns[-1], self._speed.reference_ns):
+            if speed is None or _counts(self._probes_ns[-1], self._waited_fracs[-1], speed.reference_ns):
                 self._counting.append(next(iter(taken.values())))
 
     def goes_on(self, effort: Effort, *, is_over: bool) -> bool:
@@ -208,5 +223,6 @@ class _Taking:
             samples=self._samples,
             ended_s=self._ended_s,
             probes_ns=self._probes_ns,
+            waited_fracs=self._waited_fracs,
             reference_ns=self._speed.reference_ns if self._speed is not None else None,
         )

@@ -16,7 +16,7 @@ from hardware_profiles.errors import InputError
 from validation.calibrate.reference import Reference
 from validation.calibrate.robust import Series
 
-FORMAT = 2
+FORMAT = 3
 Identity = Mapping[str, str]
 """What the samples belong to, by name (`cpu`, `torch`, `model`, ...), in words."""
 
@@ -136,14 +136,19 @@ def _taken(entry: Mapping[str, object], reference: Reference | None) -> Taken:
             samples={str(key): _floats(values) for key, values in point["samples_s"].items()},
             ended_s=_floats(point["ended_s"]),
             probes_ns=_floats(point["probes_ns"]),
+            waited_fracs=_floats(point["waited_fracs"]),
             reference_ns=reference.speed_ns if reference is not None else None,
         )
         for point in points
     ]
     for one in series:
-        columns = [*one.samples.values(), one.ended_s, *([one.probes_ns] if reference is not None else [])]
+        columns = [
+            *one.samples.values(),
+            one.ended_s,
+            *([one.probes_ns, one.waited_fracs] if reference is not None else []),
+        ]
         if not one.samples or len({len(values) for values in columns}) != 1:
-            raise ValueError("not one time of its end and one probe for each sample")
+            raise ValueError("not one time of its end, one probe and one wait for each sample")
     return Taken(series=series, began=str(entry["began"]), took_s=float(str(entry["took_s"])))
 
 
@@ -153,6 +158,7 @@ def _point(one: Series) -> dict[str, object]:
         "samples_s": {name: list(values) for name, values in one.samples.items()},
         "ended_s": [round(seconds, 4) for seconds in one.ended_s],
         "probes_ns": list(one.probes_ns),
+        "waited_fracs": [round(frac, 5) for frac in one.waited_fracs],
     }
 
 

@@ -44,10 +44,6 @@ def validate(
     The error is that of the steps that ran while the machine was as fast as when the profile was measured; beside it stands
     that of all steps. Configurations with few such steps are replayed more often, up to twice as often as the suite says.
 
-    The error is that of the steps that ran while the machine was as fast as when
-    the profile was measured; beside it stands that of all steps. Configurations
-    with few such steps are replayed up to twice as often.
-
     Replays are kept as they end: a call that was interrupted goes on where it stopped, and one that finds all of them
     writes the report afresh.
 

@@ -55,7 +55,7 @@ class Backend(Protocol):
         """Build a model, once for all its configurations, and replay on it."""
 
 
-_STEP_FIELDS = ("duration_ns", "num_emits", "probe_ns")
+_STEP_FIELDS = ("duration_ns", "num_emits", "probe_ns", "waited_ns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +111,8 @@ class ReplayFolder:
             frac, other_picks = float(values["recording_frac"]), int(values["num_other_picks"])
             columns = [values["steps"][name] for name in _STEP_FIELDS]
             steps = [
-                MeasuredStep(duration_ns=duration_ns, num_emits=num_emits, probe_ns=probe_ns)
-                for duration_ns, num_emits, probe_ns in zip(*columns, strict=True)
+                MeasuredStep(duration_ns=duration_ns, num_emits=num_emits, probe_ns=probe_ns, waited_ns=waited_ns)
+                for duration_ns, num_emits, probe_ns, waited_ns in zip(*columns, strict=True)
             ]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(path, f"is not a replay that moesim wrote ({error}); delete it") from None

@@ -1,6 +1,7 @@
 """How far a simulation is from those steps that ran while the machine was as fast as when its profile was measured.
 
-    steady    a step whose probe shows the speed of the profile's reference; without a probe or a reference, every step
+    steady    a step whose probe shows the speed of the profile's reference, and in which the replay's threads hardly ever
+              waited for a core that others had; without a probe or a reference, every step
     slowdown  time per output token over the steady steps of a replay, measured / simulated: the same steps on both sides
     error     1 / (median over the replays of their slowdown) - 1
 
@@ -19,6 +20,7 @@ from validation.compare.replaying import Stored
 from validation.compare.simulate import SimulatedStep
 from validation.replay.measured_step import MeasuredStep
 from validation.runtime.speed import is_as_fast
+from validation.runtime.waiting import is_undisturbed
 
 STEPS_OF_REPLAY = 8
 STEPS_OF_CONFIGURATION = 24
@@ -93,7 +95,9 @@ def _paired(simulated: Sequence[SimulatedStep], replay: Stored, warmup_steps: in
 
 
 def _is_steady(step: MeasuredStep, reference_ns: float | None) -> bool:
-    return step.probe_ns is None or reference_ns is None or is_as_fast(step.probe_ns, reference_ns)
+    if step.probe_ns is None or reference_ns is None:
+        return True
+    return is_as_fast(step.probe_ns, reference_ns) and is_undisturbed(step.waited_ns or 0, step.duration_ns)
 
 
 def _s_per_token(pairs: Sequence[_Pair]) -> tuple[float, float] | None:

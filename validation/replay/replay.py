@@ -1,7 +1,7 @@
 """Replay a scenario on real hardware: the same trace, policies and cache, carried out by the torch runtime.
 
 Between two steps the run is paused for what a server would not do: the next step is prepared, the one before it noted, and
-on the CPU the machine's speed probed. None of that counts in any time.
+on the CPU the machine's speed and what it kept from the replay probed. None of that counts in any time.
 
 Limits: what the link copies during a pause, some tenths of a millisecond with a prefetcher, costs the run no time; a copy
 that runs at that time may slow the probe. On CUDA, what preparing leaves on the stream counts as part of the step. Copies
@@ -39,6 +39,7 @@ from validation.runtime.recording import Recording, span_cost_ns
 from validation.runtime.slots import Low, SlotChannel, Slots, num_low_slots
 from validation.runtime.speed import probe_ns
 from validation.runtime.throttle import Throttle
+from validation.runtime.waiting import waited_ns
 from validation.runtime.write_back import WriteBack
 
 Progress = Callable[[int, int], None]
@@ -220,6 +221,7 @@ def _run_steps(
     )
     ends_ns = [0]
     probes_ns: list[int | None] = []  # the slower of those before and after each step
+    waits_ns: list[int | None] = []  # of all threads, for a core
     is_cpu = device.torch_device.type == "cpu"
     offloaded.visit = executor.visit
     try:
@@ -229,11 +231,13 @@ def _run_steps(
                 with executor.paused():
                     runner.prepare(step)
                     before_ns = cores.settle() if is_cpu else 0
+                    since_ns = waited_ns() if is_cpu else 0
                 executor.begin(step)
                 runner.run(step)
                 executor.end(step)
                 ends_ns.append(recording.now_ns())
                 with executor.paused():
+                    waits_ns.append(waited_ns() - since_ns if is_cpu else None)
                     probes_ns.append(max(before_ns, probe_ns()) if is_cpu else None)
                 collector.step_ended(step, ends_ns[-1])
                 if progress is not None:
@@ -241,8 +245,10 @@ def _run_steps(
     finally:
         offloaded.visit = None
     return [
-        MeasuredStep(duration_ns=end_ns - start_ns, num_emits=len(step.emits), probe_ns=slower_ns)
-        for step, (start_ns, end_ns), slower_ns in zip(steps, pairwise(ends_ns), probes_ns, strict=True)
+        MeasuredStep(duration_ns=end_ns - start_ns, num_emits=len(step.emits), probe_ns=slower_ns, waited_ns=lost_ns)
+        for step, (start_ns, end_ns), slower_ns, lost_ns in zip(
+            steps, pairwise(ends_ns), probes_ns, waits_ns, strict=True
+        )
     ]
 
 

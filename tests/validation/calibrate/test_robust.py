@@ -121,18 +121,31 @@ FAST_NS, SLOW_NS = 100_000.0, 200_000.0
 
 
 class Machine:
-    """A machine that is twice as slow at times: all work on it takes its clock further."""
+    """A machine that is twice as slow at times, and busy at others: all work on it takes its clock further.
 
-    def __init__(self, is_slow: Callable[[float], bool]) -> None:
+    While it is busy, work waits for as long as it takes, and probes do not.
+    """
+
+    def __init__(
+        self,
+        is_slow: Callable[[float], bool] = lambda _now_s: False,
+        is_busy: Callable[[float], bool] = lambda _: False,
+    ) -> None:
         self.clock = Clock()
         self.num_probes = 0
+        self.waited_s = 0.0
         self._is_slow = is_slow
+        self._is_busy = is_busy
 
     def work(self, seconds: float) -> float:
         """Do what takes `seconds` on the fast machine; return what it took."""
         took_s = seconds * (2 if self._is_slow(self.clock.now_s) else 1)
         self.clock.now_s += took_s
         return took_s
+
+    def waited_ns(self) -> float:
+        """Return for how long work has waited."""
+        return self.waited_s * 1e9
 
     def probe_ns(self) -> float:
         """Return the time of the probe."""
@@ -141,14 +154,19 @@ class Machine:
 
     def speed(self) -> Speed:
         """Return the fast one."""
-        return Speed(reference_ns=FAST_NS, probe_ns=self.probe_ns, settle=self.probe_ns)
+        return Speed(reference_ns=FAST_NS, probe_ns=self.probe_ns, settle=self.probe_ns, waited_ns=self.waited_ns)
 
     def points(self, *seconds: float) -> list[Point]:
         """Return points of work that takes `seconds`, and a second quantity of half of it."""
 
         def point(index: int, expected_s: float) -> Point:
             def measure() -> Mapping[str, float]:
+                is_busy = self._is_busy(self.clock.now_s)
                 took_s = self.work(expected_s)
+                if is_busy:
+                    self.clock.now_s += took_s
+                    self.waited_s += took_s
+                    took_s *= 2
                 return {"time": took_s, "half": took_s / 2}
 
             return Point(at={"point": index}, measure=measure)
@@ -182,6 +200,17 @@ def test_a_sample_across_a_change_does_not_count() -> None:
     assert series.probes_ns[:6] == pytest.approx([FAST_NS, FAST_NS, SLOW_NS, SLOW_NS, FAST_NS, FAST_NS])
     assert list(series.ended_s) == sorted(series.ended_s)
     assert len(series.ended_s) == len(series.probes_ns) == len(series.samples["half"])
+
+
+def test_a_sample_that_waited_for_a_core_does_not_count() -> None:
+    """Though the probes around it were as fast as ever; the share of its time is kept."""
+    machine = Machine(is_busy=lambda now_s: now_s % 3 < 2)
+    (series,) = taken_on(machine, Effort(budget_s=60, warmup=0, least_repeats=20), 0.05)
+    assert medians([series], "time") == pytest.approx([0.05])
+    assert max(series.samples["time"]) == pytest.approx(0.1)
+    assert sorted({round(frac, 6) for frac in series.waited_fracs}) == [0, 0.5]
+    assert which_count(series) == [frac == 0 for frac in series.waited_fracs]
+    assert 0.2 < counted_frac([series]) < 0.6
 
 
 def test_too_few_that_count_go_on_beyond_the_budget() -> None:

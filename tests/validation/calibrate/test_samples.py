@@ -22,6 +22,7 @@ def some() -> Samples:
             samples={"time": [1e-3, 2.5e-3], "other": [1.0, 2.0]},
             ended_s=(0.5, 0.75),
             probes_ns=(1e5, 2e5),
+            waited_fracs=(0.0, 0.25),
             reference_ns=1.1e5,
         )
     ]
@@ -39,6 +40,7 @@ def test_samples_come_back(tmp_path: Path) -> None:
     assert one.at == {"tokens": 2.0}
     assert {name: list(values) for name, values in one.samples.items()} == {"time": [1e-3, 2.5e-3], "other": [1.0, 2.0]}
     assert (one.ended_s, one.probes_ns, one.reference_ns) == ((0.5, 0.75), (1e5, 2e5), 1.1e5)
+    assert one.waited_fracs == (0.0, 0.25)
     assert back.reference == REFERENCE
     assert (back.taken["expert.alone"].began, back.taken["expert.alone"].took_s) == ("2030-01-01T00:00:00+00:00", 1.5)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.samples.json"]
@@ -55,7 +57,7 @@ def test_samples_without_probes_come_back(tmp_path: Path) -> None:
     assert which_count(back.taken["expert.alone"].series[0]) == [True, True]
 
 
-@pytest.mark.parametrize("column", ["probes_ns", "ended_s"])
+@pytest.mark.parametrize("column", ["probes_ns", "waited_fracs", "ended_s"])
 def test_a_probe_that_is_missing_is_told(tmp_path: Path, column: str) -> None:
     """Each sample has its own."""
     path = tmp_path / "mine.samples.json"
@@ -99,8 +101,8 @@ def test_what_holds_no_samples_is_refused(tmp_path: Path, text: str) -> None:
 def test_samples_of_another_format_are_refused(tmp_path: Path) -> None:
     """A later version's."""
     path = tmp_path / "mine.samples.json"
-    path.write_text(json.dumps({"format": 3, "identity": IDENTITY, "measurements": {}}), encoding="utf-8")
-    with pytest.raises(InputError, match="has format 3, not 2"):
+    path.write_text(json.dumps({"format": 4, "identity": IDENTITY, "measurements": {}}), encoding="utf-8")
+    with pytest.raises(InputError, match="has format 4, not 3"):
         read_samples(path, IDENTITY)
 
 

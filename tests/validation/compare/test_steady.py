@@ -43,6 +43,17 @@ def test_steps_are_paired_with_their_own() -> None:
     assert everything.error_frac == pytest.approx((10 + 40) / (20 + 160) - 1)
 
 
+def test_steps_that_waited_for_a_core_are_left_out() -> None:
+    """By what was lost to waiting, as a share of the step, whatever the probes say."""
+    steps = [
+        MeasuredStep(duration_ns=duration_ns, num_emits=1, probe_ns=FAST, waited_ns=waited_ns)
+        for duration_ns, waited_ns in [(1000, 20)] * 8 + [(2000, 41)] * 8
+    ]
+    replay = Stored(summary={}, steps=steps, recording_frac=0.0, num_other_picks=0)
+    steady = compare_steady(simulated(*[500] * 16), [replay], warmup_steps=0, reference_ns=FAST)
+    assert (steady.num_steady, steady.error_frac) == (8, -0.5)
+
+
 def test_a_replay_with_few_steady_steps_does_not_count_by_itself() -> None:
     """The median is over the others; where there are none, all that is steady counts as one; without any, nothing does."""
     few = stored(*[(50, FAST)] * 7, *[(99, SLOW)] * 3)
