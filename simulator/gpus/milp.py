@@ -98,7 +98,7 @@ def solve(transitions: Transitions, num_gpus: int) -> Solution | None:
     least_x[x(0, 0, 0)] = 1
     found = milp(
         -gain,
-        integrality=np.arange(size) < num_x,
+        integrality=(np.arange(size) < num_x).astype(np.int64),
         bounds=Bounds(least_x, np.ones(size)),
         constraints=LinearConstraint(matrix, lower, upper),
         options={"node_limit": _MOST_NODES, "mip_rel_gap": 0.0},

@@ -192,12 +192,12 @@ def test_laws_with_prefetches(tmp_path: Path, seed: int) -> None:
     assert {f"GPU {gpu}" for gpu in range(run.num_gpus)} <= names
     flows = [event["id"] for event in events if event["ph"] == "s"]
     assert len(flows) == len(set(flows))
-    for gpu, counts in enumerate(out.gpus):
-        slices = [event for event in events if event["ph"] == "X" and event["pid"] == gpu + 2]
+    for process, did in enumerate(out.gpus, start=2):
+        slices = [event for event in events if event["ph"] == "X" and event["pid"] == process]
         waits = sum(round(event["dur"] * 1000) for event in slices if event["name"] == "wait for another GPU")
-        assert waits == counts.barrier_ns
+        assert waits == did.barrier_ns
         exchanges = sum(round(event["dur"] * 1000) for event in slices if event["name"].startswith("all-to-all"))
-        assert exchanges == counts.exchange_ns
+        assert exchanges == did.exchange_ns
 
 
 @pytest.mark.parametrize(("peer_ns", "wait_ns", "from_peers"), [(4, 4, 1), (20, 20, 0), (30, 20, 0)])

@@ -50,6 +50,15 @@ def run(values: Mapping[str, object], gpus: Mapping[str, object] | None = None, 
     return simulate(build_scenario({**values, **chosen, **more}, "test"), source="test")
 
 
+def summary_of(
+    values: Mapping[str, object],
+    gpus: Mapping[str, object] | None = None,
+    **more: Any,  # noqa: ANN401
+) -> Mapping[str, Any]:
+    """Return the summary of a simulated scenario."""
+    return run(values, gpus, **more).summary
+
+
 def check(summary: Mapping[str, Any]) -> None:
     """Hold a summary to the laws of conservation."""
     gpus = summary["gpus"]
@@ -90,28 +99,28 @@ def check(summary: Mapping[str, Any]) -> None:
 )
 def test_what_comes_out_adds_up(gpus: Mapping[str, object], policies: Mapping[str, object]) -> None:
     """For all kinds of homes, with prefetches, oracles, a warm start and a warm-up; twice the same bytes."""
-    summary = run(NANO, gpus, **policies).summary
+    summary = summary_of(NANO, gpus, **policies)
     check(summary)
     assert summary["tokens"] > 0
-    assert summary_json(summary) == summary_json(run(NANO, gpus, **policies).summary)
+    assert summary_json(summary) == summary_json(summary_of(NANO, gpus, **policies))
 
 
 def test_one_gpu_is_what_it_was() -> None:
     """A count of 1 changes no byte of the summary."""
-    assert summary_json(run(NANO, {"count": 1}).summary) == summary_json(run(NANO).summary)
+    assert summary_json(summary_of(NANO, {"count": 1})) == summary_json(summary_of(NANO))
 
 
 def test_experts_of_all_gpus_are_those_of_one() -> None:
     """The same tokens need the same experts, wherever they are computed: of each step S is divided, without replicas."""
-    one, two = run(NANO, cache={"frac": 1.0}).summary, run(NANO, TWO, cache={"frac": 1.0}).summary
+    one, two = summary_of(NANO, cache={"frac": 1.0}), summary_of(NANO, TWO, cache={"frac": 1.0})
     assert (two["accesses"], two["tokens"]) == (one["accesses"], one["tokens"])
     assert two["misses"] == one["misses"], "each expert is fetched once where all fit"
 
 
 def test_a_short_upstream_takes_longer() -> None:
     """And is used more."""
-    ample = run(NANO, TWO).summary
-    short = run(NANO, TWO, hardware_set={"link.upstream": "20 GB/s"}).summary
+    ample = summary_of(NANO, TWO)
+    short = summary_of(NANO, TWO, hardware_set={"link.upstream": "20 GB/s"})
     check(short)
     assert short["makespan_ns"] > ample["makespan_ns"]
     assert short["gpus"]["upstream"]["bytes_per_s"] == 20 * 10**9
@@ -122,8 +131,8 @@ def test_a_short_upstream_takes_longer() -> None:
 def test_affinity_is_fitted_on_some_sequences_and_judged_on_others() -> None:
     """On sequences that it has not seen, fewer transitions lead to another GPU than where experts are dealt out."""
     fit = {"fit": {"sequences": 20}, "sequences": 6}
-    in_turn = run(NANO, TWO, **fit).summary["gpus"]
-    placed = run(NANO, {"count": 2, "experts": "affinity"}, **fit).summary["gpus"]
+    in_turn = summary_of(NANO, TWO, **fit)["gpus"]
+    placed = summary_of(NANO, {"count": 2, "experts": "affinity"}, **fit)["gpus"]
     assert placed["homes"]["method"] == "greedy"
     assert "variables" in placed["homes"]["notes"][0]
     assert placed["homes"]["training_cross_gpu"] < placed["homes"]["training_transitions"] / 2
@@ -133,18 +142,18 @@ def test_affinity_is_fitted_on_some_sequences_and_judged_on_others() -> None:
 
 def test_replicas_keep_tokens_at_home() -> None:
     """With the most popular experts everywhere less is sent; with all of them nothing."""
-    sent = [run(NANO, TWO).summary["gpus"]["all_to_all"]["bytes"]]
+    sent = [summary_of(NANO, TWO)["gpus"]["all_to_all"]["bytes"]]
     for replicas in (8, 32):
         gpus = {"count": 2, "experts": "replicated", "replicas": replicas}
-        sent.append(run(NANO, gpus).summary["gpus"]["all_to_all"]["bytes"])
+        sent.append(summary_of(NANO, gpus)["gpus"]["all_to_all"]["bytes"])
     assert sent[0] > sent[1] > sent[2] == 0
 
 
 def test_neighbours_spare_the_host() -> None:
     """Where all GPUs need the same experts, some come from a neighbour, and fewer from the host; nano's are small."""
     shared, near = {"count": 2, "experts": "shared"}, {"peers.nvlink.latency": "100 ns"}
-    alone = run(NANO, shared).summary
-    together = run(NANO, {**shared, "peers": "nvlink"}, hardware_set=near).summary
+    alone = summary_of(NANO, shared)
+    together = summary_of(NANO, {**shared, "peers": "nvlink"}, hardware_set=near)
     check(together)
     assert alone["gpus"]["peer_bytes"] == 0
     assert together["gpus"]["peer_bytes"] > 0
@@ -178,7 +187,7 @@ def test_policies_bear_gpus_without_tokens(kind: str, name: str, experts: str) -
         with pytest.raises(InputError, match="whole layers"):
             run(values, gpus)
         return
-    check(run(values, gpus).summary)
+    check(summary_of(values, gpus))
 
 
 @pytest.mark.parametrize("gpus", [{"count": 2}, {"count": 3, "experts": "shared", "peers": "nvlink"}])
@@ -199,8 +208,8 @@ def test_a_service(gpus: Mapping[str, object]) -> None:
 
 def test_a_service_on_two_gpus_has_the_memory_of_both() -> None:
     """KV cache of all GPUs counts as one; requests get through faster."""
-    one, two = run(SERVICE).summary, run(SERVICE, TWO).summary
-    assert two["service"]["kv_capacity_bytes"] == 2 * one["service"]["kv_capacity_bytes"]  # type: ignore[index]
+    one, two = summary_of(SERVICE), summary_of(SERVICE, TWO)
+    assert two["service"]["kv_capacity_bytes"] == 2 * one["service"]["kv_capacity_bytes"]
 
 
 REFUSED = [
