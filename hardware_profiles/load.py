@@ -60,7 +60,7 @@ def load_profile(name_or_path: str, overrides: Mapping[str, object] | None = Non
 
 def profile_of(values: Mapping[str, object], source: str) -> HardwareProfile:
     """Make a profile of the plain values of a file. Raises InputError that names `source`, with every fault at once."""
-    faults = [*_link_faults(values), *_duration_faults(values)]
+    faults = [*_link_faults(values), *_duration_faults(values), *_power_faults(values), *_price_faults(values)]
     try:
         profile = validate(_adapter(), values, source)
     except InputError as error:
@@ -222,3 +222,28 @@ def _duration_faults(values: Mapping[str, object]) -> Iterator[str]:
             "durations.context: is added to durations.layer, which is not given; give that as well, or take this away "
             "(durations.context=none)"
         )
+
+
+def _power_faults(values: Mapping[str, object]) -> Iterator[str]:
+    """Yield a fault for each resource whose energy could not be told, because half of what it draws is not given."""
+    for group in sorted({path.rpartition(".")[0] for path in members("power")} - {"power"}):
+        given = [name for name in ("idle", "busy") if _mapping_at(values, group).get(name) is not None]
+        if len(given) == 1:
+            missing = "busy" if given == ["idle"] else "idle"
+            yield (
+                f'{group}.{missing}: is missing, and energy needs both; give it ({group}.{missing}="20 W"), or take the '
+                f"other away ({group}.{given[0]}=none)"
+            )
+
+
+def _price_faults(values: Mapping[str, object]) -> Iterator[str]:
+    """Yield what in a price contradicts itself or says too little."""
+    price = {name for name, value in _mapping_at(values, "price").items() if value is not None}
+    if {"per_hour", "purchase"} <= price:
+        yield "price: is both rented (per_hour) and bought (purchase); keep one of them (price.per_hour=none)"
+    if "purchase" in price and "lifetime" not in price:
+        yield 'price.lifetime: is missing; say over which time price.purchase is spread, such as "3 years"'
+    if "lifetime" in price and "purchase" not in price:
+        yield "price.lifetime: spreads price.purchase, which is not given; give that as well, or take this away"
+    if "electricity" in price and not _mapping_at(values, "power"):
+        yield "price.electricity: is paid for energy, and power is not given; give that as well, or take this away"

@@ -71,6 +71,11 @@ PositiveSeconds = Annotated[Figure, BeforeValidator(_figure_of(Dimension.SECONDS
 Fraction = Annotated[Figure, BeforeValidator(_figure_of(Dimension.FRACTION, positive=True))]
 Count = Annotated[Figure, BeforeValidator(_figure_of(Dimension.COUNT, positive=True))]
 WholeCount = Annotated[Figure, BeforeValidator(_figure_of(Dimension.COUNT, positive=True, whole=True))]
+Watts = Annotated[Figure, BeforeValidator(_figure_of(Dimension.WATTS, positive=False))]
+Dollars = Annotated[Figure, BeforeValidator(_figure_of(Dimension.DOLLARS, positive=False))]
+DollarsPerHour = Annotated[Figure, BeforeValidator(_figure_of(Dimension.DOLLARS_PER_HOUR, positive=False))]
+DollarsPerKwh = Annotated[Figure, BeforeValidator(_figure_of(Dimension.DOLLARS_PER_KWH, positive=False))]
+Hours = Annotated[Figure, BeforeValidator(_figure_of(Dimension.HOURS, positive=True))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +317,45 @@ class Durations:
 
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PowerDraw:
+    """What one resource draws while it has nothing to do, and while it works. Both are given, or neither."""
+
+    idle: Watts | None = None
+    busy: Watts | None = None
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """What the parts of a machine draw; what is not given is not counted.
+
+    `gpu` is the whole board; `cpu` the package, busy with all its workers; `host_memory` busy at its full bandwidth; `link`
+    busy in one direction; `rest` what all else draws, always.
+    """
+
+    gpu: PowerDraw = field(default_factory=PowerDraw)
+    cpu: PowerDraw = field(default_factory=PowerDraw)
+    host_memory: PowerDraw = field(default_factory=PowerDraw)
+    link: PowerDraw = field(default_factory=PowerDraw)
+    rest: Watts | None = None
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a machine costs: `per_hour` where it is rented, or `purchase` spread over its `lifetime`.
+
+    `electricity` is paid besides, for the energy of `Power`.
+    """
+
+    per_hour: DollarsPerHour | None = None
+    purchase: Dollars | None = None
+    lifetime: Hours | None = None
+    electricity: DollarsPerKwh | None = None
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareProfile:
     """One machine: see `hardware_profiles/library/*.yaml` and docs/hardware_profiles.md."""
 
@@ -324,3 +368,5 @@ class HardwareProfile:
     runtime: Runtime
     durations: Durations = field(default_factory=Durations)
     peers: Peers = field(default_factory=Peers)
+    power: Power = field(default_factory=Power)
+    price: Price = field(default_factory=Price)

@@ -23,6 +23,9 @@ class Dimension(Enum):
     BITS_PER_WEIGHT = "bit/weight"
     WATTS = "W"
     DOLLARS = "USD"
+    DOLLARS_PER_HOUR = "USD/h"
+    DOLLARS_PER_KWH = "USD/kWh"
+    HOURS = "h"
     FRACTION = "fraction of 1"
     COUNT = "cores"
     TRANSFERS_PER_S = "transfers/s"
@@ -49,6 +52,9 @@ _UNITS: dict[Dimension, dict[str, Decimal]] = {
     Dimension.BITS_PER_WEIGHT: {"bit": Decimal(1), "bit/weight": Decimal(1)},
     Dimension.WATTS: _scaled("W", binary=False),
     Dimension.DOLLARS: {"USD": Decimal(1)},
+    Dimension.DOLLARS_PER_HOUR: {"USD/h": Decimal(1)},
+    Dimension.DOLLARS_PER_KWH: {"USD/kWh": Decimal(1)},
+    Dimension.HOURS: {"h": Decimal(1), "days": Decimal(24), "years": Decimal(8766)},  # of 365.25 days
     Dimension.FRACTION: {"%": Decimal("0.01"), "of 1": Decimal(1)},
     Dimension.COUNT: {"cores": Decimal(1), "workers": Decimal(1)},
     Dimension.TRANSFERS_PER_S: _scaled("T/s", binary=False),
@@ -62,6 +68,9 @@ _EXAMPLE = {
     Dimension.BITS_PER_WEIGHT: '"4.25 bit"',
     Dimension.WATTS: '"450 W"',
     Dimension.DOLLARS: '"1600 USD"',
+    Dimension.DOLLARS_PER_HOUR: '"0.69 USD/h"',
+    Dimension.DOLLARS_PER_KWH: '"0.30 USD/kWh"',
+    Dimension.HOURS: '"3 years" or "720 h"',
     Dimension.FRACTION: '"80 %" or "0.8 of 1"',
     Dimension.COUNT: '"16 cores"',
     Dimension.TRANSFERS_PER_S: '"16 GT/s"',

@@ -1,6 +1,6 @@
 """What a reader of a result should know: warnings, and the figures that nobody has measured."""
 
-from hardware_profiles.load import assumed_figures, describe
+from hardware_profiles.load import assumed_figures, describe, resolved_figures
 from simulator.costs.stated import scalings
 from simulator.inputs import Inputs
 from simulator.run_view import RunView
@@ -28,8 +28,16 @@ def warnings_of_run(scenario: Scenario, inputs: Inputs, *, knows_future: bool, i
 
 
 def assumptions(inputs: Inputs, view: RunView) -> list[str]:
-    """List what the result rests on and nobody has measured, times that are scaled to other weights included."""
+    """List what the result rests on and nobody has measured, times that are scaled to other weights included.
+
+    Of power and price also what is not assumed: a board's limit is stated by its vendor, and is not what it draws.
+    """
     listed = [f"{path} = {describe(figure)} ({figure.source})" for path, figure in assumed_figures(inputs.profile)]
+    listed += [
+        f"{path} = {describe(figure)}, {figure.kind}, not measured ({figure.source})"
+        for path, figure in resolved_figures(inputs.profile)
+        if path.startswith(("power.", "price.")) and figure.kind not in ("assumed", "measured")
+    ]
     listed += [str(scaling) for scaling in scalings(inputs.model, inputs.profile.durations)]
     if view.uses_own_popularity:
         listed.append("popular experts are known beforehand: popularity is counted on the very sequences of the run")

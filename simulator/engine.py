@@ -229,7 +229,9 @@ class Engine:
         counters.kv_out_bytes += copies.out_bytes
         counters.kv_in_bytes += copies.in_bytes
         if copies.out_bytes:
-            yield Timeout(env, self._kv_copy_ns(copies.out_bytes, True))
+            out_ns = self._kv_copy_ns(copies.out_bytes, True)
+            counters.kv_out_ns += out_ns
+            yield Timeout(env, out_ns)
         if copies.in_bytes:
             self._kv_in_ns = (self._kv_copy_ns(copies.in_bytes, False),)
             self._is_kv_here = False

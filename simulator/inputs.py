@@ -35,9 +35,12 @@ class Inputs:
     make_training: Callable[[], Training] | None
 
 
-def resolve_inputs(scenario: Scenario, source: str) -> Inputs:
-    """Find what a scenario names. Raises InputError and TraceError for what is not there or does not fit."""
-    trace = open_trace(scenario.trace)
+def resolve_inputs(scenario: Scenario, source: str, *, opened: Callable[[str | Path], Trace] = open_trace) -> Inputs:
+    """Find what a scenario names. Raises InputError and TraceError for what is not there or does not fit.
+
+    `opened` returns a trace by its path; one that is open already may serve several runs.
+    """
+    trace = opened(scenario.trace)
     model = load_model(scenario.model)
     quantisation = scenario.quantisation
     try:
@@ -59,7 +62,7 @@ def resolve_inputs(scenario: Scenario, source: str) -> Inputs:
     if scenario.pcie is not None:
         overrides = {"link.h2d.preset": scenario.pcie, "link.d2h.preset": scenario.pcie} | overrides
     profile = load_profile(scenario.hardware, overrides)
-    sequences, make_training = _divided(scenario, trace, source)
+    sequences, make_training = _divided(scenario, trace, source, opened)
     policies = composed_policies(scenario)
     loop = ClosedLoop(
         trace=trace,
@@ -80,7 +83,9 @@ def resolve_inputs(scenario: Scenario, source: str) -> Inputs:
     )
 
 
-def _divided(scenario: Scenario, trace: Trace, source: str) -> tuple[range, Callable[[], Training] | None]:
+def _divided(
+    scenario: Scenario, trace: Trace, source: str, opened: Callable[[str | Path], Trace]
+) -> tuple[range, Callable[[], Training] | None]:
     """Return the sequences that are run, and what gives those that policies learn from. Raises InputError.
 
     No sequence is both: what is learned is judged on others.
@@ -97,7 +102,7 @@ def _divided(scenario: Scenario, trace: Trace, source: str) -> tuple[range, Call
             )
         make_training = partial(Training, trace, range(first))
     elif fit is not None and fit.trace is not None:
-        other = open_trace(fit.trace)
+        other = opened(fit.trace)
         if _is_same(Path(fit.trace), Path(scenario.trace)):
             raise InputError(
                 source,

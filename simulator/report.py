@@ -45,6 +45,7 @@ _LOSSES = {
     "dropped_picks": "picks dropped",
     "substituted_picks": "picks substituted",
 }
+_PARTS = {"gpu": "GPU", "cpu": "CPU", "host_memory": "host memory", "link": "link", "rest": "the rest"}
 
 
 def print_summary(console: Console, summary: Mapping[str, object], title: str) -> None:
@@ -96,7 +97,45 @@ def _headline(summary: Mapping[str, object]) -> Table:
     table.add_row("throughput", f"{rate:.4g} tokens/s" if isinstance(rate, float) else "-")
     table.add_row("tokens", f"{summary['tokens']} out, {summary['prefill_tokens']} prefilled, {summary['steps']} steps")
     table.add_row("makespan", format_duration(_number(summary["makespan_ns"]) / 1e9))
+    for name, told in (("energy", _energy(summary)), ("price", _price(summary))):
+        if told:
+            table.add_row(name, told)
     return table
+
+
+def _energy(summary: Mapping[str, object]) -> str:
+    """Say what a run draws; nothing where the machine gives no power."""
+    if summary["energy"] is None:
+        return ""
+    energy = _mapping(summary["energy"])
+    parts = ", ".join(
+        f"{_PARTS[name]} {_significant(energy_j)} J" for name, energy_j in _mapping(energy["by_resource_j"]).items()
+    )
+    per_token = energy["j_per_output_token"]
+    missing = ", ".join(_PARTS[str(name)] for name in _texts(energy["not_counted"]))
+    told = [
+        f"{_significant(energy['total_j'])} J ({parts}{f'; without {missing}' if missing else ''})",
+        f"{_significant(energy['mean_power_w'])} W on average" if energy["mean_power_w"] is not None else "",
+        f"{_significant(per_token)} J per output token" if per_token is not None else "",
+    ]
+    return ", ".join(part for part in told if part)
+
+
+def _price(summary: Mapping[str, object]) -> str:
+    """Say what a run costs; nothing where the machine gives no price."""
+    if summary["price"] is None:
+        return ""
+    price = _mapping(summary["price"])
+    rates = (
+        (price["usd_per_million_output_tokens"], "a million output tokens"),
+        (price["usd_per_million_tokens"], "a million tokens in all"),
+    )
+    told = [f"{_significant(usd)} USD for {what}" for usd, what in rates if usd is not None]
+    return ", ".join(told or [f"{_significant(price['total_usd'])} USD"])
+
+
+def _significant(value: object) -> str:
+    return f"{_number(value):.4g}"
 
 
 def _latencies(summary: Mapping[str, object]) -> Table:

@@ -16,6 +16,7 @@ from simulator.gpus.several import Several
 from simulator.inputs import Inputs, resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
+from simulator.metrics.energy import busy_times, energy_of, price_of
 from simulator.metrics.summary import summarise
 from simulator.miss.fetch import Fetch
 from simulator.miss.protocol import StartsEarly
@@ -59,12 +60,14 @@ def simulate(
     timeline_path: Path | None = None,
     progress: Progress | None = None,
     on_step: Callable[[Step, int], None] | None = None,
+    inputs: Inputs | None = None,
 ) -> RunResult:
     """Simulate a scenario. Raises InputError and TraceError for what is wrong with it, before anything is run.
 
     `on_step`, if given, is called with each step and the time in ns when its tokens are out, warm-up included.
+    `inputs` are what `resolve_inputs` gave for this very scenario, where that was asked already; they serve one run.
     """
-    inputs = resolve_inputs(scenario, source)
+    inputs = resolve_inputs(scenario, source) if inputs is None else inputs
     trace, loop = inputs.trace, inputs.loop
     num_gpus = 1 if scenario.gpus is None else scenario.gpus.count
     several = Several(scenario, inputs, source) if num_gpus > 1 else None
@@ -164,6 +167,7 @@ def _summary(
     if isinstance(latencies, Service):
         summary |= summarise_service(latencies, measured)
         notes = latencies.notes()
+    summary |= _energy_and_price(inputs.profile, costs, measured)
     loss = summary["loss"]
     assert isinstance(loss, dict)
     num_low = cache.num_slots_of(range(ready.view.num_keys, len(cache.state)))
@@ -203,6 +207,26 @@ def _summary(
         ],
         "assumptions": [*assumptions(inputs, ready.view), *notes],
     }
+
+
+def _energy_and_price(profile: HardwareProfile, costs: RooflineCosts, measured: Counters) -> dict[str, object]:
+    """Return what the measured part of a run draws and costs; None where the machine does not say."""
+    busy = busy_times(
+        measured,
+        profile,
+        expert_bytes=costs.expert_bytes,
+        low_expert_bytes=costs.low_expert_bytes,
+        num_cpu_workers=costs.num_cpu_workers,
+    )
+    energy = energy_of(profile.power, busy, output_tokens=measured.output_tokens)
+    price = price_of(
+        profile.price,
+        energy,
+        makespan_ns=measured.now_ns,
+        output_tokens=measured.output_tokens,
+        all_tokens=measured.prefill_tokens + measured.output_tokens,
+    )
+    return {"energy": energy, "price": price}
 
 
 @contextmanager

@@ -184,16 +184,21 @@ def _adapter() -> "TypeAdapter[Scenario]":
 
 def read_scenario(path: Path) -> dict[str, object]:
     """Read a scenario file as plain values, its relative paths taken from its folder. Raises InputError."""
-    values = read_yaml(path)
+    return placed(read_yaml(path), path.parent)
+
+
+def placed(values: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """Return a scenario's plain values with the relative paths of its files taken from a folder."""
+    values = dict(values)
     for key in ("trace", "model", "hardware"):
         value = values.get(key)
         if isinstance(value, str) and _is_path(key, value):
-            values[key] = str(path.parent / value)
+            values[key] = str(folder / value)
     fit = values.get("fit")
     if isinstance(fit, dict) and isinstance(fit.get("trace"), str):
-        values["fit"] = fit | {"trace": str(path.parent / fit["trace"])}
+        values["fit"] = fit | {"trace": str(folder / fit["trace"])}
     if isinstance(values.get("workload"), dict):
-        values["workload"] = _with_files(values["workload"], lambda file: str(path.parent / file))
+        values["workload"] = with_files(values["workload"], lambda file: str(folder / file))
     return values
 
 
@@ -210,11 +215,11 @@ def relative_to(values: Mapping[str, object], folder: Path) -> dict[str, object]
     if isinstance(fit, Mapping) and fit.get("trace") is not None:
         moved["fit"] = {**fit, "trace": os.path.relpath(Path(str(fit["trace"])).resolve(), folder)}
     if values.get("workload") is not None:
-        moved["workload"] = _with_files(values["workload"], lambda file: os.path.relpath(Path(file).resolve(), folder))
+        moved["workload"] = with_files(values["workload"], lambda file: os.path.relpath(Path(file).resolve(), folder))
     return moved
 
 
-def _with_files(workload: object, moved: Callable[[str], str]) -> object:
+def with_files(workload: object, moved: Callable[[str], str]) -> object:
     """Return a workload's plain values with the names of its files changed, and all else as it is."""
     if not isinstance(workload, Mapping):
         return workload
@@ -224,9 +229,9 @@ def _with_files(workload: object, moved: Callable[[str], str]) -> object:
         if isinstance(value, str):
             result[key] = moved(value)
         elif isinstance(value, Mapping):
-            result[key] = _with_files(value, moved)
+            result[key] = with_files(value, moved)
     if isinstance(result.get("merge"), list | tuple):
-        result["merge"] = [_with_files(part, moved) for part in result["merge"]]
+        result["merge"] = [with_files(part, moved) for part in result["merge"]]
     return result
 
 

@@ -28,7 +28,7 @@ class GpuStream:
         self._expert_compute_ns = counters.expert_compute_ns
         self._timeline = timeline
         self._num_keys = num_keys
-        # Kernels that are alike may be put on it as one duration, of which one is this long.
+        # Kernels that nobody looks at one by one are put on it as one duration; one of one token is this long.
         is_plain = timeline is None and not costs.kernels_are_grouped and not costs.low_chunk_ends_ns
         self._kernel_ns = costs.expert_ns(1) if is_plain else None
 
@@ -42,8 +42,12 @@ class GpuStream:
 
     def compute(self, layer: int, keys: Sequence[int], tokens_of: Mapping[int, int] | None) -> None:
         """Put experts that are there on the stream: one kernel each, or one for all. `tokens_of` is None for one each."""
-        if tokens_of is None and self._kernel_ns is not None:
-            duration_ns = self._kernel_ns * len(keys)
+        if self._kernel_ns is not None and not self.skips_unused:
+            if tokens_of is None:
+                duration_ns = self._kernel_ns * len(keys)
+            else:
+                expert_ns = self._costs.expert_ns
+                duration_ns = sum([expert_ns(tokens_of[key]) for key in keys])
             self.free_ns += duration_ns
             self._expert_compute_ns[layer] += duration_ns
             return

@@ -60,6 +60,59 @@ Examples:
 """,
 )
 app.command(
+    "simulator.cli.sweep:sweep",
+    name="sweep",
+    help="""\
+Run a scenario at many points: each value of each axis with each other, or a sample of them. One table has a row for each,
+with the command that runs that point alone.
+
+Results are stored as they come. A call that was interrupted, or killed, goes on where it was: give the same command again.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim sweep examples/sweep.yaml --dry-run
+    moesim sweep examples/sweep.yaml --out results/sweep
+    moesim sweep examples/sweep.yaml --out results/sweep --shard 1/2
+    moesim sweep examples/sweep.yaml --out results/short --set max_tokens=100 --jobs 2
+""",
+)
+app.command(
+    "simulator.cli.plan:plan",
+    name="plan",
+    help="""\
+Say in seconds whether a model fits a machine, how fast it will be, and what to change first.
+
+No scenario and no trace are needed: what is assumed of routing is said, and the speed is an interval.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim plan --model qwen3-30b-a3b --vram 24GiB --ram 64GiB --pcie gen4x16
+    moesim plan --model gpt-oss-120b --gpu rtx-5090 --ram 96GiB --context 16384
+    moesim plan --model mixtral-8x7b --gpu rtx-3090 --quant q4_k_m
+    moesim plan --model gpt-oss-20b --vram 12GiB --trace t.safetensors --json
+""",
+)
+app.command(
+    "simulator.cli.mrc:mrc",
+    name="mrc",
+    help="""\
+Measure how often an expert cache of each size misses, without a clock: LRU at every size, others at some.
+
+Belady's optimum bounds what any eviction policy could reach. The counts are the simulator's own.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim mrc t.safetensors
+    moesim mrc t.safetensors --model gpt-oss-20b --html curves.html
+    moesim mrc t.safetensors --policies belady,lfu,s3fifo,arc --sizes 10%,25%,50%
+    moesim mrc t.safetensors --layer 3 --csv layer3.csv
+    moesim mrc t.safetensors --batch 8 --scope global --json
+""",
+)
+app.command(
     "simulator.cli.systems:systems",
     name="systems",
     help="""\

@@ -74,7 +74,7 @@ def compare(
     folder = ComparisonFolder(out, overwrite=overwrite) if out is not None else None
     with folder or nullcontext():
         with run_progress(len(names)) as done:
-            comparison = run_comparison(names, values, source, jobs=jobs or os.cpu_count() or 1, done=done)
+            comparison = run_comparison(names, values, jobs=jobs or os.cpu_count() or 1, done=done)
         _require_one(comparison, source)
         facts = comparison_facts(comparison, source)
         if laid_aside:

@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from simulator.run import Progress as ReportTokens
 
@@ -37,8 +46,8 @@ def token_progress() -> Iterator[ReportTokens | None]:
 
 
 @contextmanager
-def run_progress(total: int) -> Iterator[Callable[[str], None] | None]:
-    """Show a bar of runs with an ETA, to be told the name of each as it ends; yields None where stderr is no terminal."""
+def run_progress(total: int, what: str = "systems") -> Iterator[Callable[[str], None] | None]:
+    """Show a bar of runs of `what` with an ETA, to be told the name of each as it ends; None where stderr is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
@@ -47,7 +56,7 @@ def run_progress(total: int) -> Iterator[Callable[[str], None] | None]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("systems"),
+        TextColumn(what),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -55,6 +64,25 @@ def run_progress(total: int) -> Iterator[Callable[[str], None] | None]:
         task = bar.add_task("simulating", total=total)
 
         def report(name: str) -> None:
-            bar.update(task, advance=1, description=f"done: {name}")
+            bar.update(task, advance=1, description=f"done: {escape(name)}")
+
+        yield report
+
+
+@contextmanager
+def work_progress() -> Iterator[Callable[[str, int, int], None] | None]:
+    """Show a bar for each piece of work, to be told (its name, units done since, units in all); None without a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], advance=done)
 
         yield report

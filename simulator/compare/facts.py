@@ -73,6 +73,12 @@ def rows_of(facts: Mapping[str, object]) -> Sequence[Row]:
     return rows
 
 
+def money_columns(rows: Sequence[Row]) -> Mapping[str, str]:
+    """Return the headings, by key, of what systems draw and cost, where any row tells."""
+    headings = {"j_per_output_token": "J/token", "usd_per_million_output_tokens": "USD/M out"}
+    return {key: heading for key, heading in headings.items() if any(row.get(key) is not None for row in rows)}
+
+
 def texts(value: object) -> Sequence[str]:
     """Return a list of texts as one."""
     assert isinstance(value, Sequence)
@@ -98,6 +104,12 @@ def _row(outcome: Outcome) -> dict[str, object]:
     row |= {f"{cause}_ns": stalls.get(cause) for cause in ATTRIBUTION}
     largest = max(STALLS, key=lambda cause: int(str(stalls.get(cause, 0))))  # the first of several
     row["largest_stall"] = largest if stalls.get(largest) else None
+    energy, price = mapping(found.get("energy") or {}), mapping(found.get("price") or {})
+    row |= {
+        "energy_j": energy.get("total_j"),
+        **{name: energy.get(name) for name in ("j_per_output_token", "mean_power_w")},
+        **{name: price.get(name) for name in ("usd_per_million_output_tokens", "usd_per_million_tokens")},
+    }
     loss = mapping(found.get("loss", {}))
     row |= {name: loss.get(name) for name in ("substituted_mass_frac", *LOSSES, "dropped_picks", "substituted_picks")}
     cache = mapping(found.get("cache", {}))

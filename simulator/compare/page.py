@@ -1,18 +1,19 @@
 """A comparison as one self-contained HTML page: plots, a table that sorts, what each system is, what it all rests on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import yaml
 
 from hardware_profiles.quantity import format_bytes
 from simulator.compare.choose import described
-from simulator.compare.facts import BYTES, Row, lost_mass_frac, rows_of, texts
+from simulator.compare.facts import BYTES, Row, lost_mass_frac, money_columns, rows_of, texts
 from simulator.compare.figures import comparison_figures
 from simulator.compare.table import grouped, largest_stalls, losses, number, title_of
 from simulator.html_page import Cell, details, drawn, escaped, html_page, listed, paragraph, sortable_table
 from simulator.report import format_duration
 
-_HEADINGS = ("system", "place", "TPOT", "p99", "TTFT", "tokens/s", "hits", "bytes", "largest stalls", "gate mass lost")
+_FIRST = ("system", "place", "TPOT", "p99", "TTFT", "tokens/s", "hits", "bytes")
+_LAST = ("largest stalls", "gate mass lost")
 _CAPTIONS = (
     "Dotted: on_demand, and the oracles. Grey: what systems are held against.",
     "Where the time of the GPU stream goes; all parts together are the makespan.",
@@ -27,7 +28,9 @@ def comparison_page(facts: Mapping[str, object]) -> str:
     for index, (figure, caption) in enumerate(zip(comparison_figures(facts), _CAPTIONS, strict=True)):
         parts += [drawn(figure, index), paragraph(caption)]
     ran = [row for row in rows if row["status"] == "ok"]
-    parts += ["<h2>All systems</h2>", sortable_table(_HEADINGS, [_cells(row) for row in ran])]
+    money = money_columns(ran)
+    headings = (*_FIRST, *money.values(), *_LAST)
+    parts += ["<h2>All systems</h2>", sortable_table(headings, [_cells(row, money) for row in ran])]
     parts.append(paragraph(str(facts["place"])))
     parts += [
         f'<p class="bad">{escaped(row["system"])} failed: {escaped(row["reason"])}</p>'
@@ -42,7 +45,7 @@ def comparison_page(facts: Mapping[str, object]) -> str:
     return html_page(f"Systems compared: {title_of(facts)}", parts)
 
 
-def _cells(row: Row) -> Sequence[Cell]:
+def _cells(row: Row, money: Iterable[str]) -> Sequence[Cell]:
     moved = {name: count for name in BYTES if isinstance(count := row[name], int) and count}
     by_cause = ", ".join(f"{name.removesuffix('_bytes')} {format_bytes(count)}" for name, count in moved.items())
     outcomes = f"{row['hits']} hits, {row['late_hits']} late, {row['misses']} misses, {row['cpu_experts']} on the CPU"
@@ -54,6 +57,7 @@ def _cells(row: Row) -> Sequence[Cell]:
         (row["throughput_tokens_per_s"], number(row["throughput_tokens_per_s"], "{:.4g}")),
         (row["hit_frac"], number(row["hit_frac"], "{:.1%}"), outcomes),
         (sum(moved.values()), format_bytes(sum(moved.values())), by_cause),
+        *((row.get(key), number(row.get(key), "{:.3g}")) for key in money),
         (largest_stalls(row), largest_stalls(row)),
         (lost_mass_frac(row), losses(row), str(row["quality"])),
     )

@@ -1,6 +1,6 @@
 """The table that a comparison prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE
 from rich.console import Group, RenderableType
@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hardware_profiles.quantity import format_bytes
-from simulator.compare.facts import BYTES, LOSSES, STALLS, Row, mapping, rows_of, texts
+from simulator.compare.facts import BYTES, LOSSES, STALLS, Row, mapping, money_columns, rows_of, texts
 from simulator.report import format_duration
 
 CAUSES = {
@@ -77,17 +77,18 @@ def number(value: object, pattern: str) -> str:
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("system", no_wrap=True)
-    for heading in ("place", "TPOT", "p99", "TTFT", "tokens/s", "hits", "bytes"):
+    money = money_columns(rows)
+    for heading in ("place", "TPOT", "p99", "TTFT", "tokens/s", "hits", "bytes", *money.values()):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("largest stalls, of the time")
     table.add_column("gate mass lost")
     for row in rows:
         if row["status"] == "ok":
-            table.add_row(*_cells(row), style="dim" if row["is_reference"] else "")
+            table.add_row(*_cells(row, money), style="dim" if row["is_reference"] else "")
     return table
 
 
-def _cells(row: Row) -> Sequence[str]:
+def _cells(row: Row, money: Iterable[str]) -> Sequence[str]:
     moved = sum(count for name in BYTES if isinstance(count := row[name], int))
     return (
         str(row["system"]),
@@ -98,6 +99,7 @@ def _cells(row: Row) -> Sequence[str]:
         number(row["throughput_tokens_per_s"], "{:.4g}"),
         number(row["hit_frac"], "{:.1%}"),
         format_bytes(moved),
+        *(number(row.get(key), "{:.3g}") for key in money),
         largest_stalls(row),
         losses(row),
     )

@@ -46,6 +46,8 @@ def summarise_gpus(
     cache = summary["cache"]
     assert isinstance(cache, Mapping)
     warnings = [str(text) for text in _texts(summary["warnings"])]
+    if summary["energy"] is not None or summary["price"] is not None:
+        warnings.append("energy and price are left out: the machine gives them for one GPU, and this run has several")
     return dict(summary) | {
         "h2d_demand_bytes": (measured.demand_transfers - measured.peer_demand_transfers) * bytes_each,
         "h2d_prefetch_bytes": (measured.prefetch_transfers - measured.peer_prefetch_transfers) * bytes_each,
@@ -60,6 +62,8 @@ def summarise_gpus(
             "pinned_experts": sum(one.num_pinned for one in facts.caches),
             "staging_experts": sum(one.num_staging for one in facts.caches),
         },
+        "energy": None,
+        "price": None,
         "warnings": list(dict.fromkeys([*warnings, *facts.warnings])),
         "gpus": {
             "count": facts.choice.count,

@@ -18,6 +18,8 @@ The first four are work of the stream. The others are stalls, by what the link w
 compute: a demand fetch of this layer; a prefetch that this layer asked for before it arrived; another prefetch. The last is
 the wait for experts that the CPU computes.
 """
+NUM_WORK = 4
+"""How many of `ATTRIBUTION`, the first, are work of the stream."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,6 +77,7 @@ class Counters:
     idle_ns: int = 0
     kv_swap_ns: int = 0
     kv_out_bytes: int = 0
+    kv_out_ns: int = 0
     kv_in_bytes: int = 0
     all_to_all_ns: int = 0
     all_to_all_bytes: int = 0
@@ -129,3 +132,8 @@ class Counters:
             "queued_behind_prefetch": sum(self.queued_behind_prefetch_ns),
             "exposed_cpu_expert": sum(self.exposed_cpu_expert_ns),
         }
+
+    def work_ns(self) -> int:
+        """Return the time for which the GPU stream has been at work, runtime overhead included."""
+        attribution_ns = self.attribution_ns()
+        return sum(attribution_ns[cause] for cause in ATTRIBUTION[:NUM_WORK])

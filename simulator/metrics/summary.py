@@ -59,8 +59,6 @@ def summarise(
     makespan_ns = measured.now_ns
     accesses, hits = sum(measured.accesses), sum(measured.hits)
     attribution_ns = measured.attribution_ns()
-    work_ns = sum(attribution_ns[cause] for cause in ("expert_compute", "non_expert_compute", "step_compute"))
-    work_ns += attribution_ns["runtime_overhead"]
     tokens = measured.output_tokens
     return {
         "makespan_ns": makespan_ns,
@@ -104,9 +102,9 @@ def summarise(
         },
         "loss": _loss(measured),
         "busy_frac": {
-            "gpu": work_ns / makespan_ns if makespan_ns else None,
+            "gpu": measured.work_ns() / makespan_ns if makespan_ns else None,
             "h2d": measured.link_busy_ns / makespan_ns if makespan_ns else None,
-            "d2h": measured.write_back_busy_ns / makespan_ns if makespan_ns else None,
+            "d2h": (measured.write_back_busy_ns + measured.kv_out_ns) / makespan_ns if makespan_ns else None,
             "cpu": measured.cpu_busy_ns / (num_cpu_workers * makespan_ns) if makespan_ns else None,
         },
         "attribution_s": {cause: value / NS_PER_S for cause, value in attribution_ns.items()},

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from simulator.metrics.counters import ATTRIBUTION
+from simulator.metrics.counters import ATTRIBUTION, NUM_WORK
 from simulator.metrics.distribution import Distribution
 from simulator.metrics.goodput import Served as Outcome
 from simulator.metrics.goodput import Slo, missed_promises
@@ -20,7 +20,6 @@ from simulator.serving.time_series import TimeSeries
 CAUSES = (*ATTRIBUTION, "kv_swap")
 CAUSES_OF_SEVERAL_GPUS = (*CAUSES, "all_to_all")
 SERIES = ("gpu_busy_ns", "h2d_busy_ns", "running_ns", "waiting_ns", "kv_bytes_ns", "expert_slots_ns", "tokens_out")
-_NUM_WORK = 4  # the first causes, which are work of the GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +143,7 @@ class Record:
             start_ns,
             end_ns,
             (
-                sum(step_ns[:_NUM_WORK]),
+                sum(step_ns[:NUM_WORK]),
                 h2d_busy_ns - self._h2d_busy_ns,
                 running_ns,
                 waiting_ns,

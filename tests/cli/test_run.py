@@ -137,9 +137,43 @@ KEYS: dict[str, Any] = {
         ),
         float,
     ),
+    "energy": type(None),
+    "price": type(None),
     "warnings": list,
     "assumptions": list,
 }
+
+
+def test_energy_and_price_are_told_where_the_machine_says(moesim: CommandLine) -> None:
+    """In JSON with the figures that they rest on, and in the table; nothing, and no warning, where it says nothing."""
+    power = ("--set", 'power.gpu={idle: "50 W", busy: "350 W"}', "--set", 'power.rest="40 W"')
+    price = ("--set", 'price.per_hour="0.69 USD/h"')
+    summary = summary_of(moesim, "ok.yaml", *power, *price)
+    assert set(summary["energy"]["by_resource_j"]) == {"gpu", "rest"}
+    assert summary["energy"]["not_counted"] == ["cpu", "host_memory", "link"]
+    told = [text for text in summary["assumptions"] if text.startswith(("power.", "price."))]
+    assert told == [
+        "power.gpu.idle = 50 W (set for this run)",
+        "power.gpu.busy = 350 W (set for this run)",
+        "power.rest = 40 W (set for this run)",
+        "price.per_hour = 0.69 USD/h (set for this run)",
+    ]
+    shown = " ".join(moesim("run", "ok.yaml", *power, *price).out.split())
+    assert "the rest 0.446 J; without CPU, host memory, link)" in shown
+    assert "0.5343 USD for a million output tokens" in shown
+    silent = moesim("run", "ok.yaml")
+    assert "energy" not in silent.out
+    assert "price" not in silent.out
+    half = moesim("run", "ok.yaml", "--set", 'power.gpu.busy="350 W"')
+    assert half.code == 2
+    assert "power.gpu.idle: is missing" in half.err
+
+
+def test_figures_of_a_vendor_are_no_measurements(moesim: CommandLine) -> None:
+    """What a board draws at most, by its datasheet, is listed beside what is assumed."""
+    summary = summary_of(moesim, "ok.yaml", "--hardware", "rtx-4090")
+    (busy,) = (text for text in summary["assumptions"] if text.startswith("power.gpu.busy"))
+    assert busy.startswith("power.gpu.busy = 450 W, datasheet, not measured (NVIDIA GeForce RTX 4090 specifications")
 
 
 def test_json_has_the_documented_keys(moesim: CommandLine) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hardware_profiles.errors import InputError
 from simulator.compare.choose import REFERENCES, chosen_systems, replaced_in, values_for
 from simulator.compare.facts import comparison_facts, rows_of
-from simulator.compare.run import Comparison, Outcome, compare, learns, run_system
+from simulator.compare.run import Comparison, Outcome, compare, learns
 from simulator.scenario import build_scenario
 from simulator.systems import read_system, system_names
 from tests.cli.conftest import CommandLine
@@ -51,20 +51,20 @@ def test_policies_are_laid_aside_and_all_else_stays(values: dict[str, object]) -
 
 def test_learning_systems_set_half_apart_for_all(values: dict[str, object]) -> None:
     """With one that learns among them, all run the second half of the sequences; without one, all sequences."""
-    assert learns("exflow-prefetch", values_for("exflow-prefetch", values), "x")
-    assert not learns("promoe", values_for("promoe", values), "x")
-    assert not learns("fiddler", values_for("fiddler", values), "x"), "popularity can be that of the run itself"
-    with_learner = compare(["on_demand", "exflow-prefetch"], values, "x", jobs=1)
+    assert learns(values_for("exflow-prefetch", values))
+    assert not learns(values_for("promoe", values))
+    assert not learns(values_for("fiddler", values)), "popularity can be that of the run itself"
+    with_learner = compare(["on_demand", "exflow-prefetch"], values, jobs=1)
     assert with_learner.values["fit"] == {"sequences": 2}
     assert "exflow-prefetch" in with_learner.notes[0]
     assert "first 2 of the 4 sequences" in with_learner.notes[0]
     tokens = [outcome.summary["tokens"] for outcome in with_learner.outcomes if outcome.summary is not None]
     assert tokens == [7 + 6, 7 + 6]
-    without = compare(["on_demand", "promoe"], values, "x", jobs=1)
+    without = compare(["on_demand", "promoe"], values, jobs=1)
     assert (without.notes, without.values) == ([], values)
-    asked = compare(["exflow-prefetch"], values | {"sequences": 3}, "x", jobs=1)
+    asked = compare(["exflow-prefetch"], values | {"sequences": 3}, jobs=1)
     assert asked.values["sequences"] == 2
-    given = compare(["exflow-prefetch"], values | {"fit": {"sequences": 1}}, "x", jobs=1)
+    given = compare(["exflow-prefetch"], values | {"fit": {"sequences": 1}}, jobs=1)
     assert given.values["fit"] == {"sequences": 1}
 
 
@@ -73,8 +73,8 @@ def test_several_at_once_change_nothing(values: dict[str, object]) -> None:
     names = ["on_demand", "oracle_prefetch", "fiddler", "adapmoe-code"]
     small = values | {"cache": {"experts": 7}, "fit": {"sequences": 1}}
     done: list[str] = []
-    several = comparison_facts(compare(names, small, "x", jobs=2, done=done.append), "x")
-    one = comparison_facts(compare(names, small, "x", jobs=1), "x")
+    several = comparison_facts(compare(names, small, jobs=2, done=done.append), "x")
+    one = comparison_facts(compare(names, small, jobs=1), "x")
     assert json.dumps(several) == json.dumps(one)
     assert sorted(done) == sorted(names)
     rows = {row["system"]: row for row in rows_of(one)}
@@ -88,12 +88,12 @@ def test_an_unexpected_fault_is_kept_with_its_traceback(
 ) -> None:
     """A bug of one system is told, and costs nobody else's result."""
 
-    def breaks(scenario: object, *, source: str) -> None:
-        del scenario, source
+    def breaks(*given: object, **named: object) -> None:
+        del given, named
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("simulator.compare.run.simulate", breaks)
-    outcome = run_system("on_demand", values_for("on_demand", values), "x")
+    monkeypatch.setattr("simulator.points.run.simulate", breaks)
+    (outcome,) = compare(["on_demand"], values, jobs=1).outcomes
     assert (outcome.summary, outcome.reason) == (None, "ZeroDivisionError: by nothing")
     assert "Traceback" in outcome.traceback
 
@@ -176,6 +176,27 @@ def test_the_page(moesim: CommandLine) -> None:
     assert page.count("plotly-graph-div") >= 3
     for text in (read_system("hobbit").description, "prefers-color-scheme:dark", "oracle_prefetch", 'data-value="'):
         assert text in page
+
+
+def test_energy_and_price_have_columns_where_the_machine_tells(moesim: CommandLine) -> None:
+    """In the table, the CSV and the page; without them the columns of the table and the page are not there."""
+    command = ("compare", "ok.yaml", "--systems", "hobbit", "--jobs", "1", "--out", "compared")
+    told = ("--set", 'power.gpu={idle: "50 W", busy: "350 W"}', "--set", 'price.per_hour="0.69 USD/h"')
+    silent = moesim(*command)
+    assert "J/token" not in silent.out
+    assert "J/token" not in (moesim.place / "compared" / "compare.html").read_text(encoding="utf-8")
+    shown = moesim(*command, "--overwrite", *told)
+    assert "J/token" in shown.out
+    assert "USD/M out" in shown.out
+    page = (moesim.place / "compared" / "compare.html").read_text(encoding="utf-8")
+    assert ">J/token</button>" in page
+    with (moesim.place / "compared" / "compare.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
+    for row in rows:
+        assert float(row["energy_j"]) == pytest.approx(float(row["j_per_output_token"]) * int(row["tokens"]))
+        assert 50 <= float(row["mean_power_w"]) <= 350
+        hours = int(row["makespan_ns"]) / 3.6e12
+        assert float(row["usd_per_million_output_tokens"]) == pytest.approx(0.69e6 * hours / int(row["tokens"]))
 
 
 def test_faults_of_the_input(moesim: CommandLine) -> None:

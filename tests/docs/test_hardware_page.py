@@ -33,6 +33,17 @@ def test_the_durations_load() -> None:
     assert [one.weights_bytes for one in with_others.other_weights] == [4.3e6]
 
 
+def test_the_power_and_the_price_load() -> None:
+    """The example goes onto a machine that ships."""
+    (example,) = (text for text in _examples("yaml") if text.startswith("power:"))
+    values = parse_yaml(example, "docs/hardware_profiles.md")
+    assert isinstance(values, dict)
+    profile = load_profile("rtx-4090", values)
+    assert profile.power.rest is not None
+    assert profile.power.rest.value == 60
+    assert profile.price.purchase is not None
+
+
 def test_the_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each by itself, in an empty folder; what is written loads."""
     monkeypatch.chdir(tmp_path)

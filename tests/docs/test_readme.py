@@ -48,7 +48,7 @@ def test_the_commands_work(shared_data: Path, tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     commands = readme_commands()
     not_run = [words for words in commands if words[0] == "capture" or "--like" in words]
-    assert (len(commands), len(not_run)) == (10, 2)
+    assert (len(commands), len(not_run)) == (12, 2)
     for words in commands:
         if words not in not_run:
             command = [sys.executable, "-c", "from simulator.cli import main; main()", *words]

@@ -49,6 +49,20 @@ def test_each_loads_and_is_plausible(name: str) -> None:
         assert figures["link.h2d.bandwidth"].value < profile.host.bandwidth.value  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("name", profile_names())
+def test_what_machines_draw(name: str) -> None:
+    """A busy resource draws a datasheet's figure, several times its idle power; no machine has a price that would be old."""
+    profile = load_profile(name)
+    for draw in (profile.power.gpu, profile.power.cpu):
+        if draw.idle is not None and draw.busy is not None:
+            assert draw.busy.kind == "datasheet"
+            assert 0.1 * draw.busy.value <= draw.idle.value <= 0.35 * draw.busy.value
+            assert draw.idle.kind == "assumed" or "arXiv" in draw.idle.source
+    has_power = profile.power.gpu.busy is not None
+    assert has_power == (name not in ("fixed-costs", "gh200", "jetson-agx-orin-64gb"))
+    assert not [path for path, _ in resolved_figures(profile) if path.startswith("price.")]
+
+
 @pytest.mark.parametrize("name", [name for name in profile_names() if name != "fixed-costs"])
 def test_runtime_costs_are_zero_until_measured(name: str) -> None:
     """A runtime's own time is zero by default, and says so among the assumed figures."""

@@ -218,6 +218,59 @@ def test_the_probe_of_a_processor() -> None:
     assert load_profile("t4").cpu.speed_probe is None
 
 
+def test_what_a_machine_draws_and_costs() -> None:
+    """Set for a run, figure by figure or as groups; both powers of a resource may be taken away."""
+    profile = load_profile(
+        "t4",
+        {
+            "power.gpu.busy": "60 W",
+            "power.link": {"idle": "1 W", "busy": "5 W"},
+            "power.rest": "0.1 kW",
+            "price.purchase": "1600 USD",
+            "price.lifetime": "3 years",
+            "price.electricity": {"value": "0.3 USD/kWh", "kind": "published", "source": "a bill"},
+        },
+    )
+    gpu, link, rest = profile.power.gpu, profile.power.link, profile.power.rest
+    assert gpu.busy is not None
+    assert (gpu.busy.value, gpu.busy.kind, gpu.busy.source) == (60, "assumed", "set for this run")
+    assert link.idle is not None
+    assert rest is not None
+    assert (link.idle.value, rest.value) == (1, 100)
+    assert profile.price.lifetime is not None
+    assert profile.price.lifetime.value == 3 * 8766
+    dark = load_profile("t4", {"power.gpu.idle": None, "power.gpu.busy": "none"})
+    assert not [path for path, _ in resolved_figures(dark) if path.startswith("power.")]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        ({"power.link.busy": "5 W"}, "power.link.idle: is missing, and energy needs both"),
+        ({"power.cpu.idle": "5 W"}, 'give it (power.cpu.busy="20 W"), or take the other away (power.cpu.idle=none)'),
+        ({"power.gpu.busy": "5"}, "power.gpu.busy: '5' is a bare number"),
+        ({"power.gpu.busy": "5 J"}, "which is not one of W"),
+        ({"price.per_hour": "1 USD"}, "which is not one of USD/h"),
+        ({"price.purchase": "1 USD"}, "price.lifetime: is missing"),
+        ({"price.lifetime": "1 years"}, "price.lifetime: spreads price.purchase, which is not given"),
+        ({"price.purchase": "1 USD", "price.lifetime": "0 h"}, "is zero; it has to be more"),
+        (
+            {"price.purchase": "1 USD", "price.lifetime": "1 h", "price.per_hour": "1 USD/h"},
+            "price: is both rented (per_hour) and bought (purchase)",
+        ),
+        ({"power.nvme.busy": "5 W"}, "a profile has no such path"),
+    ],
+)
+def test_what_power_and_price_cannot_be(overrides: dict[str, object], complaint: str) -> None:
+    """Half of a power, a price that says too little or twice, another unit."""
+    assert any(complaint in fault for fault in _faults("t4", overrides))
+
+
+def test_electricity_is_paid_for_energy() -> None:
+    """Its price needs a power."""
+    assert "price.electricity: is paid for energy" in _faults("fixed-costs", {"price.electricity": "0.3 USD/kWh"})[0]
+
+
 def test_paths_that_name_nothing() -> None:
     """Each wrong path is told with the nearest right ones, all at once, and no file is changed."""
     wrong: dict[str, object] = {

@@ -23,6 +23,9 @@ from hardware_profiles.profile import (
     Kind,
     Link,
     Links,
+    Power,
+    PowerDraw,
+    Price,
     Runtime,
 )
 from hardware_profiles.quantity import Dimension
@@ -80,6 +83,10 @@ def sized_durations(draw: st.DrawFn) -> Duration:
     return replace(draw(durations(weights=own)), other_weights=others_drawn)
 
 
+watts = figures(Dimension.WATTS, 0, 1e5)
+draws = st.just(PowerDraw()) | st.builds(PowerDraw, idle=watts, busy=watts)
+dollars_per_hour = figures(Dimension.DOLLARS_PER_HOUR, 0, 1e4)
+dollars, hours = figures(Dimension.DOLLARS, 0, 1e7), figures(Dimension.HOURS, 1e-3, 1e6)
 weighed_durations = st.none() | sized_durations()
 profiles = st.builds(
     HardwareProfile,
@@ -123,6 +130,10 @@ profiles = st.builds(
         transfer=st.none() | durations(of_bytes=True),
         cpu_expert=weighed_durations,
     ),
+    power=st.builds(Power, gpu=draws, cpu=draws, host_memory=draws, link=draws, rest=st.none() | watts),
+    price=st.just(Price())
+    | st.builds(Price, per_hour=dollars_per_hour)
+    | st.builds(Price, purchase=dollars, lifetime=hours),
 )
 
 
@@ -158,7 +169,11 @@ def test_a_file_reads_well() -> None:
         other_weights=(Constant(seconds=8e-6, kind="assumed", source="a guess", weights_bytes=4.3e6),),
     )
     profile = replace(
-        load_profile("t4"), name="mine", description="A box\nunder a desk.", durations=Durations(expert=table)
+        load_profile("t4"),
+        name="mine",
+        description="A box\nunder a desk.",
+        durations=Durations(expert=table),
+        power=Power(),
     )
     text = profile_yaml(profile)
     assert text.startswith(

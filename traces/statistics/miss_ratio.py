@@ -11,7 +11,8 @@ for LRU hit rates of experts as the quantity of interest.
 
 Limits: one sequence at a time, each bank with a cache of its own, no prefetch. Hits and misses of one set are touched
 in the order of the set; an engine that touches hits when the gate is known and inserts misses afterwards orders a set
-that is half resident a little differently. Below K experts of capacity the last C of a set stay.
+that is half resident a little differently, and `simulator.mrc` counts as it does. Below K experts of capacity the last C
+of a set stay.
 """
 
 import numpy as np

@@ -50,11 +50,11 @@ class DurationTables:
     def durations(self) -> Durations:
         """Return all tables."""
         on_device = "on the device, several in a row, none cached"
-        on_worker = "on a CPU worker, all workers busy, while the link transfers and the device computes"
+        on_worker = "on a CPU worker, all workers busy, while the device computes"
         return Durations(
             expert=self._sized(lambda scale: self._expert("expert.alone", on_device, scale), lambda one: one.expert),
             cpu_expert=self._sized(
-                lambda scale: self._expert("cpu_expert.loaded", on_worker, scale), lambda one: one.expert
+                lambda scale: self._expert("cpu_expert.beside", on_worker, scale), lambda one: one.expert
             ),
             layer=self._sized(self._layer, lambda one: one.layer),
             context=measured_table(self._additive.second, self._of_layers("MoE", self._additive.fit, 1.0), None),

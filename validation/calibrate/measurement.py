@@ -18,7 +18,8 @@ class Measurement:
     """One thing to measure, over a grid.
 
     `set_up` allocates, yields the function that measures a point once, and puts everything back. `weight` is its share of
-    the time for all, relative to the others.
+    the time for all, relative to the others. `is_crowded` says that its own threads may outnumber the cores: then waiting
+    for one is part of what is measured.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Measurement:
     grid: Sequence[At]
     set_up: Callable[[], AbstractContextManager[Measure]]
     weight: float = 1.0
+    is_crowded: bool = False
 
 
 def column(series: Sequence[Series], key: str) -> list[float]:

@@ -44,16 +44,23 @@ class Speed:
 
 
 def take_reference(
-    probe: Callable[[], float] = probe_ns, between: Callable[[], None] | None = None, count: int = _PROBES
+    probe: Callable[[], float] = probe_ns,
+    between: Callable[[], None] | None = None,
+    count: int = _PROBES,
+    at_speed_ns: float | None = None,
 ) -> Reference:
-    """Probe `count` times, with memory moved in between, so that caches are as cold as among measurements."""
+    """Probe `count` times, with memory moved in between, so that caches are as cold as among measurements.
+
+    `at_speed_ns` is the speed to measure at, if that is known already, whatever these probes say.
+    """
     began = datetime.now(UTC).isoformat(timespec="seconds")
     between = between or _move_memory()
     probes_ns = []
     for _ in range(count):
         probes_ns.append(probe())
         between()
-    return Reference(speed_ns=reference_ns(probes_ns), probes_ns=tuple(probes_ns), began=began)
+    speed_ns = reference_ns(probes_ns) if at_speed_ns is None else at_speed_ns
+    return Reference(speed_ns=speed_ns, probes_ns=tuple(probes_ns), began=began)
 
 
 def _move_memory() -> Callable[[], None]:

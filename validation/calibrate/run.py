@@ -11,12 +11,13 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from hardware_profiles.errors import InputError
+from hardware_profiles.load import load_profile
 from hardware_profiles.write import profile_yaml
 from validation.calibrate.facts import Facts, identity_of, memory_before_the_model, read_facts
 from validation.calibrate.measure.cpu_experts import measure_cpu_experts
@@ -49,7 +50,8 @@ class CalibrationOptions:
     """What to measure, and for how long.
 
     `dtype` is `auto`, `float32`, `bfloat16` or `float16`; `threads` those that compute on the CPU device; `budget_s` is for
-    all measurements, without the building of the model.
+    all measurements, without the building of the model. Samples count at the speed of the profile `at_speed_of`, if there is
+    one, else at that of the machine as calibration finds it.
     """
 
     device: str
@@ -62,6 +64,7 @@ class CalibrationOptions:
     budget_s: float = 120.0
     throttle_bytes_per_s: float = 1e9
     seed: int = 0
+    at_speed_of: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,7 @@ def calibrate(
     Raises InputError for options that cannot be, files that may not be overwritten, and samples of something else.
     """
     check_options(options, out, page, overwrite=overwrite)
+    at_speed_ns = None if options.at_speed_of is None else _speed_of(options.at_speed_of)
     device = open_device(options.device)
     is_cpu = device.torch_device.type == "cpu"
     reserve_bytes = memory_before_the_model(device.torch_device)
@@ -117,7 +121,7 @@ def calibrate(
     with quiet(options.threads if is_cpu else None), Cores() as cores:
         if is_cpu and not samples.taken:
             progress("probing the machine's speed", 0.0)
-            samples.reference = take_reference(cores.settle)
+            samples.reference = take_reference(cores.settle, at_speed_ns=at_speed_ns)
         speed = (
             None if samples.reference is None else Speed(reference_ns=samples.reference.speed_ns, settle=cores.settle)
         )
@@ -131,6 +135,16 @@ def calibrate(
         write_text(page, calibration_page(calibrated, facts, samples, {one.name: one.title for one in measurements}))
     write_text(out, text)
     return Outcome(calibrated=calibrated, facts=facts, samples=samples, num_measured=len(missing), warnings=refused)
+
+
+def _speed_of(path: Path) -> float:
+    """Return the speed, in ns of the probe, that a profile was measured at. Raises InputError if it does not say."""
+    probe = load_profile(str(path)).cpu.speed_probe
+    if probe is None:
+        raise InputError(
+            f"--at-speed-of {path}", "does not say at what speed it was measured (cpu.speed_probe); name one that does"
+        )
+    return 1e9 * float(probe.value)
 
 
 def all_measurements(subject: Subject, siblings: Sequence[Sibling], throttle_bytes_per_s: float) -> list[Measurement]:
@@ -212,6 +226,8 @@ def _plan(
 def _take(
     measurement: Measurement, effort: Effort, seed: int, speed: Speed | None, tell: Callable[[float], None]
 ) -> Taken:
+    if speed is not None and measurement.is_crowded:
+        speed = replace(speed, waited_ns=lambda: 0)
     began, began_s = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     with measurement.set_up() as measure:
         points = [Point(at=at, measure=partial(measure, at)) for at in measurement.grid]

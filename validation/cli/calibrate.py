@@ -41,6 +41,7 @@ def calibrate(
     budget: Annotated[str, Parameter(group=_EFFORT)] = "2 min",
     throttle: Annotated[str, Parameter(group=_EFFORT)] = "1 GB/s",
     seed: Annotated[WholeNumber, Parameter(group=_EFFORT)] = 0,
+    at_speed_of: Annotated[Path | None, Parameter(group=_EFFORT)] = None,
     overwrite: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
     fresh: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
 ) -> None:
@@ -74,6 +75,9 @@ def calibrate(
         The bandwidth at which the throttled link of the CPU device is checked.
     seed
         Seed of weights and of the order of measurements.
+    at_speed_of
+        A profile of this machine: samples count at the speed at which that was measured (cpu.speed_probe), so that both
+        are of the same machine. By default the undisturbed speed, if it is seen often enough at the beginning.
     overwrite
         Replace an earlier profile and page; its samples are used all the same, unless --fresh is given.
     fresh
@@ -98,6 +102,7 @@ def calibrate(
         budget_s=budget_s,
         throttle_bytes_per_s=bandwidth,
         seed=seed,
+        at_speed_of=at_speed_of,
     )
     with _progress() as progress:
         outcome = measure(options, out, page=page, overwrite=overwrite, fresh=fresh, progress=progress)

@@ -265,6 +265,25 @@ def test_a_resumed_calibration_keeps_its_reference(done: Done, tmp_path: Path, m
     assert "none at 1 of 1 points, where all are used instead" in profile.gpu.launch.source
 
 
+def test_the_speed_of_another_profile_may_be_kept_to(done: Done, tmp_path: Path) -> None:
+    """What was measured at it says so, and at no other; a profile that does not tell its speed is refused."""
+    out = tmp_path / "second.yaml"
+    values = json.loads(samples_path(done.out).read_text(encoding="utf-8"))
+    del values["measurements"]
+    samples = json.dumps(
+        {"identity": values["identity"], "format": values["format"], "reference": None, "measurements": {}}
+    )
+    samples_path(out).write_text(samples, encoding="utf-8")
+    outcome = calibrate(replace(done.options, at_speed_of=done.out), out)
+    first = profile_of(done).cpu.speed_probe
+    assert first is not None
+    assert outcome.samples.reference is not None
+    assert outcome.samples.reference.speed_ns == float(first.value) * 1e9
+    assert len(outcome.samples.reference.probes_ns) == 400
+    with pytest.raises(InputError, match=r"--at-speed-of rtx-4090: does not say at what speed .*cpu\.speed_probe"):
+        calibrate(replace(done.options, at_speed_of=Path("rtx-4090")), tmp_path / "third.yaml")
+
+
 def test_a_device_that_is_not_probed(done: Done) -> None:
     """As CUDA: no figure, no share, sources as they were."""
     samples = done.outcome.samples

@@ -2,12 +2,15 @@
 
     alone       one expert at a time, in one worker
     together    as many experts at once as there are workers
-    loaded      together, while the link transfers and the device computes: what a run's CPU experts meet
+    beside      together, while the device computes: what a run's CPU experts meet, and what the profile has
+    loaded      together, while the link transfers and the device computes
 
-The device computes an expert of its own in the main thread, as in a run that waits for neither. Loaded, experts of the
-model's siblings are measured in turns with its own.
+The device computes an expert of its own in the main thread, as in a run that waits for neither. Beside it, experts of the
+model's siblings are measured in turns with its own. What transfers do to CPU experts is left to the simulation, where both
+draw on the host's memory.
 
-Limits: in a run the load comes and goes; `loaded` has it all the time.
+Limits: in a run the load comes and goes; here it is there all the time. Where there are fewer cores than threads at work,
+`loaded` is mostly the threads' waiting for each other.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,8 +36,7 @@ def measure_cpu_experts(subject: Subject, siblings: Sequence[Sibling]) -> list[M
     few = [count for count in (1, 8, 64) if count <= subject.max_tokens]
 
     def measurement(name: str, title: str, points: list[int], weight: float) -> Measurement:
-        is_loaded = name == "loaded"
-        also = siblings if is_loaded else ()
+        also = siblings if name == "beside" else ()
         return Measurement(
             name=f"cpu_expert.{name}",
             title=title,
@@ -42,26 +44,33 @@ def measure_cpu_experts(subject: Subject, siblings: Sequence[Sibling]) -> list[M
                 {"tokens": count, "scale": scale} for scale in (1.0, *(one.scale for one in also)) for count in points
             ],
             set_up=lambda: _experts(
-                subjects_by_scale(subject, also), at_once=1 if name == "alone" else None, is_loaded=is_loaded
+                subjects_by_scale(subject, also),
+                at_once=1 if name == "alone" else None,
+                is_beside=name in ("beside", "loaded"),
+                is_loaded=name == "loaded",
             ),
             weight=weight,
+            is_crowded=name == "loaded",
         )
 
     return [
         measurement("alone", "Expert on a CPU worker, alone, by tokens", few, 1),
         measurement("together", "Expert on a CPU worker, all workers busy, by tokens", few, 1),
+        measurement("beside", "Expert on a CPU worker while the device computes, by tokens", tokens, 6),
         measurement(
-            "loaded", "Expert on a CPU worker while the link transfers and the device computes, by tokens", tokens, 6
+            "loaded", "Expert on a CPU worker while the link transfers and the device computes, by tokens", few, 1
         ),
     ]
 
 
 @contextmanager
-def _experts(subjects: Mapping[float, Subject], *, at_once: int | None, is_loaded: bool) -> Iterator[Measure]:
+def _experts(
+    subjects: Mapping[float, Subject], *, at_once: int | None, is_beside: bool, is_loaded: bool
+) -> Iterator[Measure]:
     subject = subjects[1.0]
     in_flight = at_once or subject.cpu_workers
     jobs = {scale: _jobs(one) for scale, one in subjects.items()}
-    resident = ResidentExperts(subject) if is_loaded else None
+    resident = ResidentExperts(subject) if is_beside else None
     resident_keys = endless(resident.num_keys if resident is not None else 1, subject.seed + 3)
     module, row_1H = subject.offloaded.expert_module(0), random_states(1, subject)
 

@@ -42,6 +42,7 @@ def measure_link(subject: Subject, *, throttle_bytes_per_s: float) -> list[Measu
             grid=[{"bytes": size} for size in points],
             set_up=lambda: _transfers(subject, points, **how),  # type: ignore[arg-type]
             weight=weight,
+            is_crowded="load" in how,
         )
 
     stated = f"{throttle_bytes_per_s / 1e9:g} GB/s"

@@ -35,6 +35,7 @@ def measure_machine(subject: Subject) -> list[Measurement]:
             title="Host memory: copies and reads of 128 MiB, by threads",
             grid=[{"threads": threads, "bytes": _CPU_BYTES} for threads in all_threads],
             set_up=lambda: _memory(torch.device("cpu"), subject.threads),
+            is_crowded=True,
         ),
         Measurement(
             name="host.flops",

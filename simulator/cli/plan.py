@@ -1,0 +1,122 @@
+"""`moesim plan`."""
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+from rich.console import Console
+
+from hardware_profiles.errors import InputError
+from simulator.cli.options import WholeNumber
+from simulator.cli.progress import work_progress
+from simulator.plan.quick import plain, quick_plan
+from simulator.plan.quick_question import Question, model_of, profile_of, read_format
+from simulator.plan.quick_report import render_plan
+from simulator.plan.quick_routing import DEFAULT_SKEW, DEFAULT_STICKINESS
+
+_MACHINE = Group.create_ordered("Model and machine")
+_USE = Group.create_ordered("How it is used")
+_OUTPUT = Group.create_ordered("What comes out")
+_WIDTH_WITHOUT_TERMINAL = 200
+_DEFAULT_GPU = "rtx-4090"
+
+
+def plan(
+    *,
+    model: Annotated[str | None, Parameter(group=_MACHINE)] = None,
+    gpu: Annotated[str | None, Parameter(group=_MACHINE)] = None,
+    vram: Annotated[str | None, Parameter(group=_MACHINE)] = None,
+    ram: Annotated[str | None, Parameter(group=_MACHINE)] = None,
+    pcie: Annotated[str | None, Parameter(group=_MACHINE)] = None,
+    quant: Annotated[str | None, Parameter(group=_MACHINE)] = None,
+    quant_experts: Annotated[str | None, Parameter(group=_MACHINE)] = None,
+    context: Annotated[WholeNumber, Parameter(group=_USE)] = 4096,
+    batch: Annotated[WholeNumber, Parameter(group=_USE)] = 1,
+    trace: Annotated[Path | None, Parameter(group=_USE)] = None,
+    skew: Annotated[float | None, Parameter(group=_USE, show_default=False)] = None,
+    stickiness: Annotated[float | None, Parameter(group=_USE, show_default=False)] = None,
+    seed: Annotated[WholeNumber, Parameter(group=_USE)] = 0,
+    json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
+) -> None:
+    """Say in seconds whether a model fits a machine, how fast it will be, and what to change first.
+
+    Parameters
+    ----------
+    model
+        A model that ships (see moesim models), a YAML spec, or a Hugging Face config.json.
+    gpu
+        The machine whose speeds are taken: one that ships (see moesim hardware list) or a YAML profile; rtx-4090 if
+        left out.
+    vram
+        Memory of the GPU, "24GiB", in place of the machine's.
+    ram
+        Memory of the host, in place of the machine's.
+    pcie
+        Link between host and GPU, such as gen4x16 (see moesim hardware links).
+    quant
+        Format of all weights, such as q4_k_m or fp8; as released if left out.
+    quant_experts
+        Format of the experts alone.
+    context
+        Longest context of a sequence in tokens: what the KV cache has room for, and where decoding is timed.
+    batch
+        Sequences that decode together.
+    trace
+        Recorded routing of this model, in place of what is assumed of it.
+    skew
+        How fast popularity falls by rank in assumed routing: an exponent, 0.5 if left out.
+    stickiness
+        Correlation of scores at adjacent tokens in assumed routing, 0 to 0.7; 0.6 if left out.
+    seed
+        Seed of the routing that is drawn.
+    json
+        Print the plan as JSON to stdout, and nothing else.
+    """
+    if model is None:
+        raise InputError("moesim plan", "needs a --model; `moesim models` lists those that ship")
+    for option, count in (("--context", context), ("--batch", batch)):
+        if count < 1:
+            raise InputError(option, f"{count} is too few; name 1 or more")
+    if seed < 0:
+        raise InputError("--seed", f"{seed} is negative; name 0 or more")
+    if trace is not None and (skew is not None or stickiness is not None):
+        raise InputError("--trace", "is routing as recorded; leave --skew and --stickiness out")
+    assumed = []
+    if gpu is None:
+        assumed.append(
+            f"speeds of the GPU, the CPU and the host's memory are those of {_DEFAULT_GPU}; name yours with --gpu"
+        )
+    formats: dict[str, str | None] = {"--quant": quant, "--quant-experts": quant_experts}
+    for option, text in formats.items():
+        if text is not None:
+            formats[option], assumption = read_format(text, option)
+            assumed += [] if assumption is None else [assumption]
+    question = Question(
+        model=model,
+        gpu=gpu or _DEFAULT_GPU,
+        vram=vram,
+        ram=ram,
+        pcie=pcie,
+        context_tokens=context,
+        batch=batch,
+        experts_format=formats["--quant-experts"] or formats["--quant"],
+        rest_format=formats["--quant"],
+    )
+    with work_progress() as done:
+        found = quick_plan(
+            question,
+            trace=trace,
+            skew=DEFAULT_SKEW if skew is None else skew,
+            stickiness=DEFAULT_STICKINESS if stickiness is None else stickiness,
+            seed=seed,
+            assumed=assumed,
+            done=done,
+        )
+    if json:
+        sys.stdout.write(json_module.dumps(plain(found), indent=1) + "\n")
+        return
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, markup=False, highlight=False)
+    title = f"{model_of(question).name} on {profile_of(question).name}, {batch} x {context:,} tokens of context"
+    console.print(render_plan(found, title))
