@@ -34,7 +34,10 @@ from simulator.scenario import Scenario
 from simulator.sizing import budget_of, budget_of_service, cache_size
 from simulator.slots import SLOTS
 
-UNKNOWN_FUTURE = "knows the routing to come, which in a service depends on its own speed; use it in a batch"
+UNKNOWN_FUTURE = (
+    "knows the routing to come, which in a service depends on its own speed; use it in a closed batch, without workload, or "
+    "another policy here"
+)
 """Why an oracle cannot be built for a service."""
 
 _MOST_STATED_DISTANCES = 3
