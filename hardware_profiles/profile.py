@@ -222,11 +222,36 @@ class Link:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """Both directions between host memory and GPU, and whether host copies are pinned."""
+    """Both directions between host memory and GPU, and whether host copies are pinned.
+
+    `upstream` is what the links of several GPUs share, in each direction: the port of a PCIe switch, or a root complex.
+    """
 
     h2d: Link
     d2h: Link
     host_memory: Literal["pinned", "pageable"] = "pinned"
+    upstream: BytesPerSecond | None = None
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerLink:
+    """The way from GPU to GPU, one direction of one GPU's port. A machine that gives no `bandwidth` has none.
+
+    `latency` is paid once by a copy, and once by an exchange among all GPUs.
+    """
+
+    bandwidth: BytesPerSecond | None = None
+    latency: Seconds | None = None
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """How the GPUs of a machine reach each other."""
+
+    nvlink: PeerLink = field(default_factory=PeerLink)
+    pcie: PeerLink = field(default_factory=PeerLink)
 
 
 @strict
@@ -364,5 +389,6 @@ class HardwareProfile:
     runtime: Runtime
     nvme: Nvme = field(default_factory=Nvme)
     durations: Durations = field(default_factory=Durations)
+    peers: Peers = field(default_factory=Peers)
     power: Power = field(default_factory=Power)
     price: Price = field(default_factory=Price)

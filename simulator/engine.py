@@ -20,7 +20,7 @@ from simulator.costs.protocol import Costs
 from simulator.cpu_experts import OnCpu
 from simulator.dispatch import Dispatch, Policies
 from simulator.host_cache import HostCache
-from simulator.machine import make_machine
+from simulator.machine import Machine, make_machine
 from simulator.metrics.counters import Counters
 from simulator.miss.protocol import DROPPED
 from simulator.resources.clock import Clock
@@ -55,7 +55,8 @@ class Engine:
 
     `steps` is asked for the next step when `step_ended` has been told of the one before and the time when its tokens are
     out; it may give a `Wait` instead, after which it is asked again. `kv_copy_ns`, needed where steps have KV cache copied,
-    gives the time of a copy from its bytes and whether it goes to the host.
+    gives the time of a copy from its bytes and whether it goes to the host. `env` and `machine`, if given, are those that
+    this GPU is a part of.
 
     Engines that share an `env` run side by side: each is started, the clock runs, and each is stopped.
     """
@@ -71,6 +72,7 @@ class Engine:
         step_ended: StepEnded,
         timeline: Timeline | None = None,
         env: Clock | None = None,
+        machine: Machine | None = None,
         shares_memory: bool = False,
         writes_back: bool = False,
         is_pageable: bool = False,
@@ -83,7 +85,7 @@ class Engine:
         self._kv_key = 2 * view.num_keys
         self._kv_in_ns: Sequence[int] = (0,)
         self._is_kv_here = True
-        machine = make_machine(
+        machine = machine or make_machine(
             self.env,
             costs,
             num_keys=view.num_keys,
@@ -164,6 +166,14 @@ class Engine:
             self.host.count(counters)
         return counters.copy()
 
+    def h2d_busy_ns(self) -> int:
+        """Return for how long the link has been serving, up to now."""
+        return self.link.busy_ns()
+
+    def num_unused_prefetches(self) -> int:
+        """Count the prefetched experts that no gate has asked for yet and that nothing has evicted."""
+        return self.dispatch.num_unused_prefetches()
+
     def causes_ns(self) -> list[int]:
         """Return what the stream's time up to the latest step's end went to, by `ATTRIBUTION`, and to copies of KV cache."""
         counters, whole = self.counters, self._whole
@@ -234,15 +244,7 @@ class Engine:
 
     def _end(self, step: Step) -> None:
         """Count a step whose tokens are out, and say so."""
-        counters = self.counters
-        counters.steps += 1
-        counters.routed_tokens += len(step.tokens)
-        counters.output_tokens += len(step.emits)
-        if step.is_prefill:
-            counters.prefill_tokens += len(step.tokens)
-        else:
-            counters.decode_steps += 1
-            counters.prefill_tokens += step.mixed_prompt_tokens
+        count_step(self.counters, step)
         self._step_ended(step, self.env.now)
 
     def _idle(self, wait: Wait) -> Waits:
@@ -440,3 +442,15 @@ class Engine:
         if link.is_under_way() and transfer is not None and end_of_service is not None:
             yield end_of_service
             stream.stall(layer, transfer, env.now)
+
+
+def count_step(counters: Counters, step: Step) -> None:
+    """Count a step whose tokens are out."""
+    counters.steps += 1
+    counters.routed_tokens += len(step.tokens)
+    counters.output_tokens += len(step.emits)
+    if step.is_prefill:
+        counters.prefill_tokens += len(step.tokens)
+    else:
+        counters.decode_steps += 1
+        counters.prefill_tokens += step.mixed_prompt_tokens

@@ -14,6 +14,7 @@ from simulator.costs.roofline import RooflineCosts
 from simulator.dispatch import Policies
 from simulator.estimates import CostEstimates
 from simulator.eviction import EVICTION
+from simulator.gpus.part import Part
 from simulator.host_cache import HostCache, make_host_cache
 from simulator.host_sizing import host_cache_size
 from simulator.inputs import Inputs
@@ -37,6 +38,12 @@ from simulator.scenario import HostCacheChoice, Scenario
 from simulator.sizing import budget_of, budget_of_service, cache_size
 from simulator.slots import SLOTS
 
+UNKNOWN_FUTURE = (
+    "knows the routing to come, which in a service depends on its own speed; use it in a closed batch, without workload, or "
+    "another policy here"
+)
+"""Why an oracle cannot be built for a service."""
+
 _MOST_STATED_DISTANCES = 3
 
 
@@ -54,10 +61,13 @@ class Prepared:
     host: HostCache | None = None
 
 
-def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: int | None = None) -> Prepared:
+def prepare(
+    scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: int | None = None, part: Part | None = None
+) -> Prepared:
     """Prepare a run. Raises InputError for what does not fit together.
 
     `max_lookahead` is how many layers ahead gates can be applied; by default as many as the trace has recorded.
+    `part` is what one of several GPUs computes.
     """
     trace = inputs.trace
     low_format = _low_format(scenario, source)
@@ -70,7 +80,10 @@ def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: i
     )
     budget = budget_of(scenario, inputs) if scenario.workload is None else budget_of_service(scenario, inputs, source)
     size, warnings = cache_size(scenario, inputs, budget, source)
-    view = RunView(_facts(scenario, inputs, costs, max_lookahead))
+    facts = _facts(scenario, inputs, costs, max_lookahead)
+    view = RunView(facts) if part is None else part.view(facts)
+    size = size if part is None else part.size(size)
+    placement = build_policy("placement", inputs.policies["placement"], PLACEMENT, view, source)
 
     def build(kind: str, known: dict[str, Callable[..., P]]) -> P:
         return build_policy(kind, inputs.policies[kind], known, view, source)
@@ -78,11 +91,12 @@ def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: i
     cache = lay_out_cache(
         view=view,
         make_eviction=lambda: build("eviction", EVICTION),
-        placement=build("placement", PLACEMENT),
+        placement=placement if part is None else part.placement(placement),
         split=build("slots", SLOTS),
         size=size,
         scope=scenario.cache.scope,
         held=view.held_keys,
+        elsewhere=() if part is None else part.elsewhere,
     )
     miss, prefetch = build("miss", MISS), build("prefetch", PREFETCH)
     order, queue = build("order", ORDER), build("queue", QUEUE)
@@ -156,10 +170,7 @@ def _facts(scenario: Scenario, inputs: Inputs, costs: RooflineCosts, max_lookahe
 
     def make_future() -> RecordedFuture:
         if scenario.workload is not None:
-            raise ValueError(
-                "knows the routing to come, which in a service depends on its own speed; use it in a closed batch, without "
-                "workload, or another policy here"
-            )
+            raise ValueError(UNKNOWN_FUTURE)
         return RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys)
 
     return RunFacts(

@@ -22,6 +22,7 @@ _CAUSES = {
     "queued_behind_prefetch": "queueing behind prefetches",
     "exposed_cpu_expert": "experts on the CPU",
     "exposed_nvme": "waiting for NVMe",
+    "all_to_all": "tokens among GPUs",
     "kv_swap": "KV cache copied out and back",
     "idle": "nothing to do",
 }
@@ -67,6 +68,8 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     parts += [_attribution(summary), _cache_and_link(summary)]
     if "host_cache" in summary:
         parts.append(_host_cache(_mapping(summary["host_cache"])))
+    if "gpus" in summary:
+        parts.append(_gpus(_mapping(summary["gpus"])))
     loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
     if loss:
         parts.append(_loss(loss))
@@ -244,6 +247,44 @@ def _host_cache(host: Mapping[str, object]) -> Table:
     if host["reads_ahead"]:
         table.add_row("read ahead", f"{host['reads_ahead']} experts, {host['reads_ahead_used']} of them used")
     table.add_row("NVMe busy", f"{_number(host['nvme_busy_frac'] or 0):.1%}")
+    return table
+
+
+def _gpus(gpus: Mapping[str, object]) -> Table:
+    """Lay out what each of several GPUs did."""
+    exchange, upstream = _mapping(gpus["all_to_all"]), _mapping(gpus["upstream"])
+    imbalance = _mapping(gpus["imbalance"])["expert_tokens"]
+    title = (
+        f"GPUs: experts {gpus['experts']} ({_mapping(gpus['homes'])['method']}), peers {gpus['peers']}; "
+        f"{format_bytes(_number(exchange['bytes']))} among them, upstream used to "
+        f"{_number(upstream['used_frac'] or 0):.1%}, busiest {_number(imbalance or 0):.2f} of the mean"
+    )
+    table = Table(title=title, title_justify="left")
+    for heading in (
+        "GPU",
+        "busy",
+        "link busy",
+        "hits",
+        "misses",
+        "H2D",
+        "from peers",
+        "exchange",
+        "waits",
+    ):
+        table.add_column(heading, justify="right")
+    each = gpus["each"]
+    assert isinstance(each, Sequence)
+    for one in map(_mapping, each):
+        busy, spent = _mapping(one["busy_frac"]), _mapping(one["attribution_ns"])
+        table.add_row(
+            f"{one['gpu']}",
+            *(f"{_number(busy[name] or 0):.1%}" for name in ("gpu", "h2d")),
+            f"{one['hits']}",
+            f"{one['misses']}",
+            format_bytes(_number(one["h2d_bytes"])),
+            format_bytes(_number(one["peer_bytes"])),
+            *(format_duration(_number(spent[name]) / 1e9) for name in ("all_to_all", "barrier")),
+        )
     return table
 
 

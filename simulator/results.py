@@ -12,7 +12,7 @@ from simulator.new_folder import NewFolder, csv_text
 from simulator.replicas.summary import flat_row
 from simulator.run import RunResult
 from simulator.scenario import plain, relative_to
-from simulator.serving.record import CAUSES
+from simulator.serving.record import CAUSES_OF_SEVERAL_GPUS
 from simulator.serving.served import Served
 
 FILES = ("summary.json", "requests.csv", "layers.csv", "scenario.yaml", "provenance.json")
@@ -106,7 +106,9 @@ def _row_of_served(request: Served, has_replicas: bool) -> dict[str, object]:
         "blocked_ns": request.finished_ns - arrival.arrival_ns - spent_ns if finished else "",
         **{
             f"stall_{cause}_ns": spent if finished else ""
-            for cause, spent in zip(CAUSES, request.stalls_ns, strict=True)
+            for cause, spent in zip(
+                CAUSES_OF_SEVERAL_GPUS, request.stalls_ns, strict=False
+            )  # one GPU: the first of them
         },
     }
 

@@ -11,6 +11,8 @@ from hardware_profiles.quantity import Dimension, parse_quantity
 from simulator.caveats import assumptions, warnings_of_run, warnings_of_service
 from simulator.costs.roofline import RooflineCosts
 from simulator.engine import WHOLE, Engine, KvCopyNs, StepEnded, Tiles
+from simulator.gpus.lockstep import Lockstep
+from simulator.gpus.several import Several
 from simulator.inputs import Inputs, resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
@@ -76,13 +78,15 @@ def simulate(
     if scenario.replicas is not None:
         return _simulate_replicas(scenario, inputs, source, timeline_path, progress, on_step)
     trace, loop = inputs.trace, inputs.loop
-    ready = prepare(scenario, inputs, source)
+    num_gpus = 1 if scenario.gpus is None else scenario.gpus.count
+    several = Several(scenario, inputs, source) if num_gpus > 1 else None
+    ready = prepare(scenario, inputs, source) if several is None else several.ready[0]
     view = ready.view
     service: Service | None = None
     if scenario.workload is not None:
-        service = Service(scenario, inputs, ready, Traffic(scenario, inputs, source), source)
+        service = Service(scenario, inputs, ready, Traffic(scenario, inputs, source), source, num_gpus=num_gpus)
     total_tokens = _output_tokens(loop) if service is None else service.stop.bounds.tokens or 0
-    engine: Engine
+    engine: Engine | Lockstep
     collector: Collector
 
     def step_ended(step: Step, now_ns: int) -> None:
@@ -95,19 +99,25 @@ def simulate(
         if on_step is not None:
             on_step(step, now_ns)
 
-    with _timeline(timeline_path, trace, view.num_keys) as timeline:
-        engine = _engine(
-            scenario,
-            inputs,
-            ready,
-            source,
-            steps=loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights)
-            if service is None
-            else service.steps(),
-            step_ended=step_ended,
-            timeline=timeline,
-            kv_copy_ns=None if service is None else service.kv_copy_ns,
-        )
+    steps = (
+        loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights)
+        if service is None
+        else service.steps()
+    )
+    with _timeline(timeline_path, trace, view.num_keys, "moesim" if several is None else "GPU 0") as timeline:
+        if several is not None:
+            engine = several.engine(steps, step_ended, timeline)
+        else:
+            engine = _engine(
+                scenario,
+                inputs,
+                ready,
+                source,
+                steps=steps,
+                step_ended=step_ended,
+                timeline=timeline,
+                kv_copy_ns=None if service is None else service.kv_copy_ns,
+            )
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
         if service is not None:
             service.read_from(engine)
@@ -122,11 +132,12 @@ def simulate(
     counters = engine.snapshot()
     measured = counters.minus(collector.at_warmup) if collector.at_warmup is not None else counters
     latencies = collector if service is None else service
+    summary = _summary(scenario, inputs, ready, counters, measured, latencies, unused=engine.num_unused_prefetches())
+    if several is not None:
+        summary = several.summary(summary, measured, is_warmed_up=collector.at_warmup is not None)
     return RunResult(
         scenario=scenario,
-        summary=_summary(
-            scenario, inputs, ready, counters, measured, latencies, unused=engine.dispatch.num_unused_prefetches()
-        ),
+        summary=summary,
         requests=latencies.requests,
         layers=layer_rows(measured),
         trace=trace,
@@ -342,12 +353,12 @@ def _energy_and_price(
 
 
 @contextmanager
-def _timeline(path: Path | None, trace: Trace, num_keys: int) -> Iterator[Timeline | None]:
+def _timeline(path: Path | None, trace: Trace, num_keys: int, name: str) -> Iterator[Timeline | None]:
     """Open a timeline, if one is asked for."""
     if path is None:
         yield None
         return
-    with Timeline(path, num_experts=trace.num_experts, num_keys=num_keys) as timeline:
+    with Timeline(path, num_experts=trace.num_experts, num_keys=num_keys, process_name=name) as timeline:
         yield timeline
 
 

@@ -23,6 +23,7 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
 from simulator.fields import BytesText, Count, Share, TimeText, Whole
+from simulator.gpus.choice import GpusChoice
 from simulator.model.load import model_names
 from simulator.serving.choice import SchedulerChoice, SloChoice, StopChoice, WarmupText
 from simulator.systems import read_system, system_names
@@ -187,6 +188,8 @@ class Scenario:
     `skip_sequences`, from a later one; `max_tokens` ends the run after so many output tokens; `prefill_chunk_tokens` bounds
     a prefill step. The first `warmup_steps` steps are run but not measured. `seed` feeds policies that draw at random.
 
+    `gpus` says how many GPUs there are and which computes what; one by default.
+
     With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive, a
     `scheduler` serves them, `slo` says by class what they should keep to, `stop` where the run ends, `replicas` on how many
     machines, and `warmup` what of it is left out of the settled metrics (mser5 unless given; see
@@ -214,6 +217,7 @@ class Scenario:
     tiles: TilesChoice | None = None
     lookahead: LookaheadChoice | None = None
     fit: FitChoice | None = None
+    gpus: GpusChoice | None = None
     batch: Count = 1
     sequences: Count | None = None
     skip_sequences: Whole = 0
@@ -374,6 +378,8 @@ def _misfits(scenario: Scenario) -> Iterator[str]:
         read_choice(scenario.workload, "workload")
     except InputError as error:
         yield from (fault if fault.startswith("workload") else f"workload.{fault}" for fault in error.faults)
+    if scenario.replicas is not None and scenario.gpus is not None:
+        yield "replicas: machines behind a router have one GPU each; leave out replicas or gpus"
     defaults = {item.name: item.default for item in fields(Scenario)}
     for name, instead in _OF_A_BATCH.items():
         if getattr(scenario, name) != defaults[name]:

@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from functools import cache
 from pathlib import Path
 
@@ -67,10 +68,7 @@ class Timeline:
         self._workers: set[int] = set()
         self._has_d2h_track = self._has_nvme_track = False
         self._write_raw('{"displayTimeUnit":"ns","traceEvents":[')
-        self._write("M", "process_name", 0, 0, {"name": process_name})
-        for track, name in _TRACKS.items():
-            self._write("M", "thread_name", track, 0, {"name": name})
-            self._write("M", "thread_sort_index", track, 0, {"sort_index": track})
+        self._name_tracks(process_name)
 
     def __enter__(self) -> "Timeline":
         return self
@@ -91,6 +89,15 @@ class Timeline:
                 with suppress(OSError):
                     file.close()
             temporary.unlink(missing_ok=True)
+
+    def beside(self, *, process: int, process_name: str) -> "Timeline":
+        """Return a timeline of another GPU in the same file, with tracks of its own."""
+        other = copy(self)  # what is pending, and the file, are the same
+        other._process = process
+        other._num_flows = process << 32  # flows are numbered over the whole file
+        other._flow_of_key, other._workers = {}, set()
+        other._name_tracks(process_name)
+        return other
 
     def step_started(self, step: Step, now_ns: int) -> None:
         """Note the start of a step."""
@@ -191,6 +198,20 @@ class Timeline:
     def cpu_stall(self, layer: int, start_ns: int, duration_ns: int) -> None:
         """Note a time for which the GPU waited for the CPU's workers."""
         self._slice(STALLS, "wait for the CPU", start_ns, duration_ns, {"layer": layer})
+
+    def all_to_all(self, layer: int, name: str, start_ns: int, duration_ns: int) -> None:
+        """Note tokens on their way among GPUs."""
+        self._slice(GPU_STREAM, f"all-to-all, {name}", start_ns, duration_ns, {"layer": layer})
+
+    def barrier(self, start_ns: int, duration_ns: int) -> None:
+        """Note a time for which this GPU waited for another."""
+        self._slice(STALLS, "wait for another GPU", start_ns, duration_ns, {})
+
+    def _name_tracks(self, process_name: str) -> None:
+        self._write("M", "process_name", 0, 0, {"name": process_name})
+        for track, name in _TRACKS.items():
+            self._write("M", "thread_name", track, 0, {"name": name})
+            self._write("M", "thread_sort_index", track, 0, {"sort_index": track})
 
     def _name(self, key: int) -> str:
         if key >= self._num_keys:

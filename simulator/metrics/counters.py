@@ -89,6 +89,14 @@ class Counters:
     kv_out_bytes: int = 0
     kv_out_ns: int = 0
     kv_in_bytes: int = 0
+    all_to_all_ns: int = 0
+    all_to_all_bytes: int = 0
+    barrier_ns: int = 0
+    expert_tokens: int = 0
+    peer_demand_transfers: int = 0
+    peer_prefetch_transfers: int = 0
+    token_transitions: int = 0
+    cross_gpu_transitions: int = 0
     now_ns: int = 0
 
     def __post_init__(self) -> None:
@@ -99,6 +107,11 @@ class Counters:
     def layer_fields(cls) -> list[str]:
         """Name the fields that have one entry per routing round."""
         return [item.name for item in fields(cls) if not item.init]
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Name all counts."""
+        return [item.name for item in fields(cls)]
 
     def copy(self) -> "Counters":
         """Return the counts as they stand."""

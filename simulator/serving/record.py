@@ -19,6 +19,7 @@ from simulator.serving.served import Served
 from simulator.serving.time_series import TimeSeries
 
 CAUSES = (*ATTRIBUTION, "kv_swap")
+CAUSES_OF_SEVERAL_GPUS = (*CAUSES, "all_to_all")
 SERIES = ("gpu_busy_ns", "h2d_busy_ns", "running_ns", "waiting_ns", "kv_bytes_ns", "expert_slots_ns", "tokens_out")
 
 
@@ -44,7 +45,7 @@ class OfClass:
     itl: Distribution = field(default_factory=Distribution)
     tpot: Distribution = field(default_factory=Distribution)
     e2e: Distribution = field(default_factory=Distribution)
-    stalls_ns: list[int] = field(default_factory=lambda: [0] * len(CAUSES))
+    stalls_ns: list[int] = field(default_factory=list)
     waited_ns: int = 0
     blocked_ns: int = 0
     num_arrived: int = 0
@@ -59,10 +60,14 @@ class OfClass:
 
 
 class Record:
-    """Note what happens to requests. `requests` are all that have arrived, in the order in which they did, if kept."""
+    """Note what happens to requests. `requests` are all that have arrived, in the order in which they did, if kept.
 
-    def __init__(self, *, slos: Mapping[str, Slo], keeps_requests: bool = True) -> None:
-        self.classes: defaultdict[str, OfClass] = defaultdict(OfClass)
+    `causes` are those among which time is divided.
+    """
+
+    def __init__(self, *, slos: Mapping[str, Slo], keeps_requests: bool = True, causes: Sequence[str] = CAUSES) -> None:
+        self.causes = causes
+        self.classes: defaultdict[str, OfClass] = defaultdict(lambda: OfClass(stalls_ns=[0] * len(causes)))
         self.requests: list[Served] = []
         self.series = TimeSeries(SERIES)
         self.num_finished = 0
@@ -72,9 +77,9 @@ class Record:
         self._slos = slos
         self._keeps_requests = keeps_requests
         self._readings: Readings | None = None
-        self._causes_ns: Sequence[int] = [0] * len(CAUSES)
+        self._causes_ns: Sequence[int] = [0] * len(causes)
         self._step_ns: Sequence[int] = self._causes_ns  # what the latest step was spent on
-        self._decode_ns = [0] * len(CAUSES)  # what steps that decode were, up to now
+        self._decode_ns = [0] * len(causes)  # what steps that decode were, up to now
         self._h2d_busy_ns = 0
         self._last_decode_ns = 0
         self._gaps = LongestGap()
@@ -91,7 +96,7 @@ class Record:
         """Note an arrival, which may lie within the step that ends now."""
         of_class = self.classes[request.class_name]
         of_class.num_arrived += 1
-        request.stalls_ns = [0] * len(CAUSES)
+        request.stalls_ns = [0] * len(self.causes)
         self._late_waiting_ns += now_ns - request.arrival.arrival_ns
         if self._keeps_requests:
             self.requests.append(request)

@@ -6,6 +6,7 @@ from functools import partial
 from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import format_bytes
 from simulator.engine import Engine
+from simulator.gpus.lockstep import Lockstep
 from simulator.inputs import Inputs
 from simulator.metrics.distribution import Distribution
 from simulator.model.footprint import expert_bytes
@@ -15,7 +16,7 @@ from simulator.serving.choice import SchedulerChoice, limits_of, slos_of
 from simulator.serving.intake import Requests
 from simulator.serving.kv_pages import KvPages
 from simulator.serving.memory import ExpertSlots, KvMemory
-from simulator.serving.record import Readings, Record
+from simulator.serving.record import CAUSES, CAUSES_OF_SEVERAL_GPUS, Readings, Record
 from simulator.serving.scheduler import Scheduler, Sees
 from simulator.serving.scheduling import SCHEDULING
 from simulator.serving.served import Served
@@ -45,18 +46,20 @@ class Service:
         source: str,
         *,
         requests: Requests | None = None,
+        num_gpus: int = 1,
     ) -> None:
-        """Put it together. Raises InputError."""
+        """Put it together; `ready` is of one of `num_gpus` that are alike. Raises InputError."""
         self.choice = scenario.scheduler or SchedulerChoice()
         self.stop = traffic.stop
         self.slos = slos_of(scenario.slo)
         self.warmup = scenario.warmup or MSER5
-        self.record = Record(slos=self.slos)
+        self.record = Record(slos=self.slos, causes=CAUSES if num_gpus == 1 else CAUSES_OF_SEVERAL_GPUS)
+        self._num_gpus = num_gpus
         self._ready = ready
         self._source = source
         self._traffic = traffic
         self._expert_bytes = expert_bytes(inputs.model)
-        self.memory = KvMemory(kv_bytes_at_start(self.choice, inputs, ready, source))
+        self.memory = KvMemory(num_gpus * kv_bytes_at_start(self.choice, inputs, ready, source))
         if self.choice.memory == "dynamic":
             ready.cache.can_shrink = True
         self.pages = KvPages(inputs.model, inputs.kv_cache, self.choice.page_tokens)
@@ -81,19 +84,20 @@ class Service:
             return None
         return lambda num_bytes, to_host: costs.kv_copy_ns(num_bytes, to_host=to_host)
 
-    def read_from(self, engine: Engine) -> None:
+    def read_from(self, engine: Engine | Lockstep) -> None:
         """Take readings from the engine that runs the steps; let KV cache have the memory of its experts, if asked to."""
         cache = self._ready.cache
         self.record.read_from(
             Readings(
                 causes_ns=engine.causes_ns,
-                h2d_busy_ns=engine.link.busy_ns,
+                h2d_busy_ns=engine.h2d_busy_ns,
                 kv_bytes=lambda: self.memory.used_bytes,
                 expert_slots=lambda: self._num_slots - self.memory.slots_given,
             )
         )
-        self._num_slots = cache.num_slots
+        self._num_slots = self._num_gpus * cache.num_slots
         if self.choice.memory == "dynamic":
+            assert isinstance(engine, Engine), "refused on several GPUs"
             at_first = [pool.num_slots for pool in cache.pools]
             smallest = self._ready.view.top_k
             self.memory.share_with(

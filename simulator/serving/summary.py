@@ -1,12 +1,12 @@
 """What a service adds to a run's summary: classes, goodput, memory, and quantities over time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from simulator.metrics.counters import Counters
 from simulator.metrics.goodput import PROMISES
 from simulator.metrics.littles_law import littles_law
 from simulator.replicas.whole import Whole
-from simulator.serving.record import CAUSES, OfClass
+from simulator.serving.record import OfClass
 from simulator.serving.service import Service
 from simulator.serving.steady import steady_state
 
@@ -66,7 +66,7 @@ def summarise_service(service: Service | Whole, counters: Counters) -> dict[str,
             "kv_peak_bytes": memory.peak_bytes,
             "expert_slots_given_up": memory.num_given_up,
             "expert_slots_taken_back": memory.num_taken_back,
-            "classes": {name: _of_class(classes[name], now_ns) for name in sorted(classes)},
+            "classes": {name: _of_class(classes[name], record.causes, now_ns) for name in sorted(classes)},
             "steady": steady_state(
                 record, service.slos, warmup=service.warmup, end_ns=now_ns, is_whole=stop.reason is None
             ),
@@ -83,7 +83,7 @@ def _offered_per_s(service: Service | Whole) -> float | None:
     return _per_s(len(requests) - 1, requests[-1].arrival.arrival_ns - requests[0].arrival.arrival_ns)
 
 
-def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:
+def _of_class(one: OfClass, causes: Sequence[str], now_ns: int) -> Mapping[str, object]:
     return {
         "arrived": one.num_arrived,
         "finished": one.num_finished,
@@ -101,7 +101,7 @@ def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:
         "stalls_ns": {
             "queue": one.waited_ns,
             "blocked": one.blocked_ns,
-            **dict(zip(CAUSES, one.stalls_ns, strict=True)),
+            **dict(zip(causes, one.stalls_ns, strict=True)),
         },
     }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hardware_profiles.load import load_profile
 from hardware_profiles.yaml_file import parse_yaml
+from simulator.gpus.choice import GpusChoice
 from simulator.scenario import (
     CacheChoice,
     FitChoice,
@@ -28,6 +29,7 @@ GROUPS = {
     "lookahead": LookaheadChoice,
     "fit": FitChoice,
     "replicas": ReplicasChoice,
+    "gpus": GpusChoice,
 }
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "scenario.md").read_text(encoding="utf-8")
 

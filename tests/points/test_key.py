@@ -47,6 +47,7 @@ CONSIDERED = {
         "warmup",
         "replicas",
         "host_cache",
+        "gpus",
     ),
     "description",
 }

@@ -176,6 +176,7 @@ def test_a_policy_that_knows_the_future_is_refused(trace: Path) -> None:
         ({"workload": None, "warmup": "none"}, "a closed batch has warmup_steps"),
         ({"slo": {"default": {"itl": 3}}}, "slo.default.itl"),
         ({"workload": WORKLOAD | {"output_tokens": 0}}, "workload.output_tokens"),
+        ({"replicas": {"count": 2}, "gpus": {"count": 2}}, "replicas: machines behind a router have one GPU each"),
         ({"workload": "requests.csv"}, "name a request trace as workload: {file: requests.csv}"),
         ({"slo": {"ttft": "2 s"}}, "slo: gives objectives without a class; write slo: {default: {...}}"),
         (
