@@ -111,7 +111,8 @@ def _facts(scenario: Scenario, inputs: Inputs, costs: RooflineCosts, max_lookahe
     def make_future() -> RecordedFuture:
         if scenario.workload is not None:
             raise ValueError(
-                "knows the routing to come, which in a service depends on its own speed; use it in a batch"
+                "knows the routing to come, which in a service depends on its own speed; use it in a closed batch, without "
+                "workload, or another policy here"
             )
         return RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys)
 

@@ -7,6 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hardware_profiles.quantity import format_bytes
+from simulator.durations import format_duration as format_duration
+from simulator.serving.steady_rows import HEADINGS, TOO_NARROW, steady_rows, steady_title
 
 _CAUSES = {
     "expert_compute": "expert kernels",
@@ -56,7 +58,7 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     """Lay a summary out: headline, latencies, cache and link, where the time goes, warnings."""
     parts: list[RenderableType] = [Text(title, style="bold"), _headline(summary), _latencies(summary)]
     if "service" in summary:
-        parts.append(_service(summary))
+        parts += [_service(summary), *_steady(summary)]
     parts += [_attribution(summary), _cache_and_link(summary)]
     loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
     if loss:
@@ -74,16 +76,6 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
 def warnings_of(summary: Mapping[str, object]) -> Sequence[str]:
     """Return what a run could not honour, or a reader should know before relying on it."""
     return _texts(summary["warnings"])
-
-
-def format_duration(seconds: object) -> str:
-    """Write seconds for people; a dash for none."""
-    if not isinstance(seconds, int | float):
-        return "-"
-    for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6)):
-        if abs(seconds) * factor >= 1:
-            return f"{seconds * factor:.4g} {unit}"
-    return f"{seconds * 1e9:.4g} ns"
 
 
 def _headline(summary: Mapping[str, object]) -> Table:
@@ -170,6 +162,19 @@ def _service(summary: Mapping[str, object]) -> Table:
             *(format_duration(values[key]) for values in (queueing, ttft) for key in ("p50", "p99")),
         )
     return table
+
+
+def _steady(summary: Mapping[str, object]) -> Sequence[RenderableType]:
+    """Lay out the settled metrics of a service, with their intervals."""
+    steady = _mapping(_mapping(summary["service"])["steady"])
+    table = Table(title=steady_title(steady), title_justify="left")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right" if heading else "left")
+    rows = steady_rows(steady)
+    for row in rows:
+        table.add_row(*row)
+    is_marked = any(row[2].endswith("*") for row in rows)
+    return [table, Text(TOO_NARROW, style="dim")] if is_marked else [table]
 
 
 def _attribution(summary: Mapping[str, object]) -> Table:

@@ -24,11 +24,14 @@ from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
 from simulator.fields import BytesText, Count, Share, TimeText, Whole
 from simulator.model.load import model_names
-from simulator.serving.choice import SchedulerChoice, SloChoice, StopChoice
+from simulator.serving.choice import SchedulerChoice, SloChoice, StopChoice, WarmupText
 from simulator.systems import read_system, system_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+Values = dict[str, object]
+"""A scenario's plain values."""
 
 
 def _named_policy(value: object) -> object:
@@ -130,12 +133,13 @@ class Scenario:
     """One run. `hardware_set` overrides figures of the hardware profile by dotted path.
 
     `system` names a composition of policies and settings, which the scenario's own then replace one by one.
-    `batch` sequences decode together; `sequences` takes that many of the trace, from the first on; `max_tokens` ends the
-    run after so many output tokens; `prefill_chunk_tokens` bounds a prefill step. The first `warmup_steps` steps are run
-    but not measured. `seed` feeds policies that draw at random.
+    `batch` sequences decode together; `sequences` takes that many of the trace, from the first on or, with
+    `skip_sequences`, from a later one; `max_tokens` ends the run after so many output tokens; `prefill_chunk_tokens` bounds
+    a prefill step. The first `warmup_steps` steps are run but not measured. `seed` feeds policies that draw at random.
 
     With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive, a
-    `scheduler` serves them, `slo` says by class what they should keep to, and `stop` where the run ends.
+    `scheduler` serves them, `slo` says by class what they should keep to, `stop` where the run ends, and `warmup`
+    what of it is left out of the settled metrics (mser5 unless given; see `simulator.serving.warmup`).
     """
 
     trace: str
@@ -160,6 +164,7 @@ class Scenario:
     fit: FitChoice | None = None
     batch: Count = 1
     sequences: Count | None = None
+    skip_sequences: Whole = 0
     max_tokens: Count | None = None
     prefill_chunk_tokens: Count | None = None
     warmup_steps: Whole = 0
@@ -168,6 +173,7 @@ class Scenario:
     scheduler: SchedulerChoice | None = None
     slo: dict[str, SloChoice] = field(default_factory=dict)
     stop: StopChoice | None = None
+    warmup: WarmupText = None
     description: str = ""
 
 
@@ -293,17 +299,20 @@ _OF_A_BATCH = {
     "batch": "scheduler.max_batch",
     "max_tokens": "stop.tokens",
     "prefill_chunk_tokens": "scheduler.prefill_chunk_tokens",
-    "warmup_steps": "workload.start",
-    "batching": "scheduler.policy",
+    "warmup_steps": 'warmup, such as mser5 or "30 s"',
 }
+
+
+_NO_GROUPS = "together"
 
 
 def _misfits(scenario: Scenario) -> Iterator[str]:
     """Name the keys that do not go with a service, or not with a closed batch."""
     if scenario.workload is None:
-        for name in ("scheduler", "slo", "stop"):
+        for name in ("scheduler", "slo", "stop", "warmup"):
             if getattr(scenario, name):
-                yield f"{name}: is for a service; say in workload what arrives"
+                instead = "; a closed batch has warmup_steps" if name == "warmup" else ""
+                yield f"{name}: is for a service; say in workload what arrives{instead}"
         return
     from simulator.workload.choice import read_choice
 
@@ -315,6 +324,12 @@ def _misfits(scenario: Scenario) -> Iterator[str]:
     for name, instead in _OF_A_BATCH.items():
         if getattr(scenario, name) != defaults[name]:
             yield f"{name}: is for a closed batch, and the scenario has a workload; use {instead}"
+    if scenario.batching is not None and scenario.batching.name != _NO_GROUPS:
+        whose = "" if scenario.system is None else f" (with system {scenario.system})"
+        yield (
+            f"batching: {scenario.batching.name}{whose} divides a closed batch into steps, which in a service the scheduler "
+            f"does; use scheduler.policy, and batching: {_NO_GROUPS} to run without it"
+        )
 
 
 def over_system(values: Mapping[str, object], source: str | Path) -> Mapping[str, object]:

@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING
 
 from simulator.compare.choose import ON_DEMAND, ORACLES
 from simulator.compare.facts import Row, lost_mass_frac, rows_of
+from simulator.compare.service_figures import ttft_bars
 from simulator.compare.table import CAUSES, losses
+from simulator.durations import format_duration
 from simulator.html_page import COLOURS
 from simulator.metrics.counters import ATTRIBUTION
-from simulator.report import format_duration
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _ROW_PIXELS = 22
 _NS_PER_MS = 1e6
+_SWAPPED = "#5b4a8a"
 
 
 def comparison_figures(facts: Mapping[str, object]) -> "Sequence[Figure]":
@@ -23,7 +25,8 @@ def comparison_figures(facts: Mapping[str, object]) -> "Sequence[Figure]":
     latency = str(facts["latency"])
     timed = [row for row in rows if isinstance(row[f"{latency}_mean_s"], float)]
     timed.sort(key=lambda row: (-_milliseconds(row, latency), str(row["system"])))  # the fastest on top
-    return [_latency_bars(timed, latency), _attribution_bars(timed), _against_loss(timed, latency)]
+    figures = [_latency_bars(timed, latency), _attribution_bars(timed), _against_loss(timed, latency)]
+    return [ttft_bars(timed), *figures] if facts["is_service"] else figures
 
 
 def _latency_bars(rows: Sequence[Row], latency: str) -> "Figure":
@@ -52,8 +55,8 @@ def _attribution_bars(rows: Sequence[Row]) -> "Figure":
     from plotly.graph_objects import Bar
 
     figure = _blank("GPU stream's time per output token (ms)", "", len(rows))
-    for cause, colour in zip(ATTRIBUTION, COLOURS, strict=True):
-        per_token = [_whole(row, f"{cause}_ns") / max(1, _whole(row, "tokens")) / _NS_PER_MS for row in rows]
+    for cause, colour in zip((*ATTRIBUTION, "kv_swap"), (*COLOURS, _SWAPPED), strict=True):
+        per_token = [(_whole(row, f"{cause}_ns")) / max(1, _whole(row, "tokens")) / _NS_PER_MS for row in rows]
         if any(per_token):
             figure.add_trace(
                 Bar(
@@ -115,5 +118,4 @@ def _milliseconds(row: Row, latency: str) -> float:
 
 def _whole(row: Row, key: str) -> int:
     value = row[key]
-    assert isinstance(value, int)
-    return value
+    return value if isinstance(value, int) else 0  # what a closed batch does not have

@@ -18,7 +18,8 @@ class Served(Request):
     counts those whose keys and values are in the cache, while it does not decode (the cohort knows it then);
     `prefill_until` those that go through the model before it puts out its next token: its prompt, or, where its cache was
     given up, also what it had put out. `kv_tokens` is for how many tokens it has cache, `kv_bytes` how much that is.
-    `offset` is its cohort's.
+    `offset` is its cohort's. `max_itl_ns` is its longest time between two output tokens, up to when it last left the cohort,
+    and `itl_since_step` from which of the record's decode steps on it has yet to be asked for.
 
     `rows` are the tokens of the trace whose routing it has, `take_rows` what makes them when it is let in. `stalls_ns` is
     what the steps that it took part in were spent on, cause by cause; `waited_ns` the time that it stood in the queue,
@@ -30,8 +31,10 @@ class Served(Request):
         "class_name",
         "finished_ns",
         "is_refused",
+        "itl_since_step",
         "kv_bytes",
         "kv_tokens",
+        "max_itl_ns",
         "num_preemptions",
         "offset",
         "order",
@@ -68,6 +71,8 @@ class Served(Request):
         self.preempted_ns = 0
         self.finished_ns = -1
         self.is_refused = False
+        self.max_itl_ns = 0
+        self.itl_since_step = 0
         self.stalls_ns: list[int] = []
 
 

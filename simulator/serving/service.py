@@ -26,6 +26,7 @@ from simulator.serving.scheduler import Scheduler, Sees
 from simulator.serving.scheduling import SCHEDULING
 from simulator.serving.served import Served
 from simulator.serving.stop import Stop
+from simulator.serving.warmup import MSER5
 from simulator.workload.choice import build_workload, read_choice
 from simulator.workload.drawing import Drawing, Piece, token_ranges
 from simulator.workload.routing import Routing, Rows
@@ -45,12 +46,14 @@ class Service:
         assert scenario.workload is not None
         self.choice = scenario.scheduler or SchedulerChoice()
         self.stop = Stop(bounds_of(scenario.stop or StopChoice()))
-        self.record = Record(slos=slos_of(scenario.slo))
+        self.slos = slos_of(scenario.slo)
+        self.warmup = scenario.warmup or MSER5
+        self.record = Record(slos=self.slos)
         self._ready = ready
         self._source = source
         self._workload = build_workload(read_choice(scenario.workload, f"{source}: workload"), f"{source}: workload")
         self._expert_bytes = expert_bytes(inputs.model)
-        self.memory = KvMemory(self._kv_bytes())
+        self.memory = KvMemory(kv_bytes_at_start(self.choice, inputs, ready, source))
         if self.choice.memory == "dynamic":
             ready.cache.can_shrink = True
         self.pages = KvPages(inputs.model, inputs.kv_cache, self.choice.page_tokens)
@@ -151,25 +154,6 @@ class Service:
     def _merged(self, name: str) -> Distribution:
         return Distribution.merged([getattr(of_class, name) for of_class in self.record.classes.values()])
 
-    def _kv_bytes(self) -> int:
-        """Return the bytes of KV cache at the start. Raises InputError if there are none."""
-        budget, size = self._ready.budget, self._ready.size
-        if self.choice.memory == "dynamic" and size.low:
-            raise InputError(
-                self._source, "scheduler.memory: dynamic does not go with low_precision, whose slots stay as they are"
-            )
-        if budget.kv_cache_bytes and self.choice.memory == "fixed":
-            return budget.kv_cache_bytes
-        taken = (size.experts + size.staging) * self._expert_bytes + size.low * self._ready.costs.low_expert_bytes
-        left = budget.expert_cache_bytes + budget.kv_cache_bytes - taken
-        if left <= 0 and self.choice.memory == "fixed":
-            raise InputError(
-                self._source,
-                f"cache: {format_bytes(taken)} leave nothing of the GPU's memory for KV cache, {format_bytes(-left)} too "
-                "much; use a smaller cache, or scheduler.kv_cache to assume that it fits",
-            )
-        return max(0, left)
-
     def _feed(self, seed: int) -> Feed:
         workload = self._workload
         return ClosedFeed(workload.closed, seed) if workload.is_closed else OpenFeed(workload.open, seed)
@@ -185,13 +169,34 @@ class Service:
         return np.concatenate([np.arange(part.start, part.stop) for part in token_ranges(self._trace, pieces)])
 
 
+def kv_bytes_at_start(choice: SchedulerChoice, inputs: Inputs, ready: Prepared, source: str) -> int:
+    """Return the bytes of KV cache at the start. Raises InputError if there are none."""
+    budget, size = ready.budget, ready.size
+    if choice.memory == "dynamic" and size.low:
+        raise InputError(
+            source, "scheduler.memory: dynamic does not go with low_precision, whose slots stay as they are"
+        )
+    if budget.kv_cache_bytes and choice.memory == "fixed":
+        return budget.kv_cache_bytes
+    taken = (size.experts + size.staging) * expert_bytes(inputs.model) + size.low * ready.costs.low_expert_bytes
+    left = budget.expert_cache_bytes + budget.kv_cache_bytes - taken
+    if left <= 0 and choice.memory == "fixed":
+        raise InputError(
+            source,
+            f"cache: {format_bytes(taken)} leave nothing of the GPU's memory for KV cache, {format_bytes(-left)} too much; "
+            "use a smaller cache, or scheduler.kv_cache to assume that it fits",
+        )
+    return max(0, left)
+
+
 @contextmanager
 def _interrupts(stop: Stop) -> Iterator[None]:
-    """Have the first interrupt stop the run, and the next end the program as usual."""
-    if threading.current_thread() is not threading.main_thread():
+    """Have the first interrupt stop the run, and the next end the program as usual; leave it where it is handled already."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    if not is_main or before is not signal.default_int_handler:
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         del number, frame

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from simulator.metrics.counters import Counters
+from simulator.metrics.goodput import PROMISES
 from simulator.metrics.littles_law import littles_law
 from simulator.serving.record import CAUSES, OfClass
 from simulator.serving.service import Service
+from simulator.serving.steady import steady_state
 
 NS_PER_S = 10**9
 
@@ -42,6 +44,7 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
                 reason: sum(one.refused[reason] for one in classes.values()) for reason in ("too_long", "queue_full")
             },
             "preemptions": sum(one.num_preemptions for one in classes.values()),
+            "offered_requests_per_s": _offered_per_s(service),
             "throughput_requests_per_s": _per_s(finished, now_ns),
             "goodput_requests_per_s": _per_s(in_slo, now_ns),
             "goodput_tokens_per_s": _per_s(sum(one.tokens_in_slo for one in classes.values()), now_ns),
@@ -60,9 +63,20 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
             "expert_slots_given_up": memory.num_given_up,
             "expert_slots_taken_back": memory.num_taken_back,
             "classes": {name: _of_class(classes[name], now_ns) for name in sorted(classes)},
+            "steady": steady_state(
+                record, service.slos, warmup=service.warmup, end_ns=now_ns, is_whole=stop.reason is None
+            ),
             "over_time": _over_time(service, now_ns),
         },
     }
+
+
+def _offered_per_s(service: Service) -> float | None:
+    """Return how fast requests arrived: gaps over the time from the first to the last."""
+    requests = service.requests
+    if len(requests) < 2:
+        return None
+    return _per_s(len(requests) - 1, requests[-1].arrival.arrival_ns - requests[0].arrival.arrival_ns)
 
 
 def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:
@@ -72,6 +86,7 @@ def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:
         "refused": sum(one.refused.values()),
         "preemptions": one.num_preemptions,
         "in_slo": one.num_in_slo,
+        "missed": {promise: one.missed[promise] for promise in PROMISES if promise != "unfinished"},
         "in_slo_frac": one.num_in_slo / one.num_finished if one.num_finished else None,
         "goodput_requests_per_s": _per_s(one.num_in_slo, now_ns),
         "queueing_s": one.queueing.summary_s(),

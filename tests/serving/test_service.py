@@ -141,6 +141,15 @@ def test_a_policy_that_knows_the_future_is_refused(trace: Path) -> None:
         ({"scheduler": {"policy": "fifo"}}, "scheduler.policy"),
         ({"scheduler": {"kv_cache": 4}}, "scheduler.kv_cache"),
         ({"stop": {"time": "1"}}, "stop.time"),
+        ({"warmup": "soon"}, "warmup: 'soon' is neither mser5, none nor a time with its unit"),
+        (
+            {"warmup_steps": 3},
+            "warmup_steps: is for a closed batch, and the scenario has a workload; use warmup, such as",
+        ),
+        ({"batching": "balanced"}, "batching: balanced divides a closed batch into steps"),
+        ({"system": "expertflow-2410"}, "batching: regroup (with system expertflow-2410) divides"),
+        ({"workload": None, "warmup": "none"}, "a closed batch has warmup_steps"),
+        ({"slo": {"default": {"itl": 3}}}, "slo.default.itl"),
         ({"workload": WORKLOAD | {"output_tokens": 0}}, "workload.output_tokens"),
         ({"workload": {}}, "workload: needs one of file, arrivals and merge"),
         ({"cache": {}}, "nothing says how experts and KV cache divide"),
@@ -152,6 +161,12 @@ def test_misfits(changed: dict[str, object], fault: str, trace: Path) -> None:
     with pytest.raises(InputError) as raised:
         run(trace, **changed)
     assert fault in str(raised.value)
+
+
+def test_a_system_runs_without_its_batching(trace: Path) -> None:
+    """As the refusal says."""
+    few = {**WORKLOAD, "requests": 3}
+    assert service_of(run(trace, batching="together", workload=few))["finished"] == 3
 
 
 def test_an_interrupt_ends_with_the_step(trace: Path) -> None:
