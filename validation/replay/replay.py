@@ -103,6 +103,8 @@ def replay(
         raise InputError(
             source, "host_cache: is simulated alone; the runtime keeps all experts in host memory: take it away"
         )
+    if scenario.gpus is not None and scenario.gpus.count > 1:
+        raise InputError(source, "gpus: are simulated alone; the runtime has one device: take them away")
     if scenario.tiles is not None:
         raise InputError(
             source, "tiles: are simulated alone; the runtime moves and computes whole experts: take them away"
