@@ -34,20 +34,27 @@ def html_page(title: str, parts: Sequence[str]) -> str:
     return _page(title, parts, style="", scripts=script, script_policy="'unsafe-inline'")
 
 
+def plotted_page(title: str, parts: Sequence[str]) -> str:
+    """Return a page of parts, among them those of `plotted`, with the library that draws these compressed."""
+    from plotly.offline import get_plotlyjs
+
+    script = "".join(map(web_file, ("theme.js", "page.js", "plots.js")))
+    return packed_page(title, parts, style="", script=script, library=get_plotlyjs())
+
+
 def packed_page(
-    title: str, parts: Sequence[str], *, style: str, script: str, library: str, data: Mapping[str, object]
+    title: str, parts: Sequence[str], *, style: str, script: str, library: str, data: Mapping[str, object] | None = None
 ) -> str:
-    """Return a page whose script draws it, with a library and the data that it needs, both compressed.
+    """Return a page whose script draws it, with a library and the data that it needs, if any, both compressed.
 
     The page's policy admits these two scripts by their digests and no other. `script` finds `unpacked("data")` and
     `runLibrary()`, of `web/packed.js`.
     """
     script = f"{web_file('packed.js')}{script}"
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    scripts = (
-        f'<script type="application/gzip" id="library">{_packed(library)}</script>\n'
-        f'<script type="application/gzip" id="data">{_packed(text)}</script>\n<script>{script}</script>'
-    )
+    packed = [f'<script type="application/gzip" id="library">{_packed(library)}</script>\n']
+    if data is not None:
+        packed.append(f'<script type="application/gzip" id="data">{_packed(_json(data))}</script>\n')
+    scripts = "".join([*packed, f"<script>{script}</script>"])
     return _page(title, parts, style=style, scripts=scripts, script_policy=f"{_digest(library)} {_digest(script)}")
 
 
@@ -71,6 +78,10 @@ def _page(title: str, parts: Sequence[str], *, style: str, scripts: str, script_
     )
 
 
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def _packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
@@ -84,19 +95,40 @@ def blank_figure(x_title: str, y_title: str, *, title: str = "", height: int = 4
     from plotly.graph_objects import Figure
 
     figure = Figure()
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        colorway=COLOURS,
-        title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
-        height=height,
-        margin={"l": 60, "r": 20, "t": 45 if title else 20, "b": 50},
-        xaxis={"title": {"text": x_title}, "automargin": True},
-        yaxis={"title": {"text": y_title}, "automargin": True},
-        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
-    )
+    figure.update_layout(template="none", **plot_layout(x_title, y_title, title=title, height=height))
     return figure
+
+
+def plot_layout(x_title: str, y_title: str, *, title: str = "", height: int = 420) -> dict[str, object]:
+    """Return the layout of such a plot as plain values."""
+    return {
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "colorway": list(COLOURS),
+        "title": {"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
+        "height": height,
+        "margin": {"l": 60, "r": 20, "t": 45 if title else 20, "b": 50},
+        "xaxis": {"title": {"text": x_title}, "automargin": True},
+        "yaxis": {"title": {"text": y_title}, "automargin": True},
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
+    }
+
+
+def plotted(traces: Sequence[Mapping[str, object]], layout: Mapping[str, object], label: str) -> str:
+    """Return a plot as a part of a `plotted_page`, from plain values as plotly takes them; no plotly is needed for it.
+
+    `label` is what a screen reader says.
+    """
+    text = _json({"data": traces, "layout": layout}).replace("<", "\\u003c")
+    return (
+        f'<figure class="plotly-graph-div" role="img" aria-label="{escaped(label)}" style="height:{layout["height"]}px">'
+        f'<script type="application/json">{text}</script></figure>'
+    )
+
+
+def side_by_side(parts: Sequence[str]) -> str:
+    """Return parts that stand beside each other where the window is wide enough."""
+    return f'<div class="beside">{"".join(parts)}</div>'
 
 
 def drawn(figure: "Figure", index: int, *, min_width: int = 0) -> str:

@@ -1,6 +1,7 @@
 """The table that a run prints."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -12,7 +13,7 @@ from simulator.durations import format_duration as format_duration
 from simulator.replicas.table import replicas_table
 from simulator.serving.steady_rows import HEADINGS, TOO_NARROW, steady_rows, steady_title
 
-_CAUSES = {
+CAUSES = {
     "expert_compute": "expert kernels",
     "non_expert_compute": "attention and other layer work",
     "step_compute": "LM head, sampling",
@@ -60,32 +61,50 @@ def print_summary(console: Console, summary: Mapping[str, object], title: str) -
 
 def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     """Lay a summary out: headline, latencies, cache and link, where the time goes, warnings."""
-    parts: list[RenderableType] = [Text(title, style="bold"), _headline(summary), _latencies(summary)]
-    if "service" in summary:
-        parts += [_service(summary), *_steady(summary)]
-    if "replicas" in summary:
-        parts.append(replicas_table(_mapping(summary["replicas"])))
-    parts += [_attribution(summary), _cache_and_link(summary)]
-    if "host_cache" in summary:
-        parts.append(_host_cache(_mapping(summary["host_cache"])))
-    if "gpus" in summary:
-        parts.append(_gpus(_mapping(summary["gpus"])))
-    loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
-    if loss:
-        parts.append(_loss(loss))
-    quality = summary.get("quality")
-    if quality is not None:
-        parts.append(_quality(_mapping(quality)))
+    parts: list[RenderableType] = [Text(title, style="bold"), *chain(*sections(summary).values())]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in warnings_of(summary)]
-    num_assumed = len(_texts(summary["assumptions"]))
+    num_assumed = len(assumptions_of(summary))
     if num_assumed:
         parts.append(Text(f"rests on {num_assumed} assumed figures: see assumptions in the JSON summary", style="dim"))
     return Group(*parts)
 
 
+def sections(summary: Mapping[str, object]) -> dict[str, Sequence[RenderableType]]:
+    """Return the tables of a summary, and remarks on them, by what they are about; a page has the same ones."""
+    found: dict[str, Sequence[RenderableType]] = {"headline": [_headline(summary)], "latency": [_latencies(summary)]}
+    if "service" in summary:
+        found |= {"service": [_service(summary)], "steady": _steady(summary)}
+    if "replicas" in summary:
+        found["replicas"] = [replicas_table(_mapping(summary["replicas"]))]
+    found |= {"attribution": [_attribution(summary)], "experts": [_cache_and_link(summary)]}
+    if "host_cache" in summary:
+        found["host_cache"] = [_host_cache(_mapping(summary["host_cache"]))]
+    if "gpus" in summary:
+        found["gpus"] = [_gpus(_mapping(summary["gpus"]))]
+    loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
+    quality = summary.get("quality")
+    costs: list[RenderableType] = [_loss(loss)] if loss else []
+    costs += [_quality(_mapping(quality))] if quality is not None else []
+    if costs:
+        found["loss"] = costs
+    return found
+
+
+def title_of(summary: Mapping[str, object]) -> str:
+    """Return what a run was of: model, machine and policies."""
+    policies = _mapping(summary["policies"])
+    named = ", ".join(f"{kind} {_mapping(choice)['name']}" for kind, choice in policies.items())
+    return f"{summary['model']} on {summary['hardware']}: {named}"
+
+
 def warnings_of(summary: Mapping[str, object]) -> Sequence[str]:
     """Return what a run could not honour, or a reader should know before relying on it."""
     return _texts(summary["warnings"])
+
+
+def assumptions_of(summary: Mapping[str, object]) -> Sequence[str]:
+    """Return what a run rests on and nobody has measured."""
+    return _texts(summary["assumptions"])
 
 
 def _headline(summary: Mapping[str, object]) -> Table:
@@ -202,7 +221,7 @@ def _attribution(summary: Mapping[str, object]) -> Table:
         value = _number(seconds)
         if value:
             per_token = format_duration(value / tokens) if tokens else "-"
-            table.add_row(_CAUSES[cause], format_duration(value), f"{value / whole_s:.1%}", per_token)
+            table.add_row(CAUSES[cause], format_duration(value), f"{value / whole_s:.1%}", per_token)
     return table
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from hardware_profiles.load import digest
+from simulator.html_file import write_html
 from simulator.new_folder import NewFolder, csv_text
 from simulator.replicas.summary import flat_row
 from simulator.run import RunResult
@@ -17,6 +18,7 @@ from simulator.serving.served import Served
 
 FILES = ("summary.json", "requests.csv", "layers.csv", "scenario.yaml", "provenance.json")
 REPLICAS = "replicas.csv"
+REPORT = "report.html"
 TIMELINE = "timeline.json.gz"
 
 
@@ -29,21 +31,38 @@ class ResultFolder(NewFolder):
     """The folder of a run's results in the making; see `NewFolder`."""
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        super().__init__(path, names={*FILES, REPLICAS, TIMELINE}, writer="run", overwrite=overwrite)
+        super().__init__(path, names={*FILES, REPLICAS, REPORT, TIMELINE}, writer="run", overwrite=overwrite)
 
-    def write(self, result: RunResult) -> None:
-        """Write all but the timeline, which the run itself writes to `staging`."""
+    def write(self, result: RunResult, *, command: str | None = None) -> None:
+        """Write all but the timeline, which the run itself writes to `staging`.
+
+        The page is written where `command`, which gives the run again, is said.
+        """
+        scenario, depended_on = relative_to(plain(result.scenario), self.target), provenance(result)
         texts = {
             "summary.json": summary_json(result.summary),
             "requests.csv": csv_text(request_rows(result)),
             "layers.csv": csv_text(result.layers),
-            "scenario.yaml": yaml.safe_dump(relative_to(plain(result.scenario), self.target), sort_keys=False),
-            "provenance.json": json.dumps(provenance(result), indent=2) + "\n",
+            "scenario.yaml": yaml.safe_dump(scenario, sort_keys=False),
+            "provenance.json": json.dumps(depended_on, indent=2) + "\n",
         }
         assert set(texts) == set(FILES)
         if "replicas" in result.summary:
             texts[REPLICAS] = csv_text(replica_rows(result.summary))
+        if command is not None:
+            from simulator.run_page.page import run_page
+
+            files = [*texts, *([TIMELINE] if (self.staging / TIMELINE).exists() else [])]
+            texts[REPORT] = run_page(result, command=command, scenario=scenario, provenance=depended_on, files=files)
         self.write_texts(texts)
+
+
+def write_page(path: Path, result: RunResult, *, command: str) -> None:
+    """Write the page of a run alone. Raises InputError."""
+    from simulator.run_page.page import run_page
+
+    scenario = relative_to(plain(result.scenario), path.resolve().parent)
+    write_html(path, run_page(result, command=command, scenario=scenario, provenance=provenance(result)))
 
 
 def request_rows(result: RunResult) -> list[dict[str, object]]:

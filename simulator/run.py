@@ -16,8 +16,9 @@ from simulator.gpus.several import Several
 from simulator.inputs import Inputs, resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
+from simulator.metrics.distribution import Distribution
 from simulator.metrics.energy import busy_times, energy_of, price_of
-from simulator.metrics.summary import summarise, summarise_host_cache
+from simulator.metrics.summary import Latencies, summarise, summarise_host_cache
 from simulator.miss.fetch import Fetch
 from simulator.miss.protocol import StartsEarly
 from simulator.model.footprint import expert_bytes
@@ -48,13 +49,15 @@ Progress = Callable[[int, int], None]
 class RunResult:
     """What came out of a run.
 
-    `summary` is what `--json` prints; `layers` the counts per routing round; `profile` the machine with all overrides.
+    `summary` is what `--json` prints; `layers` the counts per routing round; `latencies` the distributions behind its
+    percentiles, by `ttft`, `tpot`, `itl` and `e2e`; `profile` the machine with all overrides.
     """
 
     scenario: Scenario
     summary: Mapping[str, object]
     requests: Sequence[Request]
     layers: Sequence[Mapping[str, int]]
+    latencies: Mapping[str, Distribution]
     trace: Trace
     profile: HardwareProfile
     model: ModelSpec
@@ -140,6 +143,7 @@ def simulate(
         summary=summary,
         requests=latencies.requests,
         layers=layer_rows(measured),
+        latencies=_distributions(latencies),
         trace=trace,
         profile=inputs.profile,
         model=inputs.model,
@@ -195,6 +199,7 @@ def _simulate_replicas(
         summary=summary | {"replicas": summarise_replicas(scenario.replicas, group.replicas)},
         requests=whole.requests,
         layers=layer_rows(counters),
+        latencies=_distributions(whole),
         trace=trace,
         profile=inputs.profile,
         model=inputs.model,
@@ -360,6 +365,10 @@ def _timeline(path: Path | None, trace: Trace, num_keys: int, name: str) -> Iter
         return
     with Timeline(path, num_experts=trace.num_experts, num_keys=num_keys, process_name=name) as timeline:
         yield timeline
+
+
+def _distributions(latencies: Latencies) -> dict[str, Distribution]:
+    return {"ttft": latencies.ttft, "tpot": latencies.tpot, "itl": latencies.itl, "e2e": latencies.e2e}
 
 
 def layer_rows(counters: Counters) -> list[Mapping[str, int]]:

@@ -9,8 +9,9 @@ from cyclopts import Group, Parameter
 from rich.console import Console
 
 from hardware_profiles.errors import InputError
-from simulator.cli.options import WholeNumber
+from simulator.cli.options import WholeNumber, command_line
 from simulator.cli.progress import work_progress
+from simulator.html_file import check_html, write_html
 from simulator.plan.quick import plain, quick_plan
 from simulator.plan.quick_question import Question, model_of, profile_of, read_format
 from simulator.plan.quick_report import render_plan
@@ -39,6 +40,7 @@ def plan(
     stickiness: Annotated[float | None, Parameter(group=_USE, show_default=False)] = None,
     seed: Annotated[WholeNumber, Parameter(group=_USE)] = 0,
     json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
+    html: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
 ) -> None:
     """Say in seconds whether a model fits a machine, how fast it will be, and what to change first.
 
@@ -73,6 +75,8 @@ def plan(
         Seed of the routing that is drawn.
     json
         Print the plan as JSON to stdout, and nothing else.
+    html
+        Write a page with plots to this file; it needs no network to be read.
     """
     if model is None:
         raise InputError("moesim plan", "needs a --model; `moesim models` lists those that ship")
@@ -83,6 +87,8 @@ def plan(
         raise InputError("--seed", f"{seed} is negative; name 0 or more")
     if trace is not None and (skew is not None or stickiness is not None):
         raise InputError("--trace", "is routing as recorded; leave --skew and --stickiness out")
+    if html is not None:
+        check_html(html)
     assumed = []
     if gpu is None:
         assumed.append(
@@ -114,9 +120,30 @@ def plan(
             assumed=assumed,
             done=done,
         )
+    title = f"{model_of(question).name} on {profile_of(question).name}, {batch} x {context:,} tokens of context"
+    if html is not None:
+        from simulator.plan.page import plan_page
+
+        options: dict[str, object] = {
+            "model": model,
+            "gpu": gpu,
+            "vram": vram,
+            "ram": ram,
+            "pcie": pcie,
+            "quant": quant,
+            "quant_experts": quant_experts,
+            "context": context,
+            "batch": batch,
+            "trace": trace,
+            "skew": skew,
+            "stickiness": stickiness,
+            "seed": seed,
+        }
+        write_html(html, plan_page(found, title, command_line("plan", options)))
     if json:
         sys.stdout.write(json_module.dumps(plain(found), indent=1) + "\n")
         return
     console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, markup=False, highlight=False)
-    title = f"{model_of(question).name} on {profile_of(question).name}, {batch} x {context:,} tokens of context"
     console.print(render_plan(found, title))
+    if html is not None:
+        console.print(f"page: {html}", soft_wrap=True)

@@ -10,13 +10,14 @@ from cyclopts import Group, Parameter
 from rich.console import Console
 
 from hardware_profiles.errors import InputError
-from simulator.cli.options import WholeNumber
+from simulator.cli.options import WholeNumber, command_line
 from simulator.cli.progress import token_progress
 from simulator.cli.replications import run_replications
 from simulator.cli.settings import apply_settings
+from simulator.html_file import check_html
 from simulator.replicate.write import ReplicationFolder
-from simulator.report import print_summary, warnings_of
-from simulator.results import TIMELINE, ResultFolder, summary_json
+from simulator.report import print_summary, title_of, warnings_of
+from simulator.results import REPORT, TIMELINE, ResultFolder, summary_json, write_page
 from simulator.run import simulate
 from simulator.scenario import build_scenario, read_scenario
 
@@ -50,6 +51,8 @@ def run(
     jobs: Annotated[WholeNumber | None, Parameter(group=_OUTPUT)] = None,
     json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
     out: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
+    html: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
+    no_html: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
     timeline: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
     overwrite: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
 ) -> None:
@@ -105,7 +108,12 @@ def run(
     json
         Print the summary as JSON to stdout, and nothing else.
     out
-        Write summary.json, requests.csv, layers.csv, scenario.yaml and provenance.json to this folder.
+        Write summary.json, requests.csv, layers.csv, scenario.yaml, provenance.json and report.html, a page of it all, to
+        this folder.
+    html
+        Write the page to this file; it needs no network to be read.
+    no_html
+        Leave the page out of the folder of --out.
     timeline
         Write timeline.json.gz to the folder of --out as well; https://ui.perfetto.dev opens it.
     overwrite
@@ -143,6 +151,12 @@ def run(
         raise InputError("--timeline", "has nowhere to go; name a folder with --out")
     if replications is not None and timeline:
         raise InputError("--timeline", "is of one run; leave out --replications")
+    if html is not None:
+        if no_html:
+            raise InputError("--html", "asks for a page and --no-html for none; leave one of them out")
+        if replications is not None:
+            raise InputError("--html", "is of one run; leave out --replications")
+        check_html(html)
     for option, value in (("--jobs", jobs), ("--store", store)):
         if replications is None and value is not None:
             raise InputError(option, "is for --replications; this is one run")
@@ -155,6 +169,8 @@ def run(
                 values, source, replications=replications, jobs=jobs, store=store, json=json, folder=several
             )
         return
+    options |= {f"cache_{key}": value for key, value in given.items()}
+    command = command_line("run", options, *([] if scenario is None else [str(scenario)]), settings=set_ or [])
     folder = ResultFolder(out, overwrite=overwrite) if out is not None else None
     with folder or nullcontext():
         with token_progress() as progress:
@@ -165,17 +181,20 @@ def run(
                 progress=progress,
             )
         if folder is not None:
-            folder.write(result)
+            folder.write(result, command=None if no_html else command)
+    if html is not None:
+        write_page(html, result, command=command)
     if json:
         sys.stdout.write(summary_json(result.summary))
         sys.stderr.writelines(f"moesim: warning: {warning}\n" for warning in warnings_of(result.summary))
         return
     console = Console()
-    policies = _mapping(result.summary["policies"], source)
-    named = ", ".join(f"{kind} {_mapping(choice, source)['name']}" for kind, choice in policies.items())
-    print_summary(console, result.summary, f"{result.model.name} on {result.profile.name}: {named}")
+    print_summary(console, result.summary, title_of(result.summary))
     if out is not None:
         console.print(f"results: {out}/", markup=False, highlight=False, soft_wrap=True)
+    page = html if html is not None or out is None or no_html else out / REPORT
+    if page is not None:
+        console.print(f"page: {page}", markup=False, highlight=False, soft_wrap=True)
     if timeline:
         console.print(f"open {TIMELINE} of it at https://ui.perfetto.dev", markup=False, highlight=False)
 

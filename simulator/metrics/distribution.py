@@ -58,16 +58,21 @@ class Distribution:
         """Return mean, p50, p90 and p99 in seconds; None where nothing was counted."""
         if not self.count:
             return {"mean": None, "p50": None, "p90": None, "p99": None}
-        quantiles = (0.5, 0.9, 0.99)
+        named = dict(zip(("p50", "p90", "p99"), self.quantiles_s((0.5, 0.9, 0.99)), strict=True))
+        return {"mean": self._total_ns / self.count / NS_PER_S, **named}
+
+    def quantiles_s(self, shares: Sequence[float]) -> list[float]:
+        """Return, for each share from 0 to 1, the seconds that it of the values does not exceed; none of no values."""
+        if not self.count:
+            return []
         if self.is_exact:
-            percentiles = np.quantile(np.frombuffer(self._values, dtype=np.int64), quantiles).tolist()
+            values_ns = np.quantile(np.frombuffer(self._values, dtype=np.int64), shares).tolist()
         else:
             buckets = sorted(self._all_buckets().items())
             values, counts = np.array([value for value, _ in buckets]), np.array([count for _, count in buckets])
-            ranks = np.array(quantiles) * (self.count - 1)
-            percentiles = values[np.searchsorted(np.cumsum(counts), ranks, side="right")].tolist()
-        named = dict(zip(("p50", "p90", "p99"), (value / NS_PER_S for value in percentiles), strict=True))
-        return {"mean": self._total_ns / self.count / NS_PER_S, **named}
+            ranks = np.array(shares) * (self.count - 1)
+            values_ns = values[np.searchsorted(np.cumsum(counts), ranks, side="right")].tolist()
+        return [value / NS_PER_S for value in values_ns]
 
     def _fold(self) -> None:
         self._buckets = self._all_buckets()

@@ -1,6 +1,7 @@
 """A quick plan on the terminal: does it fit, how fast, what to change first."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 from rich.box import SIMPLE
 from rich.console import Group, RenderableType
@@ -8,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from hardware_profiles.quantity import format_bytes
+from simulator.durations import format_duration
 from simulator.plan.quick import QuickPlan, gain
 from simulator.plan.quick_memory import Memory
-from simulator.report import format_duration
 
-_ROUTINGS = {
+ROUTINGS = {
     "uniform": "uniform routing",
     "skewed": "skewed, sticky routing (assumed)",
     "recorded": "the recorded routing",
@@ -23,15 +24,11 @@ _SHOWN_ASSUMPTIONS = 8
 
 def render_plan(plan: QuickPlan, title: str) -> RenderableType:
     """Lay a plan out."""
-    parts: list[RenderableType] = [Text(title, style="bold"), Text(verdict(plan)), _memory_table(plan.memory)]
-    if plan.speeds:
-        parts += [_speed_table(plan), Text(_range(plan))]
-    if plan.changes:
-        parts.append(_change_table(plan))
-    elif not plan.memory.fits:
-        parts.append(
-            Text("None of the changes that are tried makes it fit alone: see moesim plan --help for what to vary.")
-        )
+    parts: list[RenderableType] = [
+        Text(title, style="bold"),
+        Text(verdict(plan)),
+        *chain(*plan_sections(plan).values()),
+    ]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in plan.warnings]
     parts.append(Text("assumed:", style="dim"))
     parts += [Text(f"  {text}", style="dim") for text in plan.assumptions[:_SHOWN_ASSUMPTIONS]]
@@ -39,6 +36,19 @@ def render_plan(plan: QuickPlan, title: str) -> RenderableType:
         left = len(plan.assumptions) - _SHOWN_ASSUMPTIONS
         parts.append(Text(f"  and {left} figures of the machine that nobody has measured: see --json", style="dim"))
     return Group(*parts)
+
+
+def plan_sections(plan: QuickPlan) -> dict[str, Sequence[RenderableType]]:
+    """Return the tables of a plan, and remarks on them, by what they are about; a page has the same ones."""
+    found: dict[str, Sequence[RenderableType]] = {"memory": [_memory_table(plan.memory)]}
+    if plan.speeds:
+        found["speed"] = [_speed_table(plan), Text(_range(plan))]
+    if plan.changes:
+        found["changes"] = [_change_table(plan)]
+    elif not plan.memory.fits:
+        said = "None of the changes that are tried makes it fit alone: see moesim plan --help for what to vary."
+        found["changes"] = [Text(said)]
+    return found
 
 
 def verdict(plan: QuickPlan) -> str:
@@ -120,7 +130,7 @@ def _speed_table(plan: QuickPlan) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, speed in plan.speeds.items():
         table.add_row(
-            _ROUTINGS[name],
+            ROUTINGS[name],
             f"{speed.hit_frac:.1%}",
             format_duration(speed.tpot_s),
             f"{speed.tokens_per_s:.4g}",
@@ -135,7 +145,7 @@ def _range(plan: QuickPlan) -> str:
 
 
 def _change_table(plan: QuickPlan) -> Table:
-    title = "What to change first" + (f", on {_ROUTINGS[plan.judged_on]}" if plan.judged_on else ": what makes it fit")
+    title = "What to change first" + (f", on {ROUTINGS[plan.judged_on]}" if plan.judged_on else ": what makes it fit")
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=title, title_justify="left")
     table.add_column("one change each", no_wrap=True)
     for heading in ("resident", "hits", "TPOT", "tokens/s", "times as fast"):

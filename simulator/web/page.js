@@ -1,15 +1,18 @@
 // Plots that Python laid out follow the theme; tables with buttons in their headings sort.
 'use strict';
 
+/** What to change of a layout, by its path, for the colours that are shown now. */
+function inked(layout) {
+  const { ink, grid } = plotInk(), change = { 'font.color': ink };
+  for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) {
+    for (const line of ['gridcolor', 'zerolinecolor', 'linecolor']) change[`${key}.${line}`] = grid;
+  }
+  return change;
+}
+
 function paint() {
-  const { ink, grid } = plotInk();
   for (const plot of document.querySelectorAll('.plotly-graph-div')) {
-    if (!plot.layout) continue;
-    const change = { 'font.color': ink };
-    for (const key of Object.keys(plot.layout)) if (/^[xy]axis/.test(key)) {
-      for (const line of ['gridcolor', 'zerolinecolor', 'linecolor']) change[`${key}.${line}`] = grid;
-    }
-    Plotly.relayout(plot, change);
+    if (plot.layout) Plotly.relayout(plot, inked(plot.layout));
   }
 }
 document.addEventListener('theme', paint);

@@ -10,7 +10,7 @@ import pytest
 from simulator.cli import main
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-EARLIER = ("summary.json", "requests.csv", "layers.csv", "scenario.yaml", "provenance.json")
+EARLIER = ("summary.json", "requests.csv", "layers.csv", "scenario.yaml", "provenance.json", "report.html")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

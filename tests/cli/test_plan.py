@@ -40,6 +40,7 @@ def test_table_and_json_tell_the_same(moesim: CommandLine) -> None:
         ((*NANO, "--trace", "trace.safetensors"), "moesim-nano"),
         ((*NANO, "--trace", "trace.safetensors", "--skew", "1"), "--trace"),
         ((*NANO, "--trace", "none.safetensors"), "none.safetensors"),
+        ((*NANO, "--html", "none/plan.html"), "--html none/plan.html"),
     ],
 )
 def test_bad_input(arguments: tuple[str, ...], says: str, moesim: CommandLine) -> None:

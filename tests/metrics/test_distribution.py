@@ -30,11 +30,13 @@ def test_percentiles_are_numpys(values_ns: list[int]) -> None:
     for name, quantile in QUANTILES.items():
         expected[name] = float(np.quantile(np.array(values_ns, np.int64), quantile)) / 10**9
     assert found.summary_s() == expected
+    assert found.quantiles_s((0.0, 1.0)) == [min(values_ns) / 10**9, max(values_ns) / 10**9]
 
 
 def test_nothing_counted() -> None:
     """Of no values there is no mean and no percentile."""
     assert Distribution().summary_s() == {"mean": None, "p50": None, "p90": None, "p99": None}
+    assert Distribution().quantiles_s((0.0, 1.0)) == []
 
 
 @pytest.mark.parametrize("scale_ns", [100, 10**4, 10**7, 10**10])

@@ -39,6 +39,34 @@ def of_a_comparison(folder: Path) -> Path:
     return out / "compare.html"
 
 
+def of_a_run(folder: Path) -> Path:
+    """Run the demo, with a timeline beside the page."""
+    out = folder / "run"
+    call("run", ROOT / "examples/demo.yaml", "--max-tokens", "200", "--out", out, "--timeline")
+    return out / "report.html"
+
+
+def of_a_service(folder: Path) -> Path:
+    """Run a service of several machines."""
+    page = folder / "service.html"
+    call("run", ROOT / "examples/replicas.yaml", "--set", "workload.requests=120", "--html", page)
+    return page
+
+
+def of_a_plan(folder: Path) -> Path:
+    """Plan for a model that fits with offloading."""
+    page = folder / "plan.html"
+    call("plan", "--model", "moesim-nano", "--vram", "1100MiB", "--context", "128", "--html", page)
+    return page
+
+
+def of_a_capacity(folder: Path) -> Path:
+    """Search for the rate that a small service sustains."""
+    out, service = folder / "capacity", ROOT / "examples/service.yaml"
+    call("capacity", service, "--tolerance", "0.3", "--set", "workload.requests=200", "--jobs", "1", "--out", out)
+    return out / "capacity.html"
+
+
 def of_a_validation(folder: Path) -> Path:
     """Write the page of a suite that was measured."""
     report: Mapping[str, object] = json.loads((ROOT / "validation/results/cpu.json").read_text(encoding="utf-8"))
@@ -80,7 +108,16 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Write], Path]
     return path_of
 
 
-WRITERS = [of_a_trace, of_a_workload, of_a_comparison, of_a_validation]
+WRITERS = [
+    of_a_trace,
+    of_a_workload,
+    of_a_comparison,
+    of_a_run,
+    of_a_service,
+    of_a_plan,
+    of_a_capacity,
+    of_a_validation,
+]
 if all(importlib.util.find_spec(package) for package in ("torch", "scipy", "transformers")):
     WRITERS.append(of_a_calibration)
 

@@ -1,0 +1,108 @@
+"""Where the time goes: of the GPU stream in all, by layer, and of requests by class."""
+
+from collections.abc import Mapping, Sequence
+
+from simulator.durations import format_duration
+from simulator.html_page import COLOURS, plot_layout, plotted
+from simulator.metrics.counters import ATTRIBUTION, NUM_WORK
+from simulator.report import CAUSES
+
+_WORK, _WAIT, _NOTHING = COLOURS[0], COLOURS[1], COLOURS[6]
+_LABEL_SIZE = 12
+_OF_REQUESTS = {"queue": "in the queue", "blocked": "blocked by steps without it"}
+_OF_CAUSES = dict(
+    zip([*CAUSES, *_OF_REQUESTS], [*COLOURS, "#4b6a88", "#a05a2c", "#3d8b7d", "#b58ecb", "#5f6670"], strict=False)
+)
+
+
+def attribution_plot(attribution_ns: Mapping[str, int]) -> str:
+    """Draw a bar for each cause that has any of the GPU stream's time."""
+    spent = {cause: value for cause, value in attribution_ns.items() if value}
+    whole = sum(spent.values())
+    names = [CAUSES[cause] for cause in spent]
+    traces = []
+    for kind, colour in (("work", _WORK), ("waiting", _WAIT), ("nothing to do", _NOTHING)):
+        chosen = [cause for cause in spent if _kind(cause) == kind]
+        if chosen:
+            traces.append(
+                {
+                    "type": "bar",
+                    "orientation": "h",
+                    "name": kind,
+                    "y": [CAUSES[cause] for cause in chosen],
+                    "x": [spent[cause] / whole for cause in chosen],
+                    "text": [f"{spent[cause] / whole:.1%}" for cause in chosen],
+                    "customdata": [format_duration(spent[cause] / 1e9) for cause in chosen],
+                    "hovertemplate": "%{y}: %{text}, %{customdata}<extra></extra>",
+                    "marker": {"color": colour},
+                    "cliponaxis": False,
+                }
+            )
+    layout = plot_layout("share of the time", "", height=120 + 30 * len(names))
+    layout["barmode"] = "overlay"
+    layout["margin"] = {"l": 10, "r": 50, "t": 10, "b": 80}
+    layout["xaxis"] = {"title": {"text": "share of the time"}, "tickformat": ".0%", "rangemode": "tozero"}
+    layout["yaxis"] = {
+        "automargin": True,
+        "categoryorder": "array",
+        "categoryarray": names[::-1],
+        "tickfont": {"size": _LABEL_SIZE},
+        "showgrid": False,
+    }
+    return plotted(traces, layout, "Where the time of the GPU stream goes, a bar for each cause")
+
+
+def time_by_layer_plot(layers: Sequence[Mapping[str, int]]) -> str:
+    """Draw the GPU stream's time by layer, divided by cause; nothing where there is none of it."""
+    causes = [cause for cause in ATTRIBUTION if any(row.get(f"{cause}_ns", 0) for row in layers)]
+    if not causes:
+        return ""
+    numbers = [row["layer"] for row in layers]
+    traces: list[Mapping[str, object]] = [
+        {
+            "type": "bar",
+            "name": CAUSES[cause],
+            "x": numbers,
+            "y": [row[f"{cause}_ns"] / 1e9 for row in layers],
+            "marker": {"color": _OF_CAUSES[cause]},
+            "hovertemplate": f"layer %{{x}}: {CAUSES[cause]} %{{y:.4g}} s<extra></extra>",
+        }
+        for cause in causes
+    ]
+    layout = plot_layout("MoE layer", "seconds of the GPU stream", title="Time by layer", height=360 + 20 * len(causes))
+    return plotted(traces, layout | {"barmode": "stack", "bargap": 0.05}, "Time of the GPU stream by layer and cause")
+
+
+def time_by_class_plot(classes: Mapping[str, object]) -> str:
+    """Draw what the time of a class's answered requests was spent on, a bar of means for each; nothing of no answers."""
+    answered: dict[str, tuple[int, Mapping[str, int]]] = {}
+    for name, found in classes.items():
+        assert isinstance(found, Mapping)
+        if found["finished"]:
+            answered[name] = (found["finished"], found["stalls_ns"])
+    causes = list(dict.fromkeys(cause for _, stalls in answered.values() for cause, value in stalls.items() if value))
+    if not causes:
+        return ""
+    traces: list[Mapping[str, object]] = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": _OF_REQUESTS.get(cause, CAUSES.get(cause, cause)),
+            "y": list(answered),
+            "x": [stalls.get(cause, 0) / count / 1e9 for count, stalls in answered.values()],
+            "marker": {"color": _OF_CAUSES[cause]},
+            "hovertemplate": f"%{{y}}: {_OF_REQUESTS.get(cause, CAUSES.get(cause, cause))} %{{x:.4g}} s<extra></extra>",
+        }
+        for cause in causes
+    ]
+    height = 130 + 34 * len(answered) + 20 * len(causes)
+    layout = plot_layout("seconds of a request, mean", "", title="What answered requests wait for", height=height)
+    layout["barmode"] = "stack"
+    layout["yaxis"] = {"automargin": True, "autorange": "reversed", "type": "category", "showgrid": False}
+    return plotted(traces, layout, "The mean time of answered requests by class, divided by cause")
+
+
+def _kind(cause: str) -> str:
+    if cause == "idle":
+        return "nothing to do"
+    return "work" if cause in ATTRIBUTION[:NUM_WORK] else "waiting"
