@@ -3,6 +3,7 @@
 Limits: text in cells, captions and titles; no colours.
 """
 
+import re
 from collections.abc import Sequence
 
 from rich.console import RenderableType
@@ -11,12 +12,14 @@ from rich.text import Text
 
 from simulator.html_page import escaped, paragraph
 
+_REMARK = re.compile(r"(?P<heading>[^:(]+)(?:: (?P<after>.+)| \((?P<within>[^()]+ [^()]+)\))", re.DOTALL)
+
 
 def parts_of(shown: Sequence[RenderableType]) -> list[str]:
     """Return tables and texts as HTML; a table's title is its heading.
 
-    What follows a colon, or stands in brackets, in the title becomes a paragraph below the heading. Raises TypeError for
-    what is neither table nor text.
+    What follows a colon, or stands as several words in brackets, in the title becomes a paragraph below the heading.
+    Raises TypeError for what is neither table nor text.
     """
     parts = []
     for one in shown:
@@ -31,11 +34,18 @@ def parts_of(shown: Sequence[RenderableType]) -> list[str]:
 
 def table_part(table: Table) -> str:
     """Return a table as HTML; one without headings has its first column for them."""
-    rows = list(zip(*([_plain(cell) for cell in column.cells] for column in table.columns), strict=True))
-    body = "".join(f"<tr>{''.join(f'<td>{escaped(cell)}</td>' for cell in row)}</tr>\n" for row in rows)
+    kinds = ["" if column.justify == "right" else ' class="text"' for column in table.columns]
+    rows = zip(*([_plain(cell) for cell in column.cells] for column in table.columns), strict=True)
+    body = "".join(
+        f"<tr>{''.join(f'<td{kind}>{escaped(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>\n"
+        for row in rows
+    )
     head = ""
     if table.show_header:
-        headings = "".join(f"<th>{escaped(_plain(column.header))}</th>" for column in table.columns)
+        headings = "".join(
+            f"<th{kind}>{escaped(_plain(column.header))}</th>"
+            for kind, column in zip(kinds, table.columns, strict=True)
+        )
         head = f"<thead><tr>{headings}</tr></thead>"
     caption = paragraph(str(table.caption)) if table.caption else ""
     kind = "plain" if table.show_header else "pairs"
@@ -43,12 +53,11 @@ def table_part(table: Table) -> str:
 
 
 def _heading(title: str) -> list[str]:
-    cut = min((at for at in (title.find(": "), title.find(" (")) if at >= 0), default=len(title))
-    heading, more = title[:cut], title[cut:]
-    if more.startswith(" (") and more.endswith(")") and more.count("(") == 1:
-        more = more[2:-1]
-    more = more.removeprefix(": ").strip()
-    return [f"<h2>{escaped(heading)}</h2>", *([paragraph(f"{more[0].upper()}{more[1:]}.")] if more else [])]
+    found = _REMARK.fullmatch(title)
+    if found is None:
+        return [f"<h2>{escaped(title)}</h2>"]
+    more = found["after"] or found["within"]
+    return [f"<h2>{escaped(found['heading'])}</h2>", paragraph(f"{more[0].upper()}{more[1:]}.")]
 
 
 def _plain(cell: RenderableType) -> str:

@@ -107,7 +107,14 @@ def _speed_plot(plan: QuickPlan) -> str:
     layout = plot_layout("tokens/s", "", height=110 + 60 * len(names)) | {
         "showlegend": False,
         "xaxis": {"title": {"text": "tokens/s"}, "rangemode": "tozero", "automargin": True},
-        "yaxis": {"autorange": "reversed", "automargin": True, "type": "category", "tickfont": {"size": 12}},
+        "yaxis": {
+            "autorange": "reversed",
+            "automargin": True,
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": names,
+            "tickfont": {"size": 12},
+        },
     }
     return plotted([interval, points], layout, "Tokens per second by what is assumed of routing")
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from simulator.durations import format_duration
 from simulator.html_page import COLOURS, plot_layout, plotted
 from simulator.metrics.distribution import Distribution
+from simulator.run_page.units import duration_unit
 
 NAMES = {
     "ttft": "Time to the first token (TTFT)",
@@ -29,10 +30,7 @@ def _plot(title: str, distribution: Distribution, summary_s: Mapping[str, float]
     seconds = distribution.quantiles_s(_SHARES)
     if not seconds or seconds[0] == seconds[-1]:
         return ""
-    unit, factor = next(
-        ((unit, factor) for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)) if seconds[-1] * factor >= 1),
-        ("ns", 1e9),
-    )
+    unit, factor = duration_unit(seconds)
     curve: dict[str, object] = {
         "type": "scatter",
         "mode": "lines",

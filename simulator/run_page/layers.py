@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from hardware_profiles.quantity import format_bytes
 from simulator.html_page import COLOURS, plot_layout, plotted
+from simulator.run_page.units import bytes_unit
 
 _OUTCOMES = {"hits": ("hits", COLOURS[2]), "late_hits": ("late hits", COLOURS[5]), "misses": ("misses", COLOURS[1])}
 
@@ -46,16 +47,17 @@ def missed_bytes_plot(layers: Sequence[Mapping[str, int]], expert_bytes: int) ->
     wanted = [key for key in ("late_hits", "misses") if any(row[key] for row in layers)]
     if not wanted:
         return ""
+    unit, factor = bytes_unit(row[key] * expert_bytes for row in layers for key in wanted)
     traces: list[Mapping[str, object]] = [
         {
             "type": "bar",
             "name": _OUTCOMES[key][0],
             "x": [row["layer"] for row in layers],
-            "y": [row[key] * expert_bytes / 2**30 for row in layers],
-            "hovertemplate": f"layer %{{x}}: {_OUTCOMES[key][0]}, %{{y:.4g}} GiB<extra></extra>",
+            "y": [row[key] * expert_bytes * factor for row in layers],
+            "hovertemplate": f"layer %{{x}}: {_OUTCOMES[key][0]}, %{{y:.4g}} {unit}<extra></extra>",
             "marker": {"color": _OUTCOMES[key][1]},
         }
         for key in wanted
     ]
-    layout = plot_layout("MoE layer", "GiB", title="Bytes that were not there, by layer", height=380)
+    layout = plot_layout("MoE layer", unit, title="Bytes that were not there, by layer", height=380)
     return plotted(traces, layout | {"barmode": "stack", "bargap": 0.05}, "Bytes of late hits and misses by layer")

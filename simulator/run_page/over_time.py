@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from simulator.html_page import COLOURS, plot_layout, plotted
+from simulator.run_page.units import bytes_unit
 
 _HEIGHT = 270
 
@@ -19,11 +20,12 @@ def over_time_plots(over_time: Mapping[str, object]) -> list[str]:
 
     if not of("running"):
         return []
+    unit, of_byte = bytes_unit(of("kv_bytes"))
     drawn: Sequence[tuple[str, str, Mapping[str, list[float]]]] = (
         ("Requests", "requests", {"running": of("running"), "in the queue": of("waiting")}),
         ("Throughput", "tokens/s", {"output tokens": of("tokens_per_s")}),
         ("Busy", "share", {"GPU": of("gpu_busy_frac"), "H2D link": of("h2d_busy_frac")}),
-        ("KV cache", "GiB", {"KV cache": of("kv_bytes", 1 / 2**30)}),
+        ("KV cache", unit, {"KV cache": of("kv_bytes", of_byte)}),
         ("Expert slots", "experts", {"slots": of("expert_slots")}),
     )
     return [_plot(title, y_title, bin_s, lines) for title, y_title, lines in drawn]

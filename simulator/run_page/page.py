@@ -23,7 +23,7 @@ _MEMORY = {
     "non_expert_bytes": "weights outside experts",
     "kv_cache_bytes": "KV cache",
     "activation_bytes": "activations",
-    "left_for_experts_bytes": "left for experts",
+    "left_for_experts_bytes": "left for the expert cache",
 }
 _PROVENANCE = {
     "moesim_version": "moesim",
@@ -68,7 +68,7 @@ def run_page(
     parts += [_with_plots(tables.pop("experts"), plots), time_by_layer_plot(result.layers)]
     for rest in tables.values():
         parts += rest
-    parts += ["<h2>Memory of a GPU</h2>", _pairs({_MEMORY[key]: value for key, value in _memory(summary).items()})]
+    parts += ["<h2>Memory of a GPU</h2>", _pairs(_memory(summary))]
     parts += ["<h2>Assumptions</h2>", listed(assumptions_of(summary) or ["none"])]
     parts += _again(command, scenario, provenance, files)
     return plotted_page(title, [part for part in parts if part])
@@ -108,8 +108,19 @@ def _promises(slos: Mapping[str, SloChoice], classes: Mapping[str, object]) -> l
 
 
 def _memory(summary: Mapping[str, object]) -> dict[str, str]:
+    """Say what the first GPU's memory is divided into; a service's KV cache grows within what is left."""
     memory = _mapping(summary["memory"])
-    return {key: format_bytes(_number(memory[key])) for key in _MEMORY}
+    said = {name: memory[key] for key, name in _MEMORY.items()}
+    if "service" in summary:
+        service = _mapping(summary["service"])
+        left = said.pop(_MEMORY["left_for_experts_bytes"])
+        del said[_MEMORY["kv_cache_bytes"]]
+        said |= {
+            "left for experts and KV cache": left,
+            "KV cache, at most": service["kv_capacity_bytes"],
+            "KV cache, at its peak": service["kv_peak_bytes"],
+        }
+    return {name: format_bytes(_number(value)) for name, value in said.items()}
 
 
 def _again(

@@ -6,13 +6,27 @@ from simulator.durations import format_duration
 from simulator.html_page import COLOURS, plot_layout, plotted
 from simulator.metrics.counters import ATTRIBUTION, NUM_WORK
 from simulator.report import CAUSES
+from simulator.run_page.units import duration_unit
 
 _WORK, _WAIT, _NOTHING = COLOURS[0], COLOURS[1], COLOURS[6]
 _LABEL_SIZE = 12
 _OF_REQUESTS = {"queue": "in the queue", "blocked": "blocked by steps without it"}
-_OF_CAUSES = dict(
-    zip([*CAUSES, *_OF_REQUESTS], [*COLOURS, "#4b6a88", "#a05a2c", "#3d8b7d", "#b58ecb", "#5f6670"], strict=False)
-)
+_OF_CAUSES = {
+    "expert_compute": COLOURS[0],
+    "non_expert_compute": COLOURS[4],
+    "step_compute": COLOURS[8],
+    "runtime_overhead": COLOURS[2],
+    "exposed_demand_fetch": COLOURS[1],
+    "exposed_late_prefetch": COLOURS[5],
+    "queued_behind_prefetch": COLOURS[7],
+    "exposed_cpu_expert": COLOURS[3],
+    "exposed_nvme": "#a05a2c",
+    "all_to_all": "#4b6a88",
+    "kv_swap": "#b58ecb",
+    "queue": COLOURS[6],
+    "blocked": "#c3c8d0",
+}
+"""Work is cool, waiting warm, and what comes of others grey."""
 
 
 def attribution_plot(attribution_ns: Mapping[str, int]) -> str:
@@ -58,18 +72,19 @@ def time_by_layer_plot(layers: Sequence[Mapping[str, int]]) -> str:
     if not causes:
         return ""
     numbers = [row["layer"] for row in layers]
+    unit, factor = duration_unit(sum(row[f"{cause}_ns"] for cause in causes) / 1e9 for row in layers)
     traces: list[Mapping[str, object]] = [
         {
             "type": "bar",
             "name": CAUSES[cause],
             "x": numbers,
-            "y": [row[f"{cause}_ns"] / 1e9 for row in layers],
+            "y": [row[f"{cause}_ns"] / 1e9 * factor for row in layers],
             "marker": {"color": _OF_CAUSES[cause]},
-            "hovertemplate": f"layer %{{x}}: {CAUSES[cause]} %{{y:.4g}} s<extra></extra>",
+            "hovertemplate": f"layer %{{x}}: {CAUSES[cause]} %{{y:.4g}} {unit}<extra></extra>",
         }
         for cause in causes
     ]
-    layout = plot_layout("MoE layer", "seconds of the GPU stream", title="Time by layer", height=360 + 20 * len(causes))
+    layout = plot_layout("MoE layer", f"{unit} of the GPU stream", title="Time by layer", height=360 + 20 * len(causes))
     return plotted(traces, layout | {"barmode": "stack", "bargap": 0.05}, "Time of the GPU stream by layer and cause")
 
 
@@ -80,26 +95,31 @@ def time_by_class_plot(classes: Mapping[str, object]) -> str:
         assert isinstance(found, Mapping)
         if found["finished"]:
             answered[name] = (found["finished"], found["stalls_ns"])
-    causes = list(dict.fromkeys(cause for _, stalls in answered.values() for cause, value in stalls.items() if value))
+    causes = [cause for cause in _OF_CAUSES if any(stalls.get(cause, 0) for _, stalls in answered.values())]
     if not causes:
         return ""
+    unit, factor = duration_unit(sum(stalls.values()) / count / 1e9 for count, stalls in answered.values())
     traces: list[Mapping[str, object]] = [
         {
             "type": "bar",
             "orientation": "h",
-            "name": _OF_REQUESTS.get(cause, CAUSES.get(cause, cause)),
+            "name": _name(cause),
             "y": list(answered),
-            "x": [stalls.get(cause, 0) / count / 1e9 for count, stalls in answered.values()],
+            "x": [stalls.get(cause, 0) / count / 1e9 * factor for count, stalls in answered.values()],
             "marker": {"color": _OF_CAUSES[cause]},
-            "hovertemplate": f"%{{y}}: {_OF_REQUESTS.get(cause, CAUSES.get(cause, cause))} %{{x:.4g}} s<extra></extra>",
+            "hovertemplate": f"%{{y}}: {_name(cause)} %{{x:.4g}} {unit}<extra></extra>",
         }
         for cause in causes
     ]
     height = 130 + 34 * len(answered) + 20 * len(causes)
-    layout = plot_layout("seconds of a request, mean", "", title="What answered requests wait for", height=height)
+    layout = plot_layout(f"{unit} of a request, mean", "", title="What answered requests wait for", height=height)
     layout["barmode"] = "stack"
     layout["yaxis"] = {"automargin": True, "autorange": "reversed", "type": "category", "showgrid": False}
     return plotted(traces, layout, "The mean time of answered requests by class, divided by cause")
+
+
+def _name(cause: str) -> str:
+    return _OF_REQUESTS.get(cause) or CAUSES[cause]
 
 
 def _kind(cause: str) -> str:
