@@ -110,7 +110,7 @@ def plot_layout(x_title: str, y_title: str, *, title: str = "", height: int = 42
         "margin": {"l": 60, "r": 20, "t": 45 if title else 20, "b": 50},
         "xaxis": {"title": {"text": x_title}, "automargin": True},
         "yaxis": {"title": {"text": y_title}, "automargin": True},
-        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "traceorder": "normal"},
     }
 
 

@@ -45,7 +45,7 @@ def _plot(title: str, distribution: Distribution, summary_s: Mapping[str, float]
         "x": [summary_s[name] * factor for name in _PERCENTILES],
         "y": list(_PERCENTILES.values()),
         "text": [f"{name} {format_duration(summary_s[name])}" for name in _PERCENTILES],
-        "textposition": ["bottom right", "bottom right", "bottom left"],
+        "textposition": ["bottom right", "bottom right", "top left"],
         "marker": {"color": COLOURS[1], "size": 7},
         "hovertemplate": "%{text}<extra></extra>",
         "cliponaxis": False,
@@ -58,7 +58,7 @@ def _plot(title: str, distribution: Distribution, summary_s: Mapping[str, float]
         "showlegend": False,
         "title": {"text": title, "x": 0, "xanchor": "left", "font": {"size": 14}},
         "xaxis": x_axis,
-        "yaxis": {"tickformat": ".0%", "range": [0, 1.02], "automargin": True},
+        "yaxis": {"tickformat": ".0%", "range": [0, 1.15], "automargin": True},
     }
     return plotted([curve, points], layout, f"{title}: the share of values up to each duration")
 

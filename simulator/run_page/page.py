@@ -14,7 +14,7 @@ from simulator.run import RunResult
 from simulator.run_page.latency import latency_plots
 from simulator.run_page.layers import missed_bytes_plot, outcomes_plot
 from simulator.run_page.over_time import over_time_plots
-from simulator.run_page.time_spent import attribution_plot, time_by_class_plot, time_by_layer_plot
+from simulator.run_page.time_spent import COLOURS_TOLD, attribution_plot, time_by_class_plot, time_by_layer_plot
 from simulator.serving.choice import SloChoice
 
 _MEMORY = {
@@ -55,7 +55,8 @@ def run_page(
     tables = {name: parts_of(shown) for name, shown in sections(summary).items()}
     parts = [paragraph(str(result.scenario.description))] if result.scenario.description else []
     parts += [paragraph(policies), *tables.pop("headline"), *_warnings(summary)]
-    parts += [_with_plots(tables.pop("attribution"), [attribution_plot(_numbers(summary["attribution_ns"]))])]
+    *before, table = tables.pop("attribution")
+    parts += [*before, attribution_plot(_numbers(summary["attribution_ns"])), paragraph(COLOURS_TOLD), table]
     parts += [*tables.pop("latency"), side_by_side(latency_plots(result.latencies, summary))]
     service = tables.pop("service", None)
     if service is not None:

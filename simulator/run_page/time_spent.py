@@ -9,6 +9,7 @@ from simulator.report import CAUSES
 from simulator.run_page.units import duration_unit
 
 _WORK, _WAIT, _NOTHING = COLOURS[0], COLOURS[1], COLOURS[6]
+COLOURS_TOLD = "Blue is work, orange is waiting, grey is nothing to do."
 _LABEL_SIZE = 12
 _OF_REQUESTS = {"queue": "in the queue", "blocked": "blocked by steps without it"}
 _OF_CAUSES = {
@@ -30,7 +31,7 @@ _OF_CAUSES = {
 
 
 def attribution_plot(attribution_ns: Mapping[str, int]) -> str:
-    """Draw a bar for each cause that has any of the GPU stream's time."""
+    """Draw a bar for each cause that has any of the GPU stream's time, in the colours that `COLOURS_TOLD` tells."""
     spent = {cause: value for cause, value in attribution_ns.items() if value}
     whole = sum(spent.values())
     names = [CAUSES[cause] for cause in spent]
@@ -52,9 +53,10 @@ def attribution_plot(attribution_ns: Mapping[str, int]) -> str:
                     "cliponaxis": False,
                 }
             )
-    layout = plot_layout("share of the time", "", height=120 + 30 * len(names))
+    layout = plot_layout("share of the time", "", height=70 + 30 * len(names))
     layout["barmode"] = "overlay"
-    layout["margin"] = {"l": 10, "r": 50, "t": 10, "b": 80}
+    layout["showlegend"] = False
+    layout["margin"] = {"l": 10, "r": 50, "t": 10, "b": 50}
     layout["xaxis"] = {"title": {"text": "share of the time"}, "tickformat": ".0%", "rangemode": "tozero"}
     layout["yaxis"] = {
         "automargin": True,
@@ -112,7 +114,9 @@ def time_by_class_plot(classes: Mapping[str, object]) -> str:
         for cause in causes
     ]
     height = 130 + 34 * len(answered) + 20 * len(causes)
-    layout = plot_layout(f"{unit} of a request, mean", "", title="What answered requests wait for", height=height)
+    layout = plot_layout(
+        f"{unit} of a request, mean", "", title="Where the time of answered requests goes", height=height
+    )
     layout["barmode"] = "stack"
     layout["yaxis"] = {"automargin": True, "autorange": "reversed", "type": "category", "showgrid": False}
     return plotted(traces, layout, "The mean time of answered requests by class, divided by cause")
