@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.table import Table
 
 from hardware_profiles.quantity import format_bytes
 from simulator.durations import format_duration
+from simulator.report import sections
 from tests.cli.conftest import EARLIER, EXAMPLES, CommandLine, contents
 from tests.cli.page_parts import own_length, plot_of, plots_of, texts_of
 
@@ -128,6 +130,33 @@ def test_what_a_scenario_says_is_text(moesim: CommandLine, place: Path) -> None:
     assert hostile not in page
     assert hostile in texts_of(page, "td")
     assert hostile in plot_of(page, "The mean time")[0]["y"]
+
+
+@pytest.mark.parametrize(
+    ("options", "heading"),
+    [
+        ("--set 'gpus={count: 2}'", "GPUs"),
+        (
+            "--set host_cache.frac=0.5 --set nvme.bandwidth='7 GB/s' --set nvme.latency='45 us'",
+            "Host memory above NVMe",
+        ),
+        ("--set miss=drop", "What it costs the output"),
+        ("--set miss=cpu", "Experts"),
+    ],
+)
+def test_whatever_the_terminal_has_a_table_of(options: str, heading: str, moesim: CommandLine, place: Path) -> None:
+    """The page has it too, with the same cells."""
+    outcome = moesim(
+        "run", EXAMPLES / "demo.yaml", "--max-tokens", "100", "--html", "page.html", "--json", *shlex.split(options)
+    )
+    assert outcome.code == 0, outcome.err
+    page = written(place / "page.html")
+    assert heading in texts_of(page, "h2")
+    tables = [one for shown in sections(json.loads(outcome.out)).values() for one in shown if isinstance(one, Table)]
+    assert any(str(table.title).startswith(heading) for table in tables)
+    cells = [cell for table in tables for column in table.columns for cell in column.cells]
+    on_page = texts_of(page, "td")
+    assert [cell for cell in cells if cell not in on_page] == []
 
 
 @pytest.mark.parametrize(("more", "has_plotly"), [((), False), (("--html", "page.html"), True)])

@@ -137,7 +137,8 @@ def test_a_page(page: Page, written: Callable[[Write], Path], write: Write, size
     cut_off = page.js(
         "return [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot=>{"
         "const box=plot.getBoundingClientRect();"
-        "return [...plot.querySelectorAll('.xtick text,.ytick text,.ytick2 text,.legendtext,.g-ytitle text,.textpoint text')]"
+        "return [...plot.querySelectorAll('.xtick text,.ytick text,.ytick2 text,.legendtext,.g-ytitle text,'+"
+        "'.textpoint text')]"
         ".filter(one=>{const own=one.getBoundingClientRect();return own.left<box.left-2||own.right>box.right+2})"
         ".map(one=>plot.id+': '+one.textContent)})"
     )
