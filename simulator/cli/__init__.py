@@ -183,6 +183,20 @@ app.command(
     help="Describe the requests of a service, as in `moesim workload info requests.csv`.",
 )
 app.command(
+    "simulator.cli.schema:schema",
+    name="schema",
+    help="""\
+Write the JSON Schema of a kind of file (scenario, sweep, profile or model), with which editors complete keys, explain them
+and mark faults.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim schema scenario > scenario.schema.json
+    moesim schema profile > profile.schema.json
+""",
+)
+app.command(
     "simulator.cli.capture:capture",
     name="capture",
     help="""\

@@ -36,7 +36,8 @@ class SweepChoice:
 
     `scenario` is a scenario's file, or its keys. `axes` are gone through each with each, and so is each group of `zip`,
     whose lists are gone through together; or a `sample` is drawn. `metrics` names the columns to keep, as patterns
-    (`tpot_*`).
+    (`tpot_*`). `constraints` are conditions on the axes, such as "cache.frac * batch <= 4": points that break one are left
+    out. `description` is a text.
     """
 
     scenario: str | dict[str, object]
