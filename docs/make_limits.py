@@ -82,9 +82,8 @@ def _sections() -> Iterator[tuple[str, str, str]]:
     """Yield the guides that have a section of limits: file, title, and where it stands."""
     for path in sorted(DOCS.glob("*.md")):
         text = path.read_text(encoding="utf-8")
-        heading = _SECTION.search(text)
-        if heading:
-            title = text.splitlines()[0].removeprefix("# ")
+        title = text.splitlines()[0].removeprefix("# ")
+        for heading in _SECTION.finditer(text):
             yield path.name, title, re.sub(r"[^a-z0-9 -]", "", heading[1].lower()).replace(" ", "-")
 
 

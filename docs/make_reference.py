@@ -3,13 +3,16 @@
 python docs/make_reference.py
 """
 
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import traces.format
 from simulator.json_schema import SCHEMAS, json_schema
 from simulator.json_schema.generate import Schema, definitions, properties
+from traces.format.schema import FORMAT_VERSION, METADATA_KEYS, TraceMetadata
 
 DOCS = Path(__file__).resolve().parent
 TITLES = {
@@ -48,6 +51,27 @@ def page(kind: str) -> str:
     for name, heading in headings.items():
         lines += [f"({_anchor(name)})=", f"## {heading}", "", _text(named[name]), "", *_table(named[name], headings)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def trace_page() -> str:
+    """Return docs/reference/trace.md."""
+    lines = [
+        "# Trace format",
+        "",
+        "Written by `docs/make_reference.py` from the docstrings of `traces.format`. [Traces](../traces.md) are described,",
+        "measured and made by `moesim trace`, [recorded](../capture.md) live, and [imported](../importing.md).",
+        "",
+        inspect.getdoc(traces.format) or "",
+        "",
+        "## Metadata",
+        "",
+        "Texts in the header of each file.",
+        "",
+        inspect.getdoc(TraceMetadata) or "",
+        "",
+        f"All keys of version {FORMAT_VERSION}: {', '.join(f'`{key}`' for key in METADATA_KEYS)}.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _headings(schema: Schema, named: Mapping[str, Schema]) -> dict[str, str]:
@@ -112,7 +136,9 @@ def _value(part: Mapping[str, object], headings: Mapping[str, str], schema: Sche
     if isinstance(options, list) and "title" not in part:
         told = [_value(option, headings, schema) for option in options if option != {"type": "null"}]
         offered = {"type": "string"} in options and any("enum" in option for option in options)
-        return " or ".join("another name" if text == _TEXT and offered else text for text in dict.fromkeys(told) if text)
+        return " or ".join(
+            "another name" if text == _TEXT and offered else text for text in dict.fromkeys(told) if text
+        )
     match part:
         case {"$ref": str(reference)}:
             name = reference.rpartition("/")[2]
@@ -135,7 +161,9 @@ def _value(part: Mapping[str, object], headings: Mapping[str, str], schema: Sche
         case {"type": "object", "additionalProperties": dict(below)}:
             return f"mapping of names to {_value(below, headings, schema) or 'values'}"
         case {"type": str(kind)}:
-            return {"string": _TEXT, "boolean": "`true` or `false`", "object": "mapping", "array": "list"}.get(kind, kind)
+            return {"string": _TEXT, "boolean": "`true` or `false`", "object": "mapping", "array": "list"}.get(
+                kind, kind
+            )
     return "any"
 
 
@@ -185,6 +213,7 @@ def _anchor(name: str) -> str:
 
 def main() -> None:
     """Write the pages and the schemas."""
+    (DOCS / "reference" / "trace.md").write_text(trace_page(), encoding="utf-8")
     for kind in SCHEMAS:
         (DOCS / "reference" / f"{kind}.md").write_text(page(kind), encoding="utf-8")
         (DOCS / "schema" / f"{kind}.schema.json").write_text(schema_text(kind), encoding="utf-8")
