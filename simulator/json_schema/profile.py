@@ -35,7 +35,9 @@ def profile_schema() -> Schema:
     schema = generated(TypeAdapter(HardwareProfile))
     named = definitions(schema)
     named |= {_name(dimension.name): _figure(dimension) for dimension in Dimension}
-    named |= {f"DurationBy{_name(place.amount)}": _duration(place.amount) for place in places().values() if place.amount}
+    named |= {
+        f"DurationBy{_name(place.amount)}": _duration(place.amount) for place in places().values() if place.amount
+    }
     for path, place in places().items():
         *groups, last = path.split(".")
         part = schema

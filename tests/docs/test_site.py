@@ -100,6 +100,15 @@ def test_links_lead_somewhere(page: str) -> None:
         assert (path.parent / target).exists() or target.endswith("reference/cli.md"), target
 
 
+def test_the_program_for_editors_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It validates a scenario that ships."""
+    (program,) = re.findall(
+        r"^```python\n(.*?)^```", (DOCS / "editors.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    monkeypatch.chdir(ROOT)
+    exec(compile(program, "docs/editors.md", "exec"), {})
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not (find_spec("sphinx") and find_spec("myst_parser") and find_spec("furo")), reason="no Sphinx here"
