@@ -34,7 +34,7 @@ from simulator.placement import PLACEMENT
 from simulator.prefetch import PREFETCH
 from simulator.queue import QUEUE
 from simulator.request_router import REQUEST_ROUTER
-from simulator.scenario import Scenario
+from simulator.scenario import Policy, Scenario
 from simulator.serving.choice import Span, WarmupText
 from simulator.serving.warmup import MSER5, NONE
 from simulator.slots import SLOTS
@@ -110,9 +110,9 @@ def _form_of(name: str, hint: object) -> Schema | None:
             ]
         },
     }
-    if name in _POLICIES and name != "parameters":
+    if hint in (Policy, Policy | None):
         policy = _policy(_POLICIES[name])
-        return nullable(policy) if type(None) in get_args(hint) else policy
+        return policy if hint == Policy else nullable(policy)
     return forms.get(hint)
 
 
