@@ -211,10 +211,10 @@ class Scenario:
 
     `gpus` says how many GPUs there are and which computes what; one by default.
 
-    With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive, a
-    `scheduler` serves them, `slo` says by class what they should keep to, `stop` where the run ends, `replicas` on how many
-    machines, and `warmup` what of it is left out of the settled metrics (mser5 unless given; see
-    `simulator.serving.warmup`).
+    With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive.
+    `scheduler` says how they are served; `slo` says what those of a class should keep to; `stop` says where the run ends;
+    `replicas` says on how many machines it runs; `warmup` says what of it is left out of the settled metrics (mser5 unless
+    given; see `simulator.serving.warmup`).
     """
 
     trace: str
