@@ -290,7 +290,7 @@ def test_the_command_prints_what_ships(kind: str, capsys: pytest.CaptureFixture[
 
 def test_an_unknown_kind_is_refused() -> None:
     """With those that there are."""
-    with pytest.raises(InputError, match="did you mean scenario"):
+    with pytest.raises(InputError, match="did you mean 'scenario'"):
         app(["schema", "scenarios"], result_action="return_value")
 
 
