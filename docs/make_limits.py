@@ -5,8 +5,9 @@ python docs/make_limits.py
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from inspect import cleandoc
 from pathlib import Path
 
@@ -34,13 +35,16 @@ class Limit:
     text: str
 
 
-def limits(root: Path = ROOT) -> list[Limit]:
+@cache
+def limits() -> Sequence[Limit]:
     """Return all limits of the packages, by file, in the order in which they stand."""
-    files = [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
-    return [limit for path in files for limit in _limits_of(path.read_text("utf-8"), str(path.relative_to(root)))]
+    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return [limit for path in files for limit in _limits_of(path.read_text("utf-8"), str(path.relative_to(ROOT)))]
 
 
 def _limits_of(source: str, path: str) -> Iterator[Limit]:
+    if MARK not in source:
+        return
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
