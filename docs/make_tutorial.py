@@ -23,7 +23,7 @@ from simulator.cli import main as moesim
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 PAGES = ("tutorial", "running", "comparing", "add_a_machine", "add_a_model")
-_WIDTH = 110
+_WIDTH = 92
 
 _PART = re.compile(
     r"^<!-- save as (?P<name>\S+) -->\n+```\w+\n(?P<saved>.*?)^```$"
