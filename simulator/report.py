@@ -8,7 +8,7 @@ from rich.text import Text
 
 from hardware_profiles.quantity import format_bytes
 
-_CAUSES = {
+CAUSES = {
     "expert_compute": "expert kernels",
     "non_expert_compute": "attention and other layer work",
     "step_compute": "LM head, sampling",
@@ -182,7 +182,7 @@ def _attribution(summary: Mapping[str, object]) -> Table:
         value = _number(seconds)
         if value:
             per_token = format_duration(value / tokens) if tokens else "-"
-            table.add_row(_CAUSES[cause], format_duration(value), f"{value / makespan_s:.1%}", per_token)
+            table.add_row(CAUSES[cause], format_duration(value), f"{value / makespan_s:.1%}", per_token)
     return table
 
 

@@ -11,8 +11,14 @@ def prediction(baseline: Baseline) -> Found:
     """Half, nine tenths and all of what is to come, where a setting says how much is found."""
     prefetch = baseline.policy("prefetch")
     if prefetch == "stated":
-        now = baseline.inputs.policies["prefetch"].parameters.get("recall")
-        return Found(changes=[_of("prefetch.recall", recall, recall) for recall in _RECALLS if recall != now])
+        parameters = baseline.inputs.policies["prefetch"].parameters
+        return Found(
+            changes=[
+                _of("prefetch", recall, {"name": prefetch, **parameters, "recall": recall})
+                for recall in _RECALLS
+                if recall != parameters.get("recall")
+            ]
+        )
     if baseline.lookahead == "stated":
         choice = baseline.scenario.lookahead
         stated = None if choice is None else choice.recall
