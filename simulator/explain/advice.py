@@ -6,7 +6,8 @@ from simulator.explain.bounds import BASE
 from simulator.explain.metrics import METRIC, THROUGHPUT, Metric, gain_frac
 from simulator.explain.told import Told
 
-_BOUNDS = ("no_link", "everything_resident", "belady", "oracle_prefetch")
+_COMPUTE_BOUND = 0.9
+"""The share of the time from which on a run counts as compute-bound."""
 
 Facts = Mapping[str, object]
 Row = Mapping[str, object]
@@ -29,7 +30,7 @@ def advice_of(facts: Facts) -> list[dict[str, object]]:
 
 
 def _changes(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> Iterator[dict[str, object]]:
-    """Tell of each knob its changes that are worth it."""
+    """Tell of each change that is worth it."""
     for row in rows:
         gain = row["gain_frac"]
         if not isinstance(gain, float) or gain < share:
@@ -39,9 +40,9 @@ def _changes(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> 
         most = "at most " if row["is_ideal"] else ""
         text = (
             f"{_capital(row['name'])}: {objective.words} {most}{told.share('gain', gain)} {_better(objective)}, "
-            f"{_from_to(told, objective, now, row)}"
+            f"{_from_to(told, objective, now, row)}{_others(told, objective, now, row, share)}.{_price(row)}"
         )
-        yield _item("change", text + _other(told, objective, now, row) + _price(row) + ".", gain, row, told)
+        yield _item("change", text, gain, row, told)
 
 
 def _trades(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> Iterator[dict[str, object]]:
@@ -57,7 +58,7 @@ def _trades(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> I
         text = (
             f"{_capital(row['name'])}: {told.share('throughput_gain', other)} more tokens/s, "
             f"{_from_to(told, THROUGHPUT, now, row)}, and {objective.words} {told.share('gain', gain)} "
-            f"{_worse(objective)}{_price(row)}."
+            f"{_worse(objective)}.{_price(row)}"
         )
         yield _item("trade", text, gain, row, told)
 
@@ -68,29 +69,30 @@ def _knees(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> It
         if row["status"] != "ok":
             continue
         told = Told()
-        at, gain = _mapping(row["at"]), row["gain_frac"]
-        limit = told.share("share", share)
-        size = _size(told, "at", at)
-        gain = gain if isinstance(gain, float) else 0.0
-        work = row["work_frac"]
-        bound = ""
-        if isinstance(work, float):
-            what = "compute-bound from there" if work > 0.5 else "still waiting most of the time there"
-            bound = f" ({what}: {told.share('work', work)} of the time is work)"
+        size, limit = _size(told, _mapping(row["at"])), told.share("share", share)
+        what = "cache" if row["knee"] == "cache" else "link bandwidth"
+        gain = row["gain_frac"] if isinstance(row["gain_frac"], float) else 0.0
+        won = f"{objective.words} {told.share('gain', gain)} {_better(objective)}"
         if row["is_beyond"]:
-            unit = "cache" if row["knee"] == "cache" else "link"
-            text = (
-                f"The {unit} is large enough: {size} would do, and all beyond it wins less than {limit}{bound}."
-                if unit == "cache"
-                else f"The link is fast enough: {size} would do, and all beyond it wins less than {limit}{bound}."
-            )
+            gain = 0.0
+            told.figures.pop("gain_frac")
+            text = f"There is enough {what}: {size} would do, and all beyond it wins less than {limit}"
+        elif row["at"] == row["most"]:
+            text = f"There is no knee of {what}: up to {size} more of it helps, in all {won}"
         else:
-            what = "cache" if row["knee"] == "cache" else "link bandwidth"
-            text = (
-                f"More than {size} of {what} buys nothing, less than {limit}{bound}; up to there {objective.words} gets "
-                f"{told.share('gain', gain)} {_better(objective)}, {_from_to(told, objective, now, row)}."
-            )
-        yield _item("knee", text, 0.0 if row["is_beyond"] else gain, row, told)
+            text = f"More than {size} of {what} buys nothing, less than {limit}; that much makes {won}"
+        if not row["is_beyond"]:
+            text += f", {_from_to(told, objective, now, row)}"
+        yield _item("knee", f"{text}{_bound_by(told, row)}.", gain, row, told)
+
+
+def _bound_by(told: Told, row: Row) -> str:
+    """Say whether computing sets the pace at a knee."""
+    work = row["work_frac"]
+    if not isinstance(work, float):
+        return ""
+    what = "compute-bound from there" if work > _COMPUTE_BOUND else "waiting is still part of it there"
+    return f" ({what}: the GPU works {told.share('work', work)} of the time)"
 
 
 def _bounds(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> Iterator[dict[str, object]]:
@@ -100,17 +102,21 @@ def _bounds(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> I
         if row["bound"] == BASE or not isinstance(gain, float):
             continue
         told = Told()
-        closed = row["gap_closed_frac"]
         text = f"With {row['words']} {objective.words} would be "
-        if gain < share:
-            text += f"no better than now, within {told.share('share', share)}"
+        if abs(gain) < share:
+            text += f"as now, within {told.share('share', share)}"
         else:
-            text += f"{told.share('gain', gain)} {_better(objective)}, {_from_to(told, objective, now, row)}"
-        if isinstance(closed, float) and closed < 0:
-            text += f"; fetching on demand with LRU is nearer to it than this run, by {told.share('gap_closed', closed)} of the gap"
-        elif isinstance(closed, float):
-            text += f"; of the gap between fetching on demand and that, this run closes {told.share('gap_closed', closed)}"
-        yield _item("bound", text + ".", gain, row, told)
+            how = _better(objective) if gain > 0 else _worse(objective)
+            text += f"{told.share('gain', gain)} {how}, {_from_to(told, objective, now, row)}"
+        closed = row["gap_closed_frac"]
+        if isinstance(closed, float) and gain >= share:
+            told_share = told.share("gap_closed", closed)
+            text += (
+                f"; of the way there from fetching on demand with LRU, this run's policies have gone {told_share}"
+                if closed >= 0
+                else f"; this run's policies are {told_share} of the way there behind fetching on demand with LRU"
+            )
+        yield _item("bound", f"{text}.", gain, row, told)
 
 
 def _useless(rows: Sequence[Row], objective: Metric, share: float) -> Iterator[dict[str, object]]:
@@ -124,7 +130,10 @@ def _useless(rows: Sequence[Row], objective: Metric, share: float) -> Iterator[d
     if not idle:
         return
     told = Told()
-    text = f"Leave alone: {', '.join(idle)}; each of their changes moves {objective.words} by less than {told.share('share', share)}."
+    text = (
+        f"Leave alone: {', '.join(idle)}; each of their changes moves {objective.words} by less than "
+        f"{told.share('share', share)}."
+    )
     yield {"kind": "leave", "text": text, "gain_frac": 0.0, "figures": told.figures, "set": [], "command": ""}
 
 
@@ -144,15 +153,16 @@ def _from_to(told: Told, metric: Metric, now: Row, row: Row) -> str:
     return f"from {told.metric(metric, 'before', _number(before))} to {told.metric(metric, 'after', _number(after))}"
 
 
-def _other(told: Told, objective: Metric, now: Row, row: Row) -> str:
-    """Tell of the p99 where it moves another way than the mean, or far less."""
-    if objective.name != "tpot_mean_s":
-        return ""
-    p99 = METRIC["tpot_p99_s"]
-    gain = _gain(p99, now, row)
-    if gain is None:
-        return ""
-    return f"; {p99.words} {told.share('p99_gain', gain)} {_better(p99) if gain >= 0 else _worse(p99)}"
+def _others(told: Told, objective: Metric, now: Row, row: Row, share: float) -> str:
+    """Tell of the p99 beside a mean TPOT, and of tokens per second that are lost for it."""
+    text = ""
+    p99, gain = METRIC["tpot_p99_s"], _gain(METRIC["tpot_p99_s"], now, row)
+    if objective.name == "tpot_mean_s" and gain is not None:
+        text += f"; {p99.words} {told.share('p99_gain', gain)} {_better(p99) if gain >= 0 else _worse(p99)}"
+    tokens = _gain(THROUGHPUT, now, row)
+    if objective != THROUGHPUT and tokens is not None and tokens <= -share:
+        text += f"; {told.share('throughput_gain', tokens)} fewer tokens/s"
+    return text
 
 
 def _gain(metric: Metric, now: Row, row: Row) -> float | None:
@@ -163,17 +173,14 @@ def _gain(metric: Metric, now: Row, row: Row) -> float | None:
     return gain_frac(metric, before, after)
 
 
-def _size(told: Told, name: str, at: Row) -> str:
+def _size(told: Told, at: Row) -> str:
     if "experts" in at:
-        num_bytes = told.num_bytes(name, _number(at["bytes"]))
-        return f"{num_bytes} ({told.count(f'{name}_experts', _number(at['experts']))} experts)"
-    factor = told.number(f"{name}_factor", _number(at["factor"]), "{:.3g}")
+        num_bytes = told.num_bytes("at", _number(at["bytes"]))
+        return f"{num_bytes} ({told.count('at_experts', _number(at['experts']))} experts)"
+    factor = told.number("at_factor", _number(at["factor"]), "{:.3g}")
     if "bandwidth_bytes_per_s" not in at:
-        return f"{factor} times the speed of now"
-    bandwidth = told.number(f"{name}_bandwidth_bytes_per_s", _number(at["bandwidth_bytes_per_s"]), "{:.4g}")
-    gigabytes = f"{_number(at['bandwidth_bytes_per_s']) / 1e9:.4g} GB/s"
-    del bandwidth
-    return f"{gigabytes} ({factor} times that of now)"
+        return f"{factor} times that of now"
+    return f"{told.bandwidth('at', _number(at['bandwidth_bytes_per_s']))} ({factor} times that of now)"
 
 
 def _better(metric: Metric) -> str:
@@ -185,7 +192,7 @@ def _worse(metric: Metric) -> str:
 
 
 def _price(row: Row) -> str:
-    return f" ({row['price']})" if row.get("price") else ""
+    return f" {_capital(row['price'])}." if row.get("price") else ""
 
 
 def _capital(text: object) -> str:

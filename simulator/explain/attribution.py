@@ -29,9 +29,9 @@ def request_time_by_cause(summary: Mapping[str, object]) -> list[Row]:
 
 
 def work_frac(summary: Mapping[str, object]) -> float | None:
-    """Return the share of the makespan in which the GPU stream was at work."""
+    """Return the share of the makespan in which the GPU stream was at work, of a service while there was something to do."""
     spent = _whole_numbers(summary["attribution_ns"])
-    whole = sum(spent.values())
+    whole = sum(spent.values()) - spent.get("idle", 0)
     return sum(spent[cause] for cause in ATTRIBUTION[:NUM_WORK]) / whole if whole else None
 
 

@@ -29,9 +29,7 @@ _ASSUMPTIONS = (
     "a change of the machine changes the figures that are set and no others; a price of it is not known",
     "knees: more is taken to be no worse; where a metric wavers with size, the knee is one of several",
 )
-_STATED = (
-    "where the machine states durations, twice as fast halves them whole, launches and the latency of transfers included"
-)
+_STATED = "where the machine states durations, twice as fast halves them whole, launches and the latency of transfers included"
 
 
 def explain(

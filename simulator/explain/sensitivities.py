@@ -48,7 +48,11 @@ def bound_rows(
 ) -> list[dict[str, object]]:
     """Return a row for each idealised run; `gap_closed_frac` is how far the run has come from on demand to it."""
     rows: list[dict[str, object]] = [
-        {"bound": bound.name, "words": bound.words, **_judged(bound.settings, result, before, objective, scenario, given)}
+        {
+            "bound": bound.name,
+            "words": bound.words,
+            **_judged(bound.settings, result, before, objective, scenario, given),
+        }
         for bound, result in zip(bounds, results, strict=True)
     ]
     reached = {row["bound"]: _objective(row, objective) for row in rows}

@@ -28,6 +28,11 @@ class Told:
         self.figures[f"{name}_bytes"] = value
         return format_bytes(value)
 
+    def bandwidth(self, name: str, value: float) -> str:
+        """Write bytes per second, in powers of ten."""
+        self.figures[f"{name}_bandwidth_bytes_per_s"] = value
+        return f"{value / 1e9:.4g} GB/s"
+
     def count(self, name: str, value: float) -> str:
         """Write a whole number."""
         self.figures[name] = value

@@ -12,7 +12,7 @@ from simulator.explain.knobs.change import Change, Found, LeftOut
 from simulator.explain.knobs.cpu import cpu
 from simulator.explain.knobs.gpu import gpu
 from simulator.explain.knobs.link import link_bandwidth, link_latency
-from simulator.explain.knobs.overheads import overheads
+from simulator.explain.knobs.overheads import launches, overheads
 from simulator.explain.knobs.policies import policies
 from simulator.explain.knobs.prediction import prediction
 
@@ -23,6 +23,7 @@ KNOBS: Sequence[Callable[[Baseline], Found]] = (
     gpu,
     cpu,
     overheads,
+    launches,
     prediction,
     batch,
     policies,

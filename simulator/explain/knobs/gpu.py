@@ -25,7 +25,7 @@ def gpu(baseline: Baseline) -> Found:
     """Twice as fast: bandwidth and FLOP/s, and where a roofline gives durations, each of the two alone."""
     bandwidth, flops, stated = _bandwidth(baseline), _flops(baseline), _stated(baseline)
     changes = []
-    if _uses_roofline(baseline):
+    if uses_roofline(baseline):
         changes = [
             Change(
                 knob="GPU bandwidth",
@@ -72,7 +72,8 @@ def _stated(baseline: Baseline) -> Mapping[str, object]:
     }
 
 
-def _uses_roofline(baseline: Baseline) -> bool:
+def uses_roofline(baseline: Baseline) -> bool:
+    """Whether the machine leaves any duration of the GPU to be worked out from bandwidth and FLOP/s."""
     durations, model = baseline.profile.durations, baseline.inputs.model
     has_dense = any(not is_moe_layer(model, layer) for layer in range(model.num_layers))
     needed = (durations.expert, durations.layer, durations.step, *([durations.dense_layer] if has_dense else []))

@@ -28,9 +28,7 @@ def _entry(duration: Duration, factor: Fraction, amount: str) -> Mapping[str, ob
         entry["constant"] = _seconds(duration.seconds, factor)
     else:
         is_bytes = amount == "bytes"
-        entry[amount] = [
-            format_quantity(one, Dimension.BYTES) if is_bytes else int(one) for one in duration.amounts
-        ]
+        entry[amount] = [format_quantity(one, Dimension.BYTES) if is_bytes else int(one) for one in duration.amounts]
         entry["time"] = [_seconds(one, factor) for one in duration.seconds]
     if duration.weights_bytes is not None:
         entry["weights"] = format_quantity(duration.weights_bytes, Dimension.BYTES)
