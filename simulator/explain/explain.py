@@ -2,11 +2,11 @@
 
 Every run is paired with the first: the same trace, the same requests, the same seed, so that a difference is the change's.
 
-Limits: each knob changes alone, so that what two do together is not seen; one seed, so that a policy or a workload that draws
-at random may differ by as much with another; a change of the machine changes the one figure that it names.
+Limits: each knob changes alone, so that what two do together is not seen; one seed, so that a policy or a workload that
+draws at random may differ by as much with another; a change of the machine changes the one figure that it names.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from simulator.explain.attribution import request_time_by_cause, time_by_cause, 
 from simulator.explain.baseline import Baseline, baseline_of
 from simulator.explain.bounds import bounds_of
 from simulator.explain.knees import cache_knee, link_knee
-from simulator.explain.knobs import LeftOut, changes_of
+from simulator.explain.knobs import changes_of
 from simulator.explain.knobs.link import BANDWIDTH
 from simulator.explain.metrics import METRIC, METRICS, Metric, figures_of, objective_of
 from simulator.explain.runner import Done, Runner
@@ -42,17 +42,19 @@ def explain(
     store: Path | None = None,
     jobs: int = 1,
     done: Done | None = None,
+    fault: Callable[[str], object] | None = None,
 ) -> dict[str, object]:
     """Return what `explain.json` holds of a scenario's plain values.
 
-    `scenario` is the file as the commands name it, `given` the `--set` that are in `values` already. `objective` is a name of
-    `simulator.explain.metrics`, by default what fits the run; `share` what is too little to matter. Raises InputError and
-    TraceError for a scenario that cannot be run.
+    `scenario` is the file as the commands name it, `given` the `--set` that are in `values` already. `objective` is a name
+    of `simulator.explain.metrics`, by default what fits the run; `share` what is too little to matter. `fault` is called with
+    the traceback of a changed run that failed by no fault of the input's. Raises InputError and TraceError for a scenario
+    that cannot be run.
     """
-    runner = Runner(values, store=store, jobs=jobs, done=done)
+    runner = Runner(values, store=store, jobs=jobs, done=done, fault=fault)
     (as_it_is,) = runner.run("as it is", [{}])
     if as_it_is.summary is None:
-        raise InputError(scenario, as_it_is.reason + (f"\n{as_it_is.traceback}" if as_it_is.traceback else ""))
+        raise InputError(scenario, as_it_is.reason)
     baseline = baseline_of(values, as_it_is.summary, scenario)
     metric = _objective(objective, baseline, scenario)
     changes, left_out = changes_of(baseline)
@@ -114,9 +116,7 @@ def _as_it_is(baseline: Baseline) -> Mapping[str, object]:
         "model": summary["model"],
         "hardware": summary["hardware"],
         "metrics": figures_of(summary),
-        "tokens": summary["tokens"],
-        "makespan_ns": summary["makespan_ns"],
-        "hit_frac": summary["hit_frac"],
+        **{name: summary[name] for name in ("tokens", "makespan_ns", "hits", "misses", "hit_frac")},
         "busy_frac": summary["busy_frac"],
         "work_frac": work_frac(summary),
         "cache": summary["cache"],
@@ -144,6 +144,3 @@ def _has_stated(baseline: Baseline) -> bool:
 def _texts(value: object) -> Sequence[str]:
     assert isinstance(value, list)
     return value
-
-
-__all__ = ["DEFAULT_SHARE", "LeftOut", "explain"]

@@ -26,11 +26,11 @@ def explanation_figures(facts: Facts) -> "Sequence[tuple[Figure, str]]":
         ),
         (_time(facts), "Where the time of the GPU stream went; all parts together are the makespan."),
     ]
-    for row in rows(facts["knees"]):
-        if row["status"] == "ok":
-            found.append(
-                (_knee(row, objective), f"{str(row['knee']).capitalize()}: the ring is the knee, the diamond now.")
-            )
+    found += [
+        (_knee(row, objective), f"{str(row['knee']).capitalize()}: the ring is the knee, the diamond is now.")
+        for row in rows(facts["knees"])
+        if row["status"] == "ok"
+    ]
     return found
 
 

@@ -15,9 +15,18 @@ Done = Callable[[str, int, int], None]
 class Runner:
     """Runs a scenario's plain values with settings, `jobs` at once, and remembers what it has run."""
 
-    def __init__(self, values: Mapping[str, object], *, store: Path | None, jobs: int, done: Done | None) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, object],
+        *,
+        store: Path | None,
+        jobs: int,
+        done: Done | None = None,
+        fault: Callable[[str], object] | None = None,
+    ) -> None:
+        """Take the values; `fault` is called with the traceback of a run that failed by no fault of the input's."""
         self.values = values
-        self._store, self._jobs, self._done = store, jobs, done
+        self._store, self._jobs, self._done, self._fault = store, jobs, done, fault
         self._known: dict[str, PointResult] = {}
 
     def run(self, what: str, settings: Sequence[Mapping[str, object]], total: int | None = None) -> list[PointResult]:
@@ -26,7 +35,8 @@ class Runner:
         new = [point for point in points if repr(point.values) not in self._known]
 
         def ended(result: PointResult) -> None:
-            del result
+            if result.traceback and self._fault is not None:
+                self._fault(result.traceback)
             if self._done is not None:
                 self._done(what, 1, total or len(new))
 
