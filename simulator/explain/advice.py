@@ -154,14 +154,15 @@ def _from_to(told: Told, metric: Metric, now: Row, row: Row) -> str:
 
 
 def _others(told: Told, objective: Metric, now: Row, row: Row, share: float) -> str:
-    """Tell of the p99 beside a mean TPOT, and of tokens per second that are lost for it."""
+    """Tell of the p99 beside a mean TPOT, and of what is lost for the gain: a longer TPOT, or tokens per second."""
     text = ""
-    p99, gain = METRIC["tpot_p99_s"], _gain(METRIC["tpot_p99_s"], now, row)
-    if objective.name == "tpot_mean_s" and gain is not None:
+    mean, p99 = METRIC["tpot_mean_s"], METRIC["tpot_p99_s"]
+    if objective == mean and (gain := _gain(p99, now, row)) is not None:
         text += f"; {p99.words} {told.share('p99_gain', gain)} {_better(p99) if gain >= 0 else _worse(p99)}"
-    tokens = _gain(THROUGHPUT, now, row)
-    if objective != THROUGHPUT and tokens is not None and tokens <= -share:
-        text += f"; {told.share('throughput_gain', tokens)} fewer tokens/s"
+    if objective.is_rate and (gain := _gain(mean, now, row)) is not None and gain <= -share:
+        text += f"; {mean.words} {told.share('tpot_gain', gain)} {_worse(mean)}"
+    if objective != THROUGHPUT and (gain := _gain(THROUGHPUT, now, row)) is not None and gain <= -share:
+        text += f"; {told.share('throughput_gain', gain)} fewer tokens/s"
     return text
 
 

@@ -29,7 +29,9 @@ _ASSUMPTIONS = (
     "a change of the machine changes the figures that are set and no others; a price of it is not known",
     "knees: more is taken to be no worse; where a metric wavers with size, the knee is one of several",
 )
-_STATED = "where the machine states durations, twice as fast halves them whole, launches and the latency of transfers included"
+_STATED = (
+    "what the machine states as a duration is halved whole where it is made twice as fast, with launches and latency"
+)
 
 
 def explain(
@@ -47,12 +49,14 @@ def explain(
     """Return what `explain.json` holds of a scenario's plain values.
 
     `scenario` is the file as the commands name it, `given` the `--set` that are in `values` already. `objective` is a name
-    of `simulator.explain.metrics`, by default what fits the run; `share` what is too little to matter. `fault` is called with
-    the traceback of a changed run that failed by no fault of the input's. Raises InputError and TraceError for a scenario
-    that cannot be run.
+    of `simulator.explain.metrics`, by default what fits the run; `share` what is too little to matter. `fault` is called
+    with the traceback of a run that failed by no fault of the input's. Raises InputError for a scenario that cannot be run,
+    RuntimeError where that is no fault of the input's.
     """
     runner = Runner(values, store=store, jobs=jobs, done=done, fault=fault)
     (as_it_is,) = runner.run("as it is", [{}])
+    if as_it_is.traceback:
+        raise RuntimeError(f"the run as it is failed: {as_it_is.reason}")
     if as_it_is.summary is None:
         raise InputError(scenario, as_it_is.reason)
     baseline = baseline_of(values, as_it_is.summary, scenario)

@@ -47,7 +47,8 @@ class ExplanationFolder:
         if not path.is_dir():
             raise InputError(f"--out {path}", "is a file; name a folder")
         known = {_FIGURES, _PAGE, STORE}
-        strange = sorted(item.name for item in path.iterdir() if item.name not in known)
+        found = [item.name for item in path.iterdir()]
+        strange = sorted(name for name in found if name not in known and not name.startswith(".explain."))
         if strange:
             listed = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
             raise InputError(f"--out {path}", f"holds {listed}, which no explanation wrote; name another folder")
