@@ -118,7 +118,7 @@ def test_no_knee_before_all_are_resident(cycle: Cycle) -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.1])
 def test_the_knee_of_the_link_solves_its_equation(cycle: Cycle, share: float) -> None:
-    """A step takes 650 + 2000 / f us: what is beyond f is a share s of it at f = 2000 (1 - s) / (650 s), to a sixteenth octave."""
+    """A step takes 650 + 2000 / f us, so what is beyond f is a share s of it at f = 2000 (1 - s) / (650 s)."""
     facts: Facts = explain(cycle(), scenario="x.yaml", share=share)
     (knee,) = [row for row in facts["knees"] if row["knee"] == "link bandwidth"]
     exact = 2000 * (1 - share) / (650 * share)
@@ -127,24 +127,28 @@ def test_the_knee_of_the_link_solves_its_equation(cycle: Cycle, share: float) ->
     assert knee["work_frac"] == pytest.approx(650 / (650 + 2000 / knee["at"]["factor"]), rel=1e-4)
 
 
-def test_batch_trades_latency_for_throughput(cycle: Cycle) -> None:
-    """No second sequence: twice the batch is left out with the reason."""
+def test_a_batch_is_no_larger_than_there_are_sequences(cycle: Cycle) -> None:
+    """One sequence: twice the batch is left out with the reason."""
     facts: Facts = explain(cycle(), scenario="x.yaml")
     assert {"knob": "batch", "reason": "2 are not tried: the run has 1 sequences"} in facts["left_out"]
 
 
 def test_recall_is_a_knob_where_it_is_stated(cycle: Cycle) -> None:
-    """Gate lookahead over a trace that has recorded none: better prediction is never slower here, and none at all is slowest."""
+    """Gate lookahead over a trace that has recorded none, and a stated predictor; without either it is left out."""
     facts: Facts = explain(cycle(prefetch="gate_lookahead", cache=4, lookahead={"recall": [0.7]}), scenario="x.yaml")
     rows = changes(facts, "predictor recall")
     assert [row["figures"]["recall_frac"] for row in rows] == [0.5, 0.9, 1.0]
-    assert [row["set"] for row in rows] == [["lookahead.recall=[0.5]"], ["lookahead.recall=[0.9]"], ["lookahead.recall=[1.0]"]]
+    assert [row["set"] for row in rows] == [
+        ["lookahead.recall=[0.5]"],
+        ["lookahead.recall=[0.9]"],
+        ["lookahead.recall=[1.0]"],
+    ]
     assert tpot_us(rows[0]) > tpot_us(rows[2])
     assert rows[2]["is_ideal"]
     stated: Facts = explain(cycle(prefetch={"name": "stated", "recall": 0.9}, cache=4), scenario="x.yaml")
     assert [row["figures"]["recall_frac"] for row in changes(stated, "predictor recall")] == [0.5, 1.0]
-    reasons = {row["knob"]: row["reason"] for row in explain(cycle(), scenario="x.yaml")["left_out"]}  # type: ignore[attr-defined]
-    assert reasons["predictor recall"] == "nothing is prefetched"
+    without: Facts = explain(cycle(), scenario="x.yaml")
+    assert {"knob": "predictor recall", "reason": "nothing is prefetched"} in without["left_out"]
 
 
 def test_experts_on_the_cpu_bring_its_knobs(cycle: Cycle) -> None:
