@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from simulator.explain.metrics import METRIC, Metric
 from simulator.explain.table import mapping, rows, shown, signed
-from simulator.html_page import COLOURS
+from simulator.html_page import COLOURS, blank_figure
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -46,7 +46,7 @@ def _tornado(facts: Facts, objective: Metric) -> "Figure":
     ran = [row for row in ran if isinstance(mapping(row["change_frac"])[objective.name], float)][::-1]
     changes = [_number(mapping(row["change_frac"])[objective.name]) for row in ran]
     better = [(change > 0) == objective.is_rate for change in changes]
-    figure = _blank(f"change of {objective.words} (%)", "", 120 + _ROW_PIXELS * len(ran))
+    figure = blank_figure(f"change of {objective.words} (%)", "", height=120 + _ROW_PIXELS * len(ran))
     figure.add_trace(
         Bar(
             orientation="h",
@@ -66,7 +66,7 @@ def _tornado(facts: Facts, objective: Metric) -> "Figure":
 def _time(facts: Facts) -> "Figure":
     from plotly.graph_objects import Bar
 
-    figure = _blank("time per output token (ms)", "", 190)
+    figure = blank_figure("time per output token (ms)", "", height=190)
     for row, colour in zip(rows(facts["where_the_time_went"]), COLOURS * 2, strict=False):
         figure.add_trace(
             Bar(
@@ -91,7 +91,7 @@ def _knee(row: Mapping[str, object], objective: Metric) -> "Figure":
         tried = tried[:-1]  # the last is as good as infinite, and far off
     unit = 1 if objective.is_rate else 1000
     y_title = f"{objective.words} ({'1/s' if objective.is_rate else 'ms'})"
-    figure = _blank("cache (GiB)" if is_cache else f"link ({_link_unit(tried)})", y_title, 380)
+    figure = blank_figure("cache (GiB)" if is_cache else f"link ({_link_unit(tried)})", y_title, height=380)
     x, y = [_x(one) for one in tried], [unit * _number(one[objective.name]) for one in tried]
     line = {"color": COLOURS[0], "width": 1.5}
     figure.add_trace(Scatter(x=x, y=y, mode="lines+markers", line=line, showlegend=False))
@@ -117,23 +117,6 @@ def _x(point: Mapping[str, object]) -> float:
     return (
         _number(point["bandwidth_bytes_per_s"]) / 1e9 if "bandwidth_bytes_per_s" in point else _number(point["factor"])
     )
-
-
-def _blank(x_title: str, y_title: str, height: int) -> "Figure":
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        height=height,
-        margin={"t": 20, "r": 20, "l": 60, "b": 50},
-        xaxis={"title": {"text": x_title}, "automargin": True},
-        yaxis={"title": {"text": y_title}, "automargin": True},
-        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
-    )
-    return figure
 
 
 def _number(value: object) -> float:

@@ -8,7 +8,7 @@ from simulator.explain.figures import explanation_figures
 from simulator.explain.metrics import METRIC
 from simulator.explain.table import heading, headline, mapping, rows, shown, shown_metrics, signed, texts, title_of
 from simulator.html_page import Cell, details, drawn, escaped, html_page, listed, paragraph, sortable_table
-from simulator.report import format_duration
+from simulator.durations import format_duration
 
 Facts = Mapping[str, object]
 
@@ -19,7 +19,7 @@ def explanation_page(facts: Facts) -> str:
     parts = [paragraph(str(facts["source"])), paragraph(headline(facts)), "<h2>What to do</h2>", _advice(facts)]
     parts.append("<h2>What each change makes, and where the time goes</h2>")
     for index, (figure, caption) in enumerate(explanation_figures(facts)):
-        parts += [drawn(figure, index), paragraph(caption)]
+        parts += [drawn(figure, index, min_width=560), paragraph(caption)]
     names = shown_metrics(facts)
     headings = ["one change each", heading(objective.name), *(f"{heading(name)}, change" for name in names), "--set"]
     ran = [row for row in rows(facts["sensitivities"]) if row["status"] == "ok"]

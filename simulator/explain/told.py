@@ -2,7 +2,7 @@
 
 from hardware_profiles.quantity import format_bytes
 from simulator.explain.metrics import Metric
-from simulator.report import format_duration
+from simulator.durations import format_duration
 
 
 class Told:

@@ -12,6 +12,8 @@ from simulator.explain.knobs.change import Change, Found, LeftOut
 from simulator.explain.knobs.cpu import cpu
 from simulator.explain.knobs.gpu import gpu
 from simulator.explain.knobs.link import link_bandwidth, link_latency
+from simulator.explain.knobs.machines import machines
+from simulator.explain.knobs.nvme import nvme
 from simulator.explain.knobs.overheads import launches, overheads
 from simulator.explain.knobs.policies import policies
 from simulator.explain.knobs.prediction import prediction
@@ -22,10 +24,12 @@ KNOBS: Sequence[Callable[[Baseline], Found]] = (
     cache,
     gpu,
     cpu,
+    nvme,
     overheads,
     launches,
     prediction,
     batch,
+    machines,
     policies,
 )
 

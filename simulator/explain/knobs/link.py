@@ -8,7 +8,7 @@ from hardware_profiles.quantity import Dimension
 from simulator.explain.baseline import Baseline
 from simulator.explain.knobs.change import Change, Found, LeftOut, left_out
 from simulator.explain.knobs.scaled import scaled_duration, times
-from simulator.report import format_duration
+from simulator.durations import format_duration
 
 BANDWIDTH, LATENCY = "link bandwidth", "link latency"
 _STILL = "no expert came over the link in this run"
