@@ -109,8 +109,8 @@ def explain(
 
 def _objective(name: str | None, baseline: Baseline, source: str) -> Metric:
     metric = METRIC[name] if name else objective_of(baseline.summary, has_slo=bool(baseline.scenario.slo))
-    if figures_of(baseline.summary)[metric.name] is None:
-        raise InputError(source, f"the run has no {metric.words}; name another metric with --objective")
+    if not figures_of(baseline.summary)[metric.name]:
+        raise InputError(source, f"the run has no {metric.words} to judge by; name another metric with --objective")
     return metric
 
 

@@ -49,12 +49,15 @@ def gain_frac(metric: Metric, before: float | None, after: float | None) -> floa
 
 
 def objective_of(summary: Mapping[str, object], *, has_slo: bool) -> Metric:
-    """Return what a run should be judged by: the goodput of a service that misses objectives, else mean TPOT or TTFT."""
+    """Return what a run should be judged by: mean TPOT, or TTFT where nothing is decoded.
+
+    A service that misses objectives is judged by its goodput; one that meets none of them, by the p99 of its TTFT.
+    """
     service = summary.get("service")
+    figures = figures_of(summary)
     if has_slo and isinstance(service, Mapping):
         classes = service["classes"]
         assert isinstance(classes, Mapping)
         if any(one["in_slo"] < one["arrived"] for one in classes.values()):
-            return METRIC["goodput_requests_per_s"]
-    figures = figures_of(summary)
+            return METRIC["goodput_requests_per_s" if figures["goodput_requests_per_s"] else "ttft_p99_s"]
     return METRIC["tpot_mean_s" if figures["tpot_mean_s"] is not None else "ttft_mean_s"]

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
+from simulator.durations import format_duration
 from simulator.explain.figures import explanation_figures
 from simulator.explain.metrics import METRIC
 from simulator.explain.table import heading, headline, mapping, rows, shown, shown_metrics, signed, texts, title_of
 from simulator.html_page import Cell, details, drawn, escaped, html_page, listed, paragraph, sortable_table
-from simulator.durations import format_duration
 
 Facts = Mapping[str, object]
 

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hardware_profiles.quantity import format_bytes
-from simulator.explain.metrics import METRIC, Metric
 from simulator.durations import format_duration
+from simulator.explain.metrics import METRIC, Metric
 
 _SHOWN = ("tpot_mean_s", "tpot_p99_s", "ttft_mean_s", "throughput_tokens_per_s", "goodput_requests_per_s")
 _HEADINGS = {

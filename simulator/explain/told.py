@@ -1,8 +1,8 @@
 """A sentence in the making: each number that it tells is kept with its name and unit."""
 
 from hardware_profiles.quantity import format_bytes
-from simulator.explain.metrics import Metric
 from simulator.durations import format_duration
+from simulator.explain.metrics import Metric
 
 
 class Told:

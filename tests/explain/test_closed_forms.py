@@ -130,7 +130,7 @@ def test_the_knee_of_the_link_solves_its_equation(cycle: Cycle, share: float) ->
 def test_a_batch_is_no_larger_than_there_are_sequences(cycle: Cycle) -> None:
     """One sequence: twice the batch is left out with the reason."""
     facts: Facts = explain(cycle(), scenario="x.yaml")
-    assert {"knob": "batch", "reason": "2 are not tried: the run has 1 sequences"} in facts["left_out"]
+    assert {"knob": "batch", "reason": "2 are not tried: the sequences of the run are 1"} in facts["left_out"]
 
 
 def test_recall_is_a_knob_where_it_is_stated(cycle: Cycle) -> None:

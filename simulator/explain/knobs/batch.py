@@ -11,16 +11,17 @@ def batch(baseline: Baseline) -> Found:
     """Half and twice as many; no more than there are."""
     if baseline.is_service:
         now = (baseline.scenario.scheduler or SchedulerChoice()).max_batch
-        path, most, words = "scheduler.max_batch", None, "at most {} requests at once"
+        path, words = "scheduler.max_batch", "at most {} requests at once"
     else:
         now, path, words = baseline.scenario.batch, "batch", "batch {}"
-        most = len(baseline.inputs.loop.sequences)
-    changes, out = [], []
+    num_sequences = len(baseline.inputs.loop.sequences)
+    changes: list[Change] = []
+    out: list[LeftOut] = []
     for size in (now // 2, 2 * now):
         if size < 1:
             continue
-        if most is not None and size > most:
-            reason = f"{size} are not tried: the run has {most} sequences"
+        if not baseline.is_service and size > num_sequences:
+            reason = f"{size} are not tried: the sequences of the run are {num_sequences}"
             out.append(LeftOut(knob=BATCH, reason=reason))
             continue
         changes.append(

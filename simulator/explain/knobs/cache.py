@@ -31,7 +31,7 @@ def shares_memory(baseline: Baseline) -> bool:
 def cache(baseline: Baseline) -> Found:
     """A quarter less, a quarter more, twice as much; no more than holds all experts."""
     now, most = baseline.num_slots, baseline.all_slots
-    sizes = {min(most, round(now * factor)): factor for factor in reversed(_FACTORS)}
+    sizes = {min(most, round(now * factor)) for factor in _FACTORS}
     changes = [_of(baseline, size) for size in sorted(sizes) if size not in (0, now)]
     if now < most:
         return Found(changes=changes)

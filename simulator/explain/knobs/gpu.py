@@ -24,7 +24,7 @@ _STATED = {
 def gpu(baseline: Baseline) -> Found:
     """Twice as fast: bandwidth and FLOP/s, and where a roofline gives durations, each of the two alone."""
     bandwidth, flops, stated = _bandwidth(baseline), _flops(baseline), _stated(baseline)
-    changes = []
+    changes: list[Change] = []
     if uses_roofline(baseline):
         changes = [
             Change(

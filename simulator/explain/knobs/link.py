@@ -5,10 +5,10 @@ from fractions import Fraction
 
 from hardware_profiles.link_presets import resolve_link
 from hardware_profiles.quantity import Dimension
-from simulator.explain.baseline import Baseline
-from simulator.explain.knobs.change import Change, Found, LeftOut, left_out
-from simulator.explain.knobs.scaled import scaled_duration, times
 from simulator.durations import format_duration
+from simulator.explain.baseline import Baseline
+from simulator.explain.knobs.change import Change, Found, left_out
+from simulator.explain.knobs.scaled import scaled_duration, times
 
 BANDWIDTH, LATENCY = "link bandwidth", "link latency"
 _STILL = "no expert came over the link in this run"
@@ -78,4 +78,4 @@ def link_latency(baseline: Baseline) -> Found:
         figures={"factor": 0.0, "latency_s": 0.0},
         is_ideal=True,
     )
-    return Found(changes=[twice, none], left_out=list[LeftOut]())
+    return Found(changes=[twice, none])
