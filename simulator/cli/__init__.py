@@ -105,8 +105,8 @@ app.command(
 Say where the time of a run went, and what would help: the run again with one thing changed at a time, idealised runs that
 bound it, how much cache and link would be enough, and sentences to act on, each with the `--set` that repeats it.
 
-RUN is a folder that `moesim run --out` wrote, or a scenario file. With `--out` results are kept as they come: a call that was
-interrupted goes on where it was.
+RUN is a folder that `moesim run --out` wrote, or a scenario file. With `--out` results are kept as they come: a call that
+was interrupted goes on where it was.
 """,
     help_epilogue="""\
 Examples:

@@ -1,5 +1,6 @@
 """An explanation on the terminal: where the time went, what each change makes, knees, bounds, and what to do."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE
@@ -155,7 +156,7 @@ def _advice_table(found: Sequence[Row]) -> Table:
     table.add_column(justify="right", style="dim")
     table.add_column()
     for place, row in enumerate(found, start=1):
-        settings = " ".join(f"--set {text!r}" if " " in text else f"--set {text}" for text in texts(row["set"]))
+        settings = shlex.join(word for text in texts(row["set"]) for word in ("--set", text))
         table.add_row(f"{place}.", Text(str(row["text"])))
         if settings:
             table.add_row("", Text(settings, style="dim"))

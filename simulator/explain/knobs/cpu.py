@@ -7,14 +7,14 @@ from simulator.explain.baseline import Baseline
 from simulator.explain.knobs.change import Change, Found, left_out
 from simulator.explain.knobs.scaled import scaled_duration, times
 
-CPU = "CPU"
+SPEED = "CPU speed"
 _TWICE = Fraction(2)
 
 
 def cpu(baseline: Baseline) -> Found:
     """Twice the workers, each twice as fast, and twice the bandwidth of host memory."""
     if not baseline.count("cpu_experts"):
-        return left_out(CPU, f"no expert is computed by the CPU (miss: {baseline.policy('miss')})")
+        return left_out(SPEED, f"no expert is computed by the CPU (miss: {baseline.policy('miss')})")
     profile = baseline.profile
     workers = 1 if profile.runtime.cpu_workers is None else int(profile.runtime.cpu_workers.value)
     stated = profile.durations.cpu_expert
@@ -37,7 +37,7 @@ def cpu(baseline: Baseline) -> Found:
                 figures={"factor": 2.0, "cpu_workers": 2 * workers},
                 price="the processor has to have the cores, each as fast as now",
             ),
-            Change(knob="CPU speed", name="CPU twice as fast", settings=speed, figures={"factor": 2.0}),
+            Change(knob=SPEED, name="CPU twice as fast", settings=speed, figures={"factor": 2.0}),
             Change(
                 knob="host memory",
                 name=f"host memory twice as fast ({host})",

@@ -11,7 +11,7 @@ def policies(baseline: Baseline) -> Found:
     changes: list[Change] = []
     out: list[LeftOut] = []
     if not baseline.count("misses"):
-        return Found(left_out=[LeftOut(knob="policies", reason="no expert is missing")])
+        return Found(left_out=[LeftOut(knob=knob, reason="no expert is missing") for knob in (PREFETCH, MISS)])
     if baseline.policy(PREFETCH) == "none":
         recorded = baseline.inputs.trace.lookahead_distances
         changes.append(
