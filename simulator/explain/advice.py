@@ -80,7 +80,7 @@ def _knees(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> It
         elif row["at"] == row["most"]:
             text = f"There is no knee of {what}: up to {size} more of it helps, in all {won}"
         else:
-            text = f"More than {size} of {what} buys nothing, less than {limit}; that much makes {won}"
+            text = f"More than {size} of {what} buys next to nothing, less than {limit}; that much makes {won}"
         if not row["is_beyond"]:
             text += f", {_from_to(told, objective, now, row)}"
         yield _item("knee", f"{text}{_bound_by(told, row)}.", gain, row, told)
