@@ -63,7 +63,9 @@ def explain(
     metric = _objective(objective, baseline, scenario)
     changes, left_out = changes_of(baseline)
     bounds = bounds_of(baseline)
-    results = runner.run("changes and bounds", [one.settings for one in (*changes, *bounds)])
+    results = runner.run(
+        "changes and bounds", [*(change.settings for change in changes), *(bound.settings for bound in bounds)]
+    )
     sensitivities = sensitivity_rows(
         changes,
         results[: len(changes)],

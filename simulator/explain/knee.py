@@ -80,7 +80,7 @@ def _bracket(
     """Return (a size that is not enough, the next rung, which is); None for the first where even the least is."""
     good, bad = (ladder.now, None) if now_is_enough else (ladder.most, ladder.now)
     following, end = (ladder.down, ladder.least) if now_is_enough else (ladder.up, ladder.most)
-    rungs, at = [], ladder.now
+    at, rungs = ladder.now, list[int]()
     while at != end and len(rungs) < _MOST_RUNGS:
         at = max(end, following(at)) if now_is_enough else min(end, following(at))
         rungs.append(at)

@@ -60,7 +60,7 @@ def service_values(values: Mapping[str, object], *, rate: str = "60 /s") -> dict
             "requests": 14,
         },
         "scheduler": {"max_batch": 2},
-        "slo": {"default": {"ttft": "40 ms", "tpot": "12 ms"}},
+        "slo": {"default": {"ttft": "14 ms", "tpot": "12 ms"}},
     }
 
 

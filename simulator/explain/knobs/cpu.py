@@ -23,10 +23,9 @@ def cpu(baseline: Baseline) -> Found:
         speed = {"durations.cpu_expert": scaled_duration(stated, 1 / _TWICE, "tokens")}
     else:
         bandwidth = times(profile.cpu.expert_bandwidth.value, _TWICE, Dimension.BYTES_PER_S)
-        speed = {"cpu.expert_bandwidth": bandwidth} | {
-            f"cpu.flops.{dtype}": times(figure.value, _TWICE, Dimension.FLOPS)
-            for dtype, figure in profile.cpu.flops.items()
-        }
+        speed = {"cpu.expert_bandwidth": bandwidth}
+        for dtype, figure in profile.cpu.flops.items():
+            speed[f"cpu.flops.{dtype}"] = times(figure.value, _TWICE, Dimension.FLOPS)
     host = times(profile.host.bandwidth.value, _TWICE, Dimension.BYTES_PER_S)
     return Found(
         changes=[
