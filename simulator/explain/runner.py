@@ -8,6 +8,9 @@ from simulator.points.point import Point, PointResult
 from simulator.points.run import run_points
 from simulator.scenario import set_path
 
+WORTH_PROCESSES_S = 2.0
+"""How long runs have to take together for processes of their own, which have to start first."""
+
 Done = Callable[[str, int, int], None]
 """Called with (what is being run, runs done since, runs in all)."""
 
@@ -27,6 +30,7 @@ class Runner:
         """Take the values; `fault` is called with the traceback of a run that failed by no fault of the input's."""
         self.values = values
         self._store, self._jobs, self._done, self._fault = store, jobs, done, fault
+        self._run_s = 0.0
         self._known: dict[str, PointResult] = {}
 
     def run(self, what: str, settings: Sequence[Mapping[str, object]], total: int | None = None) -> list[PointResult]:
@@ -40,7 +44,9 @@ class Runner:
             if self._done is not None:
                 self._done(what, 1, total or len(new))
 
-        results = run_points(new, store=self._store, jobs=self._jobs, progress=ended)
+        jobs = 1 if len(new) * self._run_s < WORTH_PROCESSES_S else self._jobs
+        results = run_points(new, store=self._store, jobs=jobs, progress=ended)
+        self._run_s = max([self._run_s, *(result.wall_s for result in results)])
         self._known |= {repr(point.values): result for point, result in zip(new, results, strict=True)}
         return [self._known[repr(point.values)] for point in points]
 

@@ -110,8 +110,11 @@ def test_a_number_that_nobody_has_is_seen() -> None:
     assert _NUMBER.findall("H2D link: p99 50.86 GB/s, 12%") == [("50.86", " GB/s"), ("12", "%")]
 
 
-def test_advice_is_ranked_by_gain(values: dict[str, object]) -> None:
-    """What helps comes first, the most helpful on top; nothing below the share is told to help."""
+def test_rows_and_their_ranks(values: dict[str, object]) -> None:
+    """What helps comes first, the most helpful on top; nothing below the share is told to help.
+
+    Changes and gains are those of the metrics that stand beside them, in pairs with the run as it is.
+    """
     facts: Facts = explain(values, scenario="x.yaml", share=0.05)
     gains = [item["gain_frac"] for item in facts["advice"] if item["kind"] in ("change", "knee")]
     assert gains == sorted(gains, reverse=True)
@@ -119,11 +122,6 @@ def test_advice_is_ranked_by_gain(values: dict[str, object]) -> None:
     order = {"change": 0, "knee": 0, "trade": 1, "bound": 2, "leave": 3}
     places = [order[item["kind"]] for item in facts["advice"]]
     assert places == sorted(places)
-
-
-def test_rows_are_pairs_with_the_run_as_it_is(values: dict[str, object]) -> None:
-    """Changes and gains are those of the metrics that stand beside them."""
-    facts: Facts = explain(values, scenario="x.yaml")
     now = facts["as_it_is"]["metrics"]
     for row in facts["sensitivities"]:
         for name, change in row["change_frac"].items():
@@ -134,12 +132,19 @@ def test_rows_are_pairs_with_the_run_as_it_is(values: dict[str, object]) -> None
     assert sum(row["time_ns"] for row in facts["where_the_time_went"]) == facts["as_it_is"]["makespan_ns"]
 
 
-def test_processes_and_stores_change_nothing(
+def test_processes_change_nothing(cycle: Cycle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same inputs, same JSON, with one process or two, however short the runs."""
+    resident = cycle(cache=8, placement="popular")
+    one = explain(resident, scenario="x.yaml", jobs=1)
+    monkeypatch.setattr("simulator.explain.runner.WORTH_PROCESSES_S", 0.0)
+    assert json.dumps(explain(resident, scenario="x.yaml", jobs=2)) == json.dumps(one)
+
+
+def test_from_a_store_nothing_is_run_again(
     values: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Same inputs, same JSON, with one process or two; and from a store nothing is run again."""
+    """The same JSON, and no simulation."""
     one = explain(values, scenario="x.yaml", jobs=1, store=tmp_path / "store")
-    assert json.dumps(explain(values, scenario="x.yaml", jobs=2)) == json.dumps(one)
 
     def breaks(*given: object, **named: object) -> None:
         del given, named
