@@ -9,6 +9,9 @@ from simulator.explain.told import Told
 _COMPUTE_BOUND = 0.9
 """The share of the time from which on a run counts as compute-bound."""
 
+_WORTH_TELLING = 0.001
+"""How much more, or less, of the gates' mass has to be lost to be told."""
+
 Facts = Mapping[str, object]
 Row = Mapping[str, object]
 
@@ -17,7 +20,8 @@ def advice_of(facts: Facts) -> list[dict[str, object]]:
     """Return the sentences: what helps by falling gain, what bounds that, then what helps too little to matter."""
     objective = METRIC[str(_mapping(facts["objective"])["name"])]
     share = _number(facts["share"])
-    now = _mapping(_mapping(facts["as_it_is"])["metrics"])
+    run = _mapping(facts["as_it_is"])
+    now = {**_mapping(run["metrics"]), "lost_mass_frac": run["lost_mass_frac"]}
     changes = _rows(facts["sensitivities"])
     helping = [*_changes(changes, objective, now, share), *_knees(_rows(facts["knees"]), objective, now, share)]
     helping.sort(key=lambda item: -_number(item["gain_frac"]))
@@ -40,7 +44,8 @@ def _changes(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> 
         most = "at most " if row["is_ideal"] else ""
         text = (
             f"{_capital(row['name'])}: {objective.words} {most}{told.share('gain', gain)} {_better(objective)}, "
-            f"{_from_to(told, objective, now, row)}{_others(told, objective, now, row, share)}.{_price(row)}"
+            f"{_from_to(told, objective, now, row)}{_others(told, objective, now, row, share)}"
+            f"{_loss(told, now, row)}.{_price(row)}"
         )
         yield _item("change", text, gain, row, told)
 
@@ -58,7 +63,7 @@ def _trades(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> I
         text = (
             f"{_capital(row['name'])}: {told.share('throughput_gain', other)} more tokens/s, "
             f"{_from_to(told, THROUGHPUT, now, row)}, and {objective.words} {told.share('gain', gain)} "
-            f"{_worse(objective)}.{_price(row)}"
+            f"{_worse(objective)}{_loss(told, now, row)}.{_price(row)}"
         )
         yield _item("trade", text, gain, row, told)
 
@@ -83,7 +88,7 @@ def _knees(rows: Sequence[Row], objective: Metric, now: Row, share: float) -> It
             text = f"More than {size} of {what} buys next to nothing, less than {limit}; that much makes {won}"
         if not row["is_beyond"]:
             text += f", {_from_to(told, objective, now, row)}"
-        yield _item("knee", f"{text}{_bound_by(told, row)}.", gain, row, told)
+        yield _item("knee", f"{text}{_bound_by(told, row)}{_loss(told, now, row)}.", gain, row, told)
 
 
 def _bound_by(told: Told, row: Row) -> str:
@@ -164,6 +169,15 @@ def _others(told: Told, objective: Metric, now: Row, row: Row, share: float) -> 
     if objective != THROUGHPUT and (gain := _gain(THROUGHPUT, now, row)) is not None and gain <= -share:
         text += f"; {told.share('throughput_gain', gain)} fewer tokens/s"
     return text
+
+
+def _loss(told: Told, now: Row, row: Row) -> str:
+    """Tell what becomes of the output where that is not as now."""
+    before, after = _number(now["lost_mass_frac"]), _number(row["lost_mass_frac"])
+    if abs(after - before) < _WORTH_TELLING:
+        return ""
+    lost, was = told.share("lost_mass", after), told.share("lost_mass_before", before)
+    return f"; {lost} of the gates' mass is lost or in low precision, now {was}"
 
 
 def _gain(metric: Metric, now: Row, row: Row) -> float | None:

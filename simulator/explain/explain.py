@@ -18,7 +18,7 @@ from simulator.explain.bounds import bounds_of
 from simulator.explain.knees import cache_knee, link_knee
 from simulator.explain.knobs import changes_of
 from simulator.explain.knobs.link import BANDWIDTH
-from simulator.explain.metrics import METRIC, METRICS, Metric, figures_of, objective_of
+from simulator.explain.metrics import METRIC, METRICS, Metric, figures_of, lost_mass_frac, objective_of
 from simulator.explain.runner import Done, Runner
 from simulator.explain.sensitivities import bound_rows, sensitivity_rows
 
@@ -122,6 +122,7 @@ def _as_it_is(baseline: Baseline) -> Mapping[str, object]:
         "model": summary["model"],
         "hardware": summary["hardware"],
         "metrics": figures_of(summary),
+        "lost_mass_frac": lost_mass_frac(summary),
         **{name: summary[name] for name in ("tokens", "makespan_ns", "hits", "misses", "hit_frac")},
         "busy_frac": summary["busy_frac"],
         "work_frac": work_frac(summary),

@@ -9,7 +9,7 @@ from simulator.explain.command import command_of, set_texts
 from simulator.explain.knee import Knee, Ladder, find_knee
 from simulator.explain.knobs.cache import with_slots
 from simulator.explain.knobs.link import bandwidth_of, with_bandwidth
-from simulator.explain.metrics import Metric, figures_of, gain_frac
+from simulator.explain.metrics import Metric, figures_of, gain_frac, lost_mass_frac
 from simulator.explain.runner import Runner
 from simulator.lay_out import smallest_cache
 
@@ -132,6 +132,7 @@ class _Search:
         return row | {
             "gain_frac": gain_frac(self._objective, values[ladder.now], values[found.at]),
             "metrics": figures_of(there.summary),
+            "lost_mass_frac": lost_mass_frac(there.summary),
             "work_frac": work_frac(there.summary),
             "set": set_texts(settings),
             "command": command_of(scenario, given, settings),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from simulator.compare.facts import LOSSES
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
@@ -39,6 +41,13 @@ def _at(summary: Mapping[str, object], path: tuple[str, ...]) -> float | None:
     for key in path:
         here = here.get(key) if isinstance(here, Mapping) else None
     return float(here) if isinstance(here, int | float) else None
+
+
+def lost_mass_frac(summary: Mapping[str, object]) -> float:
+    """Return the share of the gates' mass that lossy policies dropped, made unlike, computed in low precision or late."""
+    loss = summary["loss"]
+    assert isinstance(loss, Mapping)
+    return float(sum(share for name in LOSSES if isinstance(share := loss.get(name), int | float)))
 
 
 def gain_frac(metric: Metric, before: float | None, after: float | None) -> float | None:

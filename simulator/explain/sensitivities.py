@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from simulator.explain.bounds import BASE, Bound
 from simulator.explain.command import command_of, set_texts
 from simulator.explain.knobs.change import Change
-from simulator.explain.metrics import METRIC, Metric, figures_of, gain_frac
+from simulator.explain.metrics import METRIC, Metric, figures_of, gain_frac, lost_mass_frac
 from simulator.points.point import PointResult
 
 Row = Mapping[str, object]
@@ -87,6 +87,7 @@ def _judged(
         "reason": result.reason,
         "gain_frac": gain_frac(objective, old[objective.name], new.get(objective.name)),
         "metrics": dict(new),
+        "lost_mass_frac": None if result.summary is None else lost_mass_frac(result.summary),
         "change_frac": {
             name: _negated(gain_frac(METRIC[name], old[name], value), METRIC[name]) for name, value in new.items()
         },

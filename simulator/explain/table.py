@@ -118,15 +118,20 @@ def _change_table(facts: Facts, objective: Metric) -> Table:
     table.add_column(heading(objective.name), justify="right", no_wrap=True)
     for name in names:
         table.add_column(f"{heading(name)}, change", justify="right", no_wrap=True)
+    is_lossy = any(row["lost_mass_frac"] for row in rows(facts["sensitivities"]))
+    if is_lossy:
+        table.add_column("mass lost", justify="right", no_wrap=True)
     table.add_column("--set")
     for row in rows(facts["sensitivities"]):
         if row["status"] != "ok":
-            table.add_row(str(row["name"]), "-", *("-" for _ in names), f"failed: {row['reason']}", style="dim")
+            none = "-" * (1 + len(names) + is_lossy)
+            table.add_row(str(row["name"]), *none, f"failed: {row['reason']}", style="dim")
             continue
         change, metrics = mapping(row["change_frac"]), mapping(row["metrics"])
         value = shown(objective, metrics[objective.name])
         changes = (signed(change[name]) for name in names)
-        table.add_row(str(row["name"]), value, *changes, ", ".join(texts(row["set"])))
+        lost = [f"{row['lost_mass_frac']:.1%}"] if is_lossy else []
+        table.add_row(str(row["name"]), value, *changes, *lost, ", ".join(texts(row["set"])))
     return table
 
 

@@ -169,3 +169,13 @@ def test_overheads_are_a_knob_where_there_are_any(cycle: Cycle) -> None:
     (none,) = changes(facts, "runtime overhead")
     assert tpot_us(facts["as_it_is"]) - tpot_us(none) == pytest.approx(230)
     assert none["is_ideal"]
+
+
+def test_what_a_change_does_to_the_output_is_told(cycle: Cycle) -> None:
+    """Missing experts are dropped: a smaller cache is as fast and loses more, which its row and the knee's sentence say."""
+    facts: Facts = explain(cycle(period=2, cache=4, miss={"name": "drop"}), scenario="x.yaml")
+    now = facts["as_it_is"]["lost_mass_frac"]
+    smaller = next(row for row in changes(facts, "cache") if "smaller" in row["name"])
+    assert smaller["lost_mass_frac"] > now
+    (told,) = [item["text"] for item in facts["advice"] if item["kind"] == "knee" and "cache" in item["text"]]
+    assert "of the gates' mass is lost" in told

@@ -42,10 +42,12 @@ def cache(baseline: Baseline) -> Found:
 def _of(baseline: Baseline, num_slots: int) -> Change:
     now, size = baseline.num_slots, num_slots * baseline.expert_bytes
     share = abs(num_slots - now) / now
+    gpus = baseline.scenario.gpus
+    whose = "of each GPU " if gpus is not None and gpus.count > 1 else ""
     words = "larger" if num_slots > now else "smaller"
     return Change(
         knob=CACHE,
-        name=f"cache {share:.0%} {words} ({num_slots} experts, {format_bytes(size)})",
+        name=f"cache {whose}{share:.0%} {words} ({num_slots} experts, {format_bytes(size)})",
         settings=with_slots(baseline, num_slots),
         figures={"experts": num_slots, "bytes": size, "change_frac": share},
         price="GPU memory has to be there" if num_slots > now else "",
