@@ -12,7 +12,7 @@ from simulator.durations import format_duration as format_duration
 from simulator.replicas.table import replicas_table
 from simulator.serving.steady_rows import HEADINGS, TOO_NARROW, steady_rows, steady_title
 
-_CAUSES = {
+CAUSES = {
     "expert_compute": "expert kernels",
     "non_expert_compute": "attention and other layer work",
     "step_compute": "LM head, sampling",
@@ -202,7 +202,7 @@ def _attribution(summary: Mapping[str, object]) -> Table:
         value = _number(seconds)
         if value:
             per_token = format_duration(value / tokens) if tokens else "-"
-            table.add_row(_CAUSES[cause], format_duration(value), f"{value / whole_s:.1%}", per_token)
+            table.add_row(CAUSES[cause], format_duration(value), f"{value / whole_s:.1%}", per_token)
     return table
 
 

@@ -99,6 +99,25 @@ Examples:
 """,
 )
 app.command(
+    "simulator.cli.explain:explain",
+    name="explain",
+    help="""\
+Say where the time of a run went, and what would help: the run again with one thing changed at a time, idealised runs that
+bound it, how much cache and link would be enough, and sentences to act on, each with the `--set` that repeats it.
+
+RUN is a folder that `moesim run --out` wrote, or a scenario file. With `--out` results are kept as they come: a call that
+was interrupted goes on where it was.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim explain examples/demo.yaml --max-tokens 300
+    moesim explain examples/demo.yaml --max-tokens 300 --out results/explained
+    moesim explain results/demo --objective tpot_p99_s --share 0.02
+    moesim explain examples/fixed_costs.yaml --set cache.experts=4 --json
+""",
+)
+app.command(
     "simulator.cli.plan:plan",
     name="plan",
     help="""\

@@ -39,6 +39,12 @@ def of_a_comparison(folder: Path) -> Path:
     return out / "compare.html"
 
 
+def of_an_explanation(folder: Path) -> Path:
+    """Explain a short run."""
+    call("explain", ROOT / "examples/demo.yaml", "--max-tokens", "50", "--jobs", "1", "--out", folder / "explained")
+    return folder / "explained" / "explain.html"
+
+
 def of_a_validation(folder: Path) -> Path:
     """Write the page of a suite that was measured."""
     report: Mapping[str, object] = json.loads((ROOT / "validation/results/cpu.json").read_text(encoding="utf-8"))
@@ -80,7 +86,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Write], Path]
     return path_of
 
 
-WRITERS = [of_a_trace, of_a_workload, of_a_comparison, of_a_validation]
+WRITERS = [of_a_trace, of_a_workload, of_a_comparison, of_an_explanation, of_a_validation]
 if all(importlib.util.find_spec(package) for package in ("torch", "scipy", "transformers")):
     WRITERS.append(of_a_calibration)
 
