@@ -14,12 +14,12 @@ from pathlib import Path
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.yaml_file import read_yaml
-from simulator.notebook.given import Given, given_values, plain_value
+from simulator.notebook.given import Given, given_values, lay_over, plain_value
 from simulator.notebook.ran import Ran
 from simulator.notebook.swept import Swept
 from simulator.points.run import Progress, run_points
 from simulator.run import simulate
-from simulator.scenario import Scenario, build_scenario, plain, set_path
+from simulator.scenario import Scenario, build_scenario, plain
 from simulator.sweep.command import command_of, flow_text
 from simulator.sweep.file import Sweep, parse_sweep
 from simulator.sweep.points import sweep_points
@@ -85,8 +85,7 @@ def sweep(
     else:
         read = _of_axes(scenario, axes, zipped=zipped, sample=sample, constraints=constraints, metrics=metrics)
     base = dict(read.base)
-    for path, value in settings.items():
-        set_path(base, path, plain_value(value))
+    lay_over(base, settings)
     drawn = sweep_points(read, base)
     results = run_points(drawn.points, store=None if store is None else Path(store), jobs=processes, progress=progress)
     if all(result.summary is None for result in results):

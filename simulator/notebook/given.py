@@ -28,9 +28,17 @@ def given_values(given: Given, settings: Mapping[str, object]) -> tuple[dict[str
         raise InputError(
             "scenario", f"is {type(given).__name__}; give a file's path, a mapping or a simulator.Scenario"
         )
-    for path, value in settings.items():
-        set_path(values, path, plain_value(value))
+    lay_over(values, settings)
     return values, f"{source} with settings" if settings else source
+
+
+def lay_over(values: dict[str, object], settings: Mapping[str, object]) -> None:
+    """Set what each setting says in a scenario's plain values. Raises InputError."""
+    for path, value in settings.items():
+        try:
+            set_path(values, path, plain_value(value))
+        except InputError as error:
+            raise InputError(f"setting {path}", error.faults) from None
 
 
 def plain_value(value: object) -> object:

@@ -86,7 +86,7 @@ def test_settings_are_those_of_the_command_line() -> None:
     [
         ("no-such.yaml", {}, "no-such.yaml"),
         (3, {}, "scenario: is int; give a file's path"),
-        (DEMO, {"batches": 3}, "batches"),
+        (DEMO, {"setting batches: is neither a key": 3}, "batches"),
         (DEMO, {"batch": "three"}, "demo.yaml with settings: batch"),
         ({"model": "moesim-nano"}, {}, "trace"),
     ],
