@@ -23,7 +23,8 @@ class _Public:
     """A name of `simulator.api`, as an attribute of this package.
 
     `simulator.run` and `simulator.sweep` are submodules as well, and importing a submodule sets it on its package: that is
-    what `__set__` passes over, so that these names mean the functions whatever was imported before.
+    what `__set__` passes over, so that these names mean the functions whatever was imported before. From the submodules,
+    names are taken with `from simulator.run import ...`.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:

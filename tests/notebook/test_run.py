@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,13 +157,7 @@ def test_html_has_all_that_the_terminal_has(ran: Ran) -> None:
 def test_html_is_escaped(ran: Ran) -> None:
     """A name is no markup."""
     summary = {**ran.summary, "model": "<b>&", "warnings": ["<script>alert(1)</script>"]}
-    html = Ran(_with(ran, summary))._repr_html_()
+    html = Ran(replace(ran.result, summary=summary))._repr_html_()
     assert "&lt;b&gt;&amp;" in html
     assert "&lt;script&gt;" in html
     assert "<script" not in html
-
-
-def _with(ran: Ran, summary: Mapping[str, object]) -> "simulator.run.RunResult":  # type: ignore[name-defined]
-    from dataclasses import replace
-
-    return replace(ran.result, summary=summary)

@@ -1,6 +1,7 @@
 """`simulator.sweep`: points, rows and what a notebook shows."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,8 +40,6 @@ def test_a_rows_command_runs_it(
     swept: Swept, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And prints the same figures."""
-    import shlex
-
     monkeypatch.chdir(ROOT)
     row = swept.rows[3]
     words = shlex.split(str(row["command"]))
