@@ -1,6 +1,7 @@
 # make demo     install into .venv and run the shipped default scenario
 # make test     install and run the tests
 # make test-live  install torch and transformers as well, and run the tests that need them
+# make test-browser  install selenium and, as root on Debian, chromium, and try the pages in it; skipped where there is none
 # make check    ruff and mypy --strict
 # make validate calibrate on this machine, and hold the simulator against real runs of six configurations (SUITE=cpu: of all)
 # make results  the same of all configurations, anew, and write what is committed: validation/results, the docs' figures
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-live check validate results bench clean
+.PHONY: demo test test-live test-browser check validate results bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/created:
@@ -33,6 +34,10 @@ $(VENV)/installed-live: $(VENV)/installed-test
 	$(PIP) install --constraint constraints.txt --editable '.[live,test]'
 	@touch $@
 
+$(VENV)/installed-browser: $(VENV)/installed-test
+	$(PIP) install --constraint constraints.txt --editable '.[browser,test]'
+	@touch $@
+
 demo: $(VENV)/installed
 	$(BIN)/moesim run examples/demo.yaml --out results/demo --overwrite
 
@@ -41,6 +46,16 @@ test: $(VENV)/installed-test
 
 test-live: $(VENV)/installed-live
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/capture tests/nano tests/validation $(ARGS)
+
+APT := timeout 300 apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=20
+test-browser: $(VENV)/installed-browser
+	@if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then \
+	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	    $(APT) update && $(APT) install -y chromium chromium-driver >/dev/null || echo "apt-get brought no chromium" >&2; \
+	  fi; \
+	  command -v chromedriver >/dev/null || echo "no chromium and chromedriver here: tests in a browser are skipped" >&2; \
+	fi
+	$(BIN)/python -m pytest tests/pages $(ARGS)
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -17,6 +17,8 @@ from simulator.placement import PLACEMENT
 from simulator.policy import DEFAULTS
 from simulator.prefetch import PREFETCH
 from simulator.queue import QUEUE
+from simulator.request_router import REQUEST_ROUTER
+from simulator.scenario import ReplicasChoice
 from simulator.slots import SLOTS
 from simulator.systems import System, read_system, system_names
 
@@ -30,6 +32,7 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Callable[..., object]]]] = {
     "order": ("In which order a layer's experts are fetched and computed.", ORDER),
     "queue": ("Which prefetches that wait are called off at a gate.", QUEUE),
     "batching": ("Which sequences that decode share a step.", BATCHING),
+    "router": ("Which machine of a service serves a request: the key `router` of `replicas`.", REQUEST_ROUTER),
 }
 _WIDTH = 120
 
@@ -68,7 +71,7 @@ def policies_page() -> str:
         "",
     ]
     for kind, (text, known) in KINDS.items():
-        default = DEFAULTS[kind].name
+        default = (ReplicasChoice(count=1).router if kind == "router" else DEFAULTS[kind]).name
         lines += [
             f"## {kind}",
             "",

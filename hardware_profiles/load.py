@@ -181,14 +181,22 @@ def _no_such_path(path: str) -> str:
 
 
 def _without_effect(settings: Mapping[str, object], values: Mapping[str, object]) -> Iterator[str]:
-    """Yield a fault for each setting of a link that measured or stated transfer times would hide."""
-    if "transfer" not in _mapping_at(values, "durations"):
-        return
+    """Yield a fault for each setting of a link, or of NVMe, that measured or stated times would hide."""
+    durations = _mapping_at(values, "durations")
     for path in settings:
-        if path.startswith("link.") and path.endswith((".preset", ".bandwidth", ".latency")):
+        if (
+            "transfer" in durations
+            and path.startswith("link.")
+            and path.endswith((".preset", ".bandwidth", ".latency"))
+        ):
             yield (
                 f"{path}: would have no effect, because durations.transfer says how long every transfer takes; "
                 "take that away as well (durations.transfer=none)"
+            )
+        if "nvme_read" in durations and path in ("nvme.bandwidth", "nvme.latency") and settings[path] is not None:
+            yield (
+                f"{path}: would have no effect, because durations.nvme_read says how long every read takes; "
+                "take that away as well (durations.nvme_read=none)"
             )
 
 

@@ -222,11 +222,36 @@ class Link:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """Both directions between host memory and GPU, and whether host copies are pinned."""
+    """Both directions between host memory and GPU, and whether host copies are pinned.
+
+    `upstream` is what the links of several GPUs share, in each direction: the port of a PCIe switch, or a root complex.
+    """
 
     h2d: Link
     d2h: Link
     host_memory: Literal["pinned", "pageable"] = "pinned"
+    upstream: BytesPerSecond | None = None
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerLink:
+    """The way from GPU to GPU, one direction of one GPU's port. A machine that gives no `bandwidth` has none.
+
+    `latency` is paid once by a copy, and once by an exchange among all GPUs.
+    """
+
+    bandwidth: BytesPerSecond | None = None
+    latency: Seconds | None = None
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """How the GPUs of a machine reach each other."""
+
+    nvlink: PeerLink = field(default_factory=PeerLink)
+    pcie: PeerLink = field(default_factory=PeerLink)
 
 
 @strict
@@ -248,10 +273,29 @@ class Cpu:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Host memory; `bandwidth` is shared by CPU kernels and DMA."""
+    """Host memory; `bandwidth` is shared by CPU kernels and DMA.
+
+    `memory_reserve` is what the operating system and the serving process keep for themselves; none where it is not given.
+    """
 
     memory: Bytes
     bandwidth: BytesPerSecond
+    memory_reserve: Bytes | None = None
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nvme:
+    """The storage below host memory; a machine that gives no `bandwidth` has none.
+
+    A read takes `latency`, none where it is not given, and its bytes over `bandwidth`. With `chunk` set, a read that a layer
+    waits for overtakes one ahead of need at the end of a chunk. `capacity` is what it holds.
+    """
+
+    capacity: Bytes | None = None
+    bandwidth: BytesPerSecond | None = None
+    latency: Seconds | None = None
+    chunk: Bytes | None = None
 
 
 @strict
@@ -278,7 +322,8 @@ class Durations:
 
     `expert` and `cpu_expert` (on one CPU worker) by the tokens of one expert; `layer` (the non-expert work of a MoE
     layer), `dense_layer` and `step` (head, sampling) by the tokens of the step; `context`, which is added to a stated
-    `layer` or `dense_layer`, by attended tokens, summed over the tokens of the step; `transfer` by bytes.
+    `layer` or `dense_layer`, by attended tokens, summed over the tokens of the step; `transfer` and `nvme_read`, into host
+    memory, by bytes.
     """
 
     expert: DurationByTokens | None = None
@@ -287,6 +332,7 @@ class Durations:
     context: DurationByAttendedTokens | None = None
     step: DurationByTokens | None = None
     transfer: DurationByBytes | None = None
+    nvme_read: DurationByBytes | None = None
     cpu_expert: DurationByTokens | None = None
 
 
@@ -341,6 +387,8 @@ class HardwareProfile:
     cpu: Cpu
     host: Host
     runtime: Runtime
+    nvme: Nvme = field(default_factory=Nvme)
     durations: Durations = field(default_factory=Durations)
+    peers: Peers = field(default_factory=Peers)
     power: Power = field(default_factory=Power)
     price: Price = field(default_factory=Price)

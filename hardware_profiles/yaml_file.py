@@ -12,6 +12,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from hardware_profiles.errors import InputError
+from hardware_profiles.suggest import one_of
 
 _MAX_FILE_BYTES = 1 << 20
 _MAX_DEPTH = 32
@@ -124,6 +125,12 @@ def validate(adapter: TypeAdapter[T], values: Mapping[str, object], source: str 
                 faults.append(f"{where}: {fault['ctx']['error']}")
             elif kind in ("dataclass_type", "dict_type"):
                 faults.append(f"{where}: {_shown(fault['input'])} is not a group of keys; indent its keys below it")
+            elif kind == "union_tag_invalid":
+                key, tags = fault["ctx"]["discriminator"].strip("'"), fault["ctx"]["expected_tags"]
+                known = [tag.strip("'") for tag in tags.split(", ")]
+                faults.append(
+                    f"{where}.{key}: {fault['ctx']['tag']!r} is not known; {one_of(fault['ctx']['tag'], known)}"
+                )
             else:
                 faults.append(f"{where}: {_shown(fault['input'])}: {fault['msg']}")
         raise InputError(source, faults) from None

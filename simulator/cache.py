@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from simulator.eviction.protocol import Admits, Eviction
 
-ABSENT, IN_FLIGHT, RESIDENT = 0, 1, 2
+ABSENT, IN_FLIGHT, RESIDENT, ELSEWHERE = 0, 1, 2, 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Pool:
 
 
 class ExpertCache:
-    """Slots, residency and eviction. `state[key]` is ABSENT, IN_FLIGHT or RESIDENT.
+    """Slots, residency and eviction. `state[key]` is ABSENT, IN_FLIGHT or RESIDENT, or ELSEWHERE for good.
 
     Where `can_shrink` is set, slots may be given up and taken back while the run goes on.
 
@@ -184,6 +184,13 @@ class ExpertCache:
         pool.num_slots += 1
         pool.free_slots += 1
         return True
+
+    def exclude(self, keys: Iterable[int]) -> None:
+        """Leave absent keys to other GPUs: they never have a slot here, and naming them does nothing."""
+        for key in keys:
+            assert self.state[key] == ABSENT
+            self.state[key] = ELSEWHERE
+            self.touch_of_key[key] = _ignore
 
     def pin(self, keys: Iterable[int]) -> None:
         """Make absent keys resident for the whole run, outside the pools."""

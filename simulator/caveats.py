@@ -1,10 +1,13 @@
 """What a reader of a result should know: warnings, and the figures that nobody has measured."""
 
+from collections.abc import Mapping
+
 from hardware_profiles.load import assumed_figures, describe, resolved_figures
 from simulator.costs.stated import scalings
 from simulator.inputs import Inputs
 from simulator.run_view import RunView
 from simulator.scenario import Scenario
+from simulator.serving.record import OfClass
 
 
 def warnings_of_run(scenario: Scenario, inputs: Inputs, *, knows_future: bool, is_exact: bool) -> list[str]:
@@ -24,6 +27,27 @@ def warnings_of_run(scenario: Scenario, inputs: Inputs, *, knows_future: bool, i
         )
     if inputs.model.unverified:
         warnings.append(f"figures of {inputs.model.name} not verified: {'; '.join(inputs.model.unverified)}")
+    return warnings
+
+
+def warnings_of_service(scenario: Scenario, classes: Mapping[str, OfClass]) -> list[str]:
+    """List what a service was told and could not use, and what it could not serve."""
+    warnings = []
+    priorities = {} if scenario.scheduler is None else scenario.scheduler.priorities
+    for key, named in (("slo", scenario.slo), ("scheduler.priorities", priorities)):
+        unknown = [name for name in named if name not in classes]
+        if unknown and classes:
+            warnings.append(
+                f"{key} names {', '.join(unknown)}, and there is no request of that class; there are of "
+                f"{', '.join(sorted(classes))}"
+            )
+    num_too_long = sum(one.refused["too_long"] for one in classes.values())
+    if num_too_long:
+        num_arrived = sum(one.num_arrived for one in classes.values())
+        warnings.append(
+            f"{num_too_long:,} of {num_arrived:,} requests were refused, as their KV cache is larger than all that there "
+            "can be; a smaller expert cache, scheduler.memory: dynamic or quantisation.kv_cache would make room"
+        )
     return warnings
 
 

@@ -6,10 +6,12 @@ yield from join(stream, layer, awaited)
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import simpy
 
 from simulator.costs.protocol import Costs, MemoryDemands
+from simulator.host_tier import HostTier
 from simulator.resources.cpu_pool import CpuPool, PooledJob, last_end_ns
 from simulator.stream import GpuStream
 
@@ -23,10 +25,16 @@ class OnCpu:
 
 
 class CpuExperts:
-    """Give experts to a pool of workers, and keep what has been begun before it is asked for."""
+    """Give experts to a pool of workers, and keep what has been begun before it is asked for.
 
-    def __init__(self, pool: CpuPool, costs: Costs, demands: MemoryDemands | None) -> None:
+    With a `host`, whose memory does not hold all experts, each is queued when it is there; it hears of the ends of jobs.
+    """
+
+    def __init__(
+        self, pool: CpuPool, costs: Costs, demands: MemoryDemands | None, host: HostTier | None = None
+    ) -> None:
         self._pool = pool
+        self._host = host
         self._costs = costs
         self._demands = demands
         self._early: dict[int, OnCpu] = {}  # what was begun before the gate asked
@@ -76,5 +84,9 @@ class CpuExperts:
             num_rows += num_tokens
             duration_ns = self._costs.cpu_expert_ns(num_tokens)
             demand = self._demands.cpu_expert(duration_ns) if self._demands is not None else 1
-            jobs.append(self._pool.queue(key, duration_ns, demand, layer=layer))
+            if self._host is None:
+                jobs.append(self._pool.queue(key, duration_ns, demand, layer=layer))
+            else:  # it is queued when its expert is in host memory
+                jobs.append(PooledJob(key, layer, duration_ns, demand))
+                self._host.need(key, partial(self._pool.submit, jobs[-1]))
         return OnCpu(jobs, self._costs.activation_ns(num_rows))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator.cache import ABSENT, IN_FLIGHT, RESIDENT, ExpertCache
-from simulator.eviction.protocol import GivesUp, ObservesGates
+from simulator.eviction.protocol import Eviction, GivesUp, ObservesGates
 from simulator.fetching import NONE_WAITING, Channel, Fetching, Observer
 from simulator.losses import Losses
 from simulator.metrics.counters import Counters
@@ -33,12 +33,16 @@ _NO_EARLY: Mapping[int, int] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """What decides in a run, beside the eviction policies of its cache. None: there is nothing to decide."""
+    """What decides in a run, beside the eviction policies of its cache. None: there is nothing to decide.
+
+    `host` is what decides who leaves host memory, where that does not hold all experts.
+    """
 
     miss: Miss
     prefetch: Prefetch | None = None
     order: Order | None = None
     queue: Queue | None = None
+    host: Eviction | None = None
 
 
 Asked = tuple[Sequence[int], int, deque[int], Sequence[int]]
@@ -90,7 +94,7 @@ class Dispatch:
         )
         self.arrived, self.deliver, self.fetch_waiting = fetching.arrived, fetching.deliver, fetching.fetch_waiting
         self.read_in_place, self.num_unused_prefetches = fetching.read_in_place, fetching.num_unused_prefetches
-        self.give_up_slot = fetching.give_up_slot
+        self.give_up_slot, self.awaited = fetching.give_up_slot, fetching.awaited
         self.deferred: Sequence[int] = _NO_KEYS
         self.early: Mapping[int, int] = _NO_EARLY
         self.in_place: Sequence[int] = _NO_KEYS
@@ -114,7 +118,7 @@ class Dispatch:
         self._shares = miss if isinstance(miss, Shares) else None
         self._starts_early = miss if isinstance(miss, StartsEarly) else None
         self.whole_layers = bool(getattr(prefetch, "WHOLE_LAYERS", False))
-        deciders: Sequence[object] = (prefetch, miss, order, policies.queue)
+        deciders: Sequence[object] = (prefetch, miss, order, policies.queue, policies.host)
         self._observers = [policy.at_gate for policy in deciders if isinstance(policy, ObservesGates)]
         self._observing_evictions = any(isinstance(pool.eviction, ObservesGates) for pool in cache.pools)
         self._looks_at_gates = bool(self._observers) or self._observing_evictions

@@ -9,16 +9,18 @@ Limits: one GPU; the gate's result costs nothing to read back.
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import simpy
-from simpy.events import Timeout
+from simpy.events import Event, Timeout
 
 from simulator.cache import ExpertCache
 from simulator.costs.protocol import Costs
 from simulator.cpu_experts import OnCpu
 from simulator.dispatch import Dispatch, Policies
-from simulator.machine import make_machine
+from simulator.host_cache import HostCache
+from simulator.machine import Machine, make_machine
 from simulator.metrics.counters import Counters
 from simulator.miss.protocol import DROPPED
 from simulator.resources.clock import Clock
@@ -53,7 +55,10 @@ class Engine:
 
     `steps` is asked for the next step when `step_ended` has been told of the one before and the time when its tokens are
     out; it may give a `Wait` instead, after which it is asked again. `kv_copy_ns`, needed where steps have KV cache copied,
-    gives the time of a copy from its bytes and whether it goes to the host.
+    gives the time of a copy from its bytes and whether it goes to the host. `env` and `machine`, if given, are those that
+    this GPU is a part of.
+
+    Engines that share an `env` run side by side: each is started, the clock runs, and each is stopped.
     """
 
     def __init__(
@@ -66,18 +71,21 @@ class Engine:
         policies: Policies,
         step_ended: StepEnded,
         timeline: Timeline | None = None,
+        env: Clock | None = None,
+        machine: Machine | None = None,
         shares_memory: bool = False,
         writes_back: bool = False,
         is_pageable: bool = False,
         tiles: Tiles = WHOLE,
         kv_copy_ns: KvCopyNs | None = None,
+        host: HostCache | None = None,
     ) -> None:
-        self.env = Clock()
+        self.env = Clock() if env is None else env
         self._kv_copy_ns = kv_copy_ns
         self._kv_key = 2 * view.num_keys
         self._kv_in_ns: Sequence[int] = (0,)
         self._is_kv_here = True
-        machine = make_machine(
+        machine = machine or make_machine(
             self.env,
             costs,
             num_keys=view.num_keys,
@@ -86,18 +94,22 @@ class Engine:
             writes_back=writes_back,
             keeps_stretches=tiles.count > 1,
             kv_in_ns=None if kv_copy_ns is None else lambda: self._kv_in_ns,
+            host=host,
         )
         self.link, self._write_back, self._cpu = machine.link, machine.write_back, machine.cpu
+        self.host, self._channel = machine.host, machine.channel
         self.dispatch = Dispatch(
             view=view,
             cache=cache,
-            channel=self.link,
+            channel=self._channel,
             policies=policies,
             timeline=timeline,
             now_ns=lambda: self.env.now,
-            evicted=self._write_back.evict if self._write_back is not None else None,
+            evicted=None if self._write_back is None else (self.host or self._write_back).evict,
         )
-        self.link.deliver = self.dispatch.deliver if kv_copy_ns is None else self._deliver
+        if self.host is not None:
+            self.host.awaited = self.dispatch.awaited
+        self._channel.deliver = self.dispatch.deliver if kv_copy_ns is None else self._deliver
         self.counters = self.dispatch.counters
         self.stream = GpuStream(costs, self.counters, timeline, num_keys=view.num_keys)
         self.stream.skips_unused = self.dispatch.whole_layers
@@ -110,14 +122,35 @@ class Engine:
         self._tiles = tiles
         self._tiles_overhead_ns = (tiles.count - 1) * tiles.overhead_ns
         self._is_pageable = is_pageable
+        self._wait: Wait | None = None
         self._whole = WholeSteps.where_possible(self.dispatch, costs, policies, view, timeline)
 
     def run(self) -> None:
         """Run to the end of the last step."""
-        self.env.run(until=self.env.process(self._gpu_stream()))
+        self.env.run(until=self.start())
+        self.stop()
+
+    def start(self) -> simpy.Process:
+        """Have the steps run as the clock does; return what ends with the last of them."""
+        self._process = self.env.process(self._gpu_stream())
+        return self._process
+
+    def stop(self) -> None:
+        """Note that the run ends now, if it may be later than the last step."""
+        self.counters.idle_ns += self.env.now - self.stream.free_ns
+        self.stream.free_ns = self.env.now
         cut_short = self.link.serving  # a prefetch that the run does not wait for; the link was busy with it
         if self._timeline is not None and cut_short is not None and cut_short.started_ns < self.env.now:
             self._timeline.transfer(cut_short, cut_short.started_ns, int(self.env.now))
+        if self._timeline is not None and self.host is not None:
+            self.host.close(self._timeline)
+
+    def wake(self) -> None:
+        """End a wait before its time. Nothing happens where nothing waits."""
+        wait = self._wait
+        if wait is not None and (wait.until_ns is None or wait.until_ns > self.env.now):
+            self._wait = None
+            self._process.interrupt()
 
     def snapshot(self) -> Counters:
         """Return the counts up to now."""
@@ -129,7 +162,17 @@ class Engine:
         counters.cpu_busy_ns = self._cpu.busy_ns()
         if self._write_back is not None:
             counters.write_backs, counters.write_back_busy_ns = self._write_back.num_copied, self._write_back.busy_ns()
+        if self.host is not None:
+            self.host.count(counters)
         return counters.copy()
+
+    def h2d_busy_ns(self) -> int:
+        """Return for how long the link has been serving, up to now."""
+        return self.link.busy_ns()
+
+    def num_unused_prefetches(self) -> int:
+        """Count the prefetched experts that no gate has asked for yet and that nothing has evicted."""
+        return self.dispatch.num_unused_prefetches()
 
     def causes_ns(self) -> list[int]:
         """Return what the stream's time up to the latest step's end went to, by `ATTRIBUTION`, and to copies of KV cache."""
@@ -144,6 +187,7 @@ class Engine:
             sum(counters.exposed_late_prefetch_ns),
             sum(counters.queued_behind_prefetch_ns),
             sum(counters.exposed_cpu_expert_ns),
+            sum(counters.exposed_nvme_ns),
             counters.kv_swap_ns,
         ]
 
@@ -200,21 +244,16 @@ class Engine:
 
     def _end(self, step: Step) -> None:
         """Count a step whose tokens are out, and say so."""
-        counters = self.counters
-        counters.steps += 1
-        counters.routed_tokens += len(step.tokens)
-        counters.output_tokens += len(step.emits)
-        if step.is_prefill:
-            counters.prefill_tokens += len(step.tokens)
-        else:
-            counters.decode_steps += 1
-            counters.prefill_tokens += step.mixed_prompt_tokens
+        count_step(self.counters, step)
         self._step_ended(step, self.env.now)
 
     def _idle(self, wait: Wait) -> Waits:
         """Let time pass in which there is nothing to compute."""
         env, stream = self.env, self.stream
-        yield Timeout(env, wait.until_ns - env.now)
+        self._wait = wait
+        with suppress(simpy.Interrupt):
+            yield Event(env) if wait.until_ns is None else Timeout(env, wait.until_ns - env.now)
+        self._wait = None
         self.counters.idle_ns += env.now - stream.free_ns
         stream.free_ns = env.now
 
@@ -248,7 +287,7 @@ class Engine:
 
     def _experts(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> Waits:
         """Run one layer's experts, from the gate on: those that are resident, then the others as they arrive."""
-        env, link, stream, dispatch = self.env, self.link, self.stream, self.dispatch
+        env, channel, stream, dispatch = self.env, self._channel, self.stream, self.dispatch
         arrived, grouped = dispatch.arrived, self._costs.kernels_are_grouped
         ready, left, waiting, on_cpu = dispatch.gate(layer, keys, tokens_of)
         awaited: list[OnCpu] = []
@@ -269,7 +308,7 @@ class Engine:
                 yield Timeout(env, stream.free_ns - env.now)
             stalled, tiles_ns = False, 0
             while not arrived:
-                transfer, end_of_service = link.serving, link.end_of_service
+                transfer, end_of_service = channel.serving, channel.end_of_service
                 assert transfer is not None
                 assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
                 yield end_of_service
@@ -337,10 +376,10 @@ class Engine:
         With tiles, the stream has computed what came before the last tile by then: it has waited so much less. Where
         `waits_alone` says that nothing of this layer is on its way, what arrived may make room for it.
         """
-        link, env, stream, dispatch = self.link, self.env, self.stream, self.dispatch
+        channel, env, stream, dispatch = self._channel, self.env, self.stream, self.dispatch
         key, stalled, tiles_ns = None, False, 0
         while key is None:
-            transfer, end_of_service = link.serving, link.end_of_service
+            transfer, end_of_service = channel.serving, channel.end_of_service
             assert transfer is not None
             assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
             yield end_of_service
@@ -374,12 +413,12 @@ class Engine:
 
     def _read_in_place(self, layer: int, keys: Sequence[int], tokens_of: TokensOf) -> Waits:
         """Compute experts, one by one, whose weights the kernel reads over the link as it runs."""
-        link, env, stream, dispatch = self.link, self.env, self.stream, self.dispatch
+        channel, env, stream, dispatch = self._channel, self.env, self.stream, self.dispatch
         for key in keys:
             yield Timeout(env, stream.free_ns - env.now)
             dispatch.read_in_place(key)
             while not dispatch.arrived:
-                transfer, end_of_service = link.serving, link.end_of_service
+                transfer, end_of_service = channel.serving, channel.end_of_service
                 assert transfer is not None
                 assert end_of_service is not None
                 yield end_of_service
@@ -403,3 +442,15 @@ class Engine:
         if link.is_under_way() and transfer is not None and end_of_service is not None:
             yield end_of_service
             stream.stall(layer, transfer, env.now)
+
+
+def count_step(counters: Counters, step: Step) -> None:
+    """Count a step whose tokens are out."""
+    counters.steps += 1
+    counters.routed_tokens += len(step.tokens)
+    counters.output_tokens += len(step.emits)
+    if step.is_prefill:
+        counters.prefill_tokens += len(step.tokens)
+    else:
+        counters.decode_steps += 1
+        counters.prefill_tokens += step.mixed_prompt_tokens

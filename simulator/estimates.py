@@ -16,10 +16,15 @@ class CostEstimates:
         self._step: Step | None = None
         self._lead_ns: Sequence[int] = ()
         self.transfer_ns = costs.chunk_ends_ns[-1]
+        self.read_ns = costs.read_chunk_ends_ns[-1] if costs.read_chunk_ends_ns else 0
         self.num_cpu_workers = costs.num_cpu_workers
         self.expert_ns = costs.expert_ns
         self.cpu_expert_ns = costs.cpu_expert_ns
         self.activation_ns = costs.activation_ns
+
+    def fetch_ns(self, key: int) -> int:
+        """The way of an expert to the GPU, from NVMe if that is where it is."""
+        return self.transfer_ns if self._view.is_in_host(key) else self.read_ns + self.transfer_ns
 
     @property
     def layer_ns(self) -> int:

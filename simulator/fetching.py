@@ -4,7 +4,7 @@ Demand fetches, prefetches and promotions go to a channel, which is the simulate
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NoReturn, Protocol
 
 from hardware_profiles.errors import InputError
@@ -134,6 +134,10 @@ class Fetching:
         """Issue the demand fetches that wait for a slot, in order, until one finds none."""
         while waiting and self.fetch(waiting[0]):
             waiting.popleft()
+
+    def awaited(self) -> Collection[int]:
+        """Return the keys that are on their way to the current layer, which waits for them."""
+        return self.wanted if self._reading is None else (self._reading,)
 
     def read_in_place(self, key: int) -> None:
         """Queue the transfer of weights that the GPU reads where they lie, with no slot."""

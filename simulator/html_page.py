@@ -3,52 +3,26 @@
 Pages are laid out for a telephone as well as for a desk, and fetch nothing.
 """
 
+import base64
+import gzip
+import hashlib
 import html
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8f98", "#b5a300")
-"""Source: Okabe and Ito, "Color Universal Design", 2008; black and yellow replaced, to be seen on white and on black."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8a8f98", "#b5a300", "#7b5bd6")
+"""Source: Okabe and Ito, "Color Universal Design", 2008; black and yellow replaced, to be seen on white and on black; the
+last is ours."""
 
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1d2330;--soft:#566072;--line:#d5dae3;--ground:#fff;--bad:#b3261e}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#a3adbd;--line:#38404d;--ground:#14181f;--bad:#ff8a80}}
-*{box-sizing:border-box}
-body{font:16px/1.5 system-ui,sans-serif;max-width:1080px;margin:1.5rem auto;padding:0 1rem;color:var(--ink);
-background:var(--ground)}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}p,dd,li{color:var(--soft)}dt{font-weight:600}
-dd,summary{overflow-wrap:anywhere}.bad{color:var(--bad)}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums;width:100%}
-th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th button{all:unset;cursor:pointer;font-weight:600}
-th button:focus-visible{outline:2px solid currentColor}td.bad{color:var(--bad)}
-pre{overflow-x:auto;font-size:.8rem;border:1px solid var(--line);padding:.6rem}summary{cursor:pointer;margin:.3rem 0}
-"""
-_SCRIPT = """
-const dark=matchMedia('(prefers-color-scheme: dark)');
-function paint(){
-  const ink=dark.matches?'#e6e9ef':'#1d2330',grid=dark.matches?'#38404d':'#e3e7ee';
-  for(const plot of document.querySelectorAll('.plotly-graph-div')){
-    const change={'font.color':ink};
-    for(const key of Object.keys(plot.layout))if(/^[xy]axis/.test(key)){
-      change[key+'.gridcolor']=grid;change[key+'.zerolinecolor']=grid;change[key+'.linecolor']=grid}
-    Plotly.relayout(plot,change)}
-}
-dark.addEventListener('change',paint);addEventListener('load',paint);
-for(const button of document.querySelectorAll('th button'))button.addEventListener('click',()=>{
-  const cell=button.parentElement,column=cell.cellIndex,table=cell.closest('table'),body=table.tBodies[0];
-  const down=cell.getAttribute('aria-sort')!=='descending';
-  for(const other of table.tHead.rows[0].cells)other.removeAttribute('aria-sort');
-  cell.setAttribute('aria-sort',down?'descending':'ascending');
-  const of=row=>row.cells[column].dataset.value;
-  const compare=(a,b)=>{const x=Number(of(a)),y=Number(of(b));
-    return Number.isNaN(x)||Number.isNaN(y)?of(a).localeCompare(of(b)):x-y};
-  [...body.rows].sort((a,b)=>(of(a)==='')-(of(b)==='')||(down?compare(b,a):compare(a,b))).forEach(row=>body.append(row));
-});
-"""
+_THEME = (
+    '<select id="theme" class="theme" aria-label="Colours"><option value="">as the system</option>'
+    '<option value="light">light</option><option value="dark">dark</option></select>'
+)
 
 Cell = tuple[object, str] | tuple[object, str, str]
 """The value to sort by, the text, and optionally what is shown when the pointer rests on it."""
@@ -56,16 +30,80 @@ Cell = tuple[object, str] | tuple[object, str, str]
 
 def html_page(title: str, parts: Sequence[str]) -> str:
     """Return a page of parts below its title."""
-    body = "\n".join([f"<h1>{escaped(title)}</h1>", *parts])
+    script = f"<script>{web_file('theme.js')}{web_file('page.js')}</script>"
+    return _page(title, parts, style="", scripts=script, script_policy="'unsafe-inline'")
+
+
+def packed_page(
+    title: str, parts: Sequence[str], *, style: str, script: str, library: str, data: Mapping[str, object]
+) -> str:
+    """Return a page whose script draws it, with a library and the data that it needs, both compressed.
+
+    The page's policy admits these two scripts by their digests and no other. `script` finds `unpacked("data")` and
+    `runLibrary()`, of `web/packed.js`.
+    """
+    script = f"{web_file('packed.js')}{script}"
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    scripts = (
+        f'<script type="application/gzip" id="library">{_packed(library)}</script>\n'
+        f'<script type="application/gzip" id="data">{_packed(text)}</script>\n<script>{script}</script>'
+    )
+    return _page(title, parts, style=style, scripts=scripts, script_policy=f"{_digest(library)} {_digest(script)}")
+
+
+def web_file(name: str) -> str:
+    """Return a style or script that pages share."""
+    return (files("simulator") / "web" / name).read_text("utf-8")
+
+
+def _page(title: str, parts: Sequence[str], *, style: str, scripts: str, script_policy: str) -> str:
+    """Return a page that may load nothing: no address, no frame, no form."""
+    policy = (
+        f"default-src 'none'; script-src {script_policy}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    body = "\n".join([f'<header class="top"><h1>{escaped(title)}</h1>{_THEME}</header>', *parts])
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escaped(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>\n<body>\n'
-        f"{body}\n<script>{_SCRIPT}</script>\n</body></html>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<link rel="icon" href="data:,">\n'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1">\n'
+        f"<style>{web_file('page.css')}{style}</style></head>\n<body>\n{body}\n{scripts}\n</body></html>\n"
     )
 
 
-def drawn(figure: "Figure", index: int) -> str:
-    """Return a plot as a part of a page; the first brings the script that draws them all."""
+def _packed(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _digest(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def blank_figure(x_title: str, y_title: str, *, title: str = "", height: int = 420) -> "Figure":
+    """Return a plot without traces, transparent, with a legend below it; the page's script colours its text and grid."""
+    from plotly.graph_objects import Figure
+
+    figure = Figure()
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        colorway=COLOURS,
+        title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 16}},
+        height=height,
+        margin={"l": 60, "r": 20, "t": 45 if title else 20, "b": 50},
+        xaxis={"title": {"text": x_title}, "automargin": True},
+        yaxis={"title": {"text": y_title}, "automargin": True},
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
+    )
+    return figure
+
+
+def drawn(figure: "Figure", index: int, *, min_width: int = 0) -> str:
+    """Return a plot as a part of a page; the first brings the script that draws them all.
+
+    A plot that cannot be read below `min_width` pixels scrolls in its own place on a narrower screen.
+    """
     from plotly.io import to_html
 
     part: str = to_html(
@@ -75,7 +113,9 @@ def drawn(figure: "Figure", index: int) -> str:
         div_id=f"figure-{index}",
         config={"responsive": True, "displayModeBar": False},
     )
-    return part
+    if not min_width:
+        return part
+    return f'<div class="wide" tabindex="0"><div style="min-width:{min_width}px">{part}</div></div>'
 
 
 def sortable_table(headings: Sequence[str], cells: Sequence[Sequence[Cell]]) -> str:

@@ -113,9 +113,17 @@ def _divided(
             num_layers=trace.num_layers, num_experts=trace.num_experts, top_k=trace.top_k, model=str(trace.path)
         )
         make_training = partial(Training, other, range(other.num_sequences))
+    apart = f", {first} of them set apart for fitting" if first else ""
+    first += scenario.skip_sequences
+    apart += f", {scenario.skip_sequences} skipped" if scenario.skip_sequences else ""
     num_left = trace.num_sequences - first
+    if num_left < 1:
+        raise InputError(
+            source,
+            f"skip_sequences: {scenario.skip_sequences} leaves nothing to run; {trace.path} has {trace.num_sequences} "
+            f"sequences{apart}; name fewer",
+        )
     if scenario.sequences is not None and scenario.sequences > num_left:
-        apart = f", {first} of them set apart for fitting" if first else ""
         raise InputError(
             source,
             f"sequences: {scenario.sequences} asked for, but {trace.path} has {trace.num_sequences}{apart}; name fewer",

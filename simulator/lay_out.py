@@ -51,8 +51,12 @@ def lay_out_cache(
     size: CacheSize,
     scope: str,
     held: set[int],
+    elsewhere: Iterable[int] = (),
 ) -> ExpertCache:
-    """Make the expert cache of a run. Needs room for one token's working set in each pool (see `smallest_cache`)."""
+    """Make the expert cache of a run. Needs room for one token's working set in each pool (see `smallest_cache`).
+
+    Experts `elsewhere` are other GPUs'.
+    """
     num_experts, num_banks = view.num_experts, view.num_keys // view.num_experts
     of_bank = None if scope == "global" else list(split.split(size.experts, num_banks))
     residents = placement.place(Room(num_slots=size.experts, of_bank=of_bank))
@@ -69,6 +73,7 @@ def lay_out_cache(
         held=held,
         staging=_pool(FIFO(view), size.staging) if size.staging else None,
     )
+    cache.exclude(elsewhere)
     cache.pin(pinned)
     cache.warm(residents.warm)
     return cache

@@ -15,6 +15,8 @@ from simulator.order.protocol import Order
 from simulator.placement.protocol import Placement
 from simulator.prefetch.protocol import Prefetch
 from simulator.queue.protocol import Queue
+from simulator.request_router import REQUEST_ROUTER
+from simulator.request_router.protocol import Replicas, RequestRouter
 from simulator.scenario import PolicyChoice, Scenario
 from simulator.slots.protocol import Split
 from simulator.view import View
@@ -30,6 +32,7 @@ _PROTOCOLS: Mapping[str, type] = {
     "order": Order,
     "queue": Queue,
     "batching": Batching,
+    "router": RequestRouter,
 }
 _VERBS = {kind: [name for name in vars(protocol) if not name.startswith("_")] for kind, protocol in _PROTOCOLS.items()}
 _WRITTEN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
@@ -65,7 +68,12 @@ def build_batching(choice: PolicyChoice, source: str) -> Batching:
     return _build("batching", choice, _find("batching", choice.name, BATCHING, source), (), source)
 
 
-def _build(kind: str, choice: PolicyChoice, make: Callable[..., P], seen: Sequence[View], source: str) -> P:
+def build_request_router(choice: PolicyChoice, replicas: Replicas, source: str) -> RequestRouter:
+    """Build what gives requests to replicas. Raises InputError as `build_policy`."""
+    return _build("router", choice, _find("router", choice.name, REQUEST_ROUTER, source), (replicas,), source)
+
+
+def _build(kind: str, choice: PolicyChoice, make: Callable[..., P], seen: Sequence[View | Replicas], source: str) -> P:
     """Build a policy from what it sees and its parameters, checked."""
     try:
         accepted = {

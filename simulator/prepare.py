@@ -6,12 +6,17 @@ The simulator runs it in virtual time, the torch runtime of `validation` in real
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from hardware_profiles.errors import InputError
-from simulator.cache import ExpertCache
+from simulator.cache import RESIDENT, ExpertCache
 from simulator.costs.roofline import RooflineCosts
 from simulator.dispatch import Policies
 from simulator.estimates import CostEstimates
 from simulator.eviction import EVICTION
+from simulator.gpus.part import Part
+from simulator.host_cache import HostCache, make_host_cache
+from simulator.host_sizing import host_cache_size
 from simulator.inputs import Inputs
 from simulator.lay_out import CacheSize, lay_out_cache, popularity
 from simulator.lookahead import StatedLookahead
@@ -29,9 +34,15 @@ from simulator.published_recall import published_recall
 from simulator.queue import QUEUE
 from simulator.queue.keep import Keep
 from simulator.run_view import RunFacts, RunView
-from simulator.scenario import Scenario
+from simulator.scenario import HostCacheChoice, Scenario
 from simulator.sizing import budget_of, budget_of_service, cache_size
 from simulator.slots import SLOTS
+
+UNKNOWN_FUTURE = (
+    "knows the routing to come, which in a service depends on its own speed; use it in a closed batch, without workload, or "
+    "another policy here"
+)
+"""Why an oracle cannot be built for a service."""
 
 _MOST_STATED_DISTANCES = 3
 
@@ -47,19 +58,32 @@ class Prepared:
     size: CacheSize
     policies: Policies
     warnings: Sequence[str]
+    host: HostCache | None = None
 
 
-def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: int | None = None) -> Prepared:
+def prepare(
+    scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: int | None = None, part: Part | None = None
+) -> Prepared:
     """Prepare a run. Raises InputError for what does not fit together.
 
     `max_lookahead` is how many layers ahead gates can be applied; by default as many as the trace has recorded.
+    `part` is what one of several GPUs computes.
     """
     trace = inputs.trace
     low_format = _low_format(scenario, source)
-    costs = RooflineCosts(inputs.model, inputs.profile, inputs.kv_cache, low_format=low_format)
+    costs = RooflineCosts(
+        inputs.model,
+        inputs.profile,
+        inputs.kv_cache,
+        low_format=low_format,
+        reads_nvme=scenario.host_cache is not None,
+    )
     budget = budget_of(scenario, inputs) if scenario.workload is None else budget_of_service(scenario, inputs, source)
     size, warnings = cache_size(scenario, inputs, budget, source)
-    view = RunView(_facts(scenario, inputs, costs, max_lookahead))
+    facts = _facts(scenario, inputs, costs, max_lookahead)
+    view = RunView(facts) if part is None else part.view(facts)
+    size = size if part is None else part.size(size)
+    placement = build_policy("placement", inputs.policies["placement"], PLACEMENT, view, source)
 
     def build(kind: str, known: dict[str, Callable[..., P]]) -> P:
         return build_policy(kind, inputs.policies[kind], known, view, source)
@@ -67,14 +91,19 @@ def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: i
     cache = lay_out_cache(
         view=view,
         make_eviction=lambda: build("eviction", EVICTION),
-        placement=build("placement", PLACEMENT),
+        placement=placement if part is None else part.placement(placement),
         split=build("slots", SLOTS),
         size=size,
         scope=scenario.cache.scope,
         held=view.held_keys,
+        elsewhere=() if part is None else part.elsewhere,
     )
     miss, prefetch = build("miss", MISS), build("prefetch", PREFETCH)
     order, queue = build("order", ORDER), build("queue", QUEUE)
+    host = None
+    if scenario.host_cache is not None:
+        host, more_warnings = _host_cache(scenario.host_cache, scenario, inputs, budget, size, view, cache, source)
+        warnings += more_warnings
     needs_low = bool(getattr(miss, "NEEDS_LOW_PRECISION", False))
     if needs_low and not size.low:
         raise InputError(
@@ -96,9 +125,40 @@ def prepare(scenario: Scenario, inputs: Inputs, source: str, *, max_lookahead: i
             prefetch=None if isinstance(prefetch, NoPrefetch) else prefetch,
             order=None if isinstance(order, FirstAppearance) else order,
             queue=None if isinstance(queue, Keep) else queue,
+            host=None if host is None else host.cache.pools[0].eviction,
         ),
         warnings=warnings,
+        host=host,
     )
+
+
+def _host_cache(
+    choice: HostCacheChoice,
+    scenario: Scenario,
+    inputs: Inputs,
+    budget: MemoryBudget,
+    size: CacheSize,
+    view: RunView,
+    cache: ExpertCache,
+    source: str,
+) -> tuple[HostCache, list[str]]:
+    """Lay out host memory as a cache of experts. Returns what there is to warn of as well. Raises InputError."""
+    num_slots, warnings = host_cache_size(choice, scenario, inputs, budget, size, source)
+    warm: Sequence[int] = ()
+    if choice.start == "popular":
+        on_gpu = np.frombuffer(cache.state, np.uint8)[: view.num_keys] == RESIDENT
+        warm = np.lexsort((-view.popularity(), on_gpu))[:num_slots][::-1].tolist()
+    try:
+        host = make_host_cache(
+            view,
+            make_eviction=lambda seen: build_policy("eviction", choice.eviction, EVICTION, seen, source),
+            num_slots=num_slots,
+            read_ahead=choice.read_ahead,
+            warm=warm,
+        )
+    except InputError as error:
+        raise InputError(source, [f"host_cache.{fault}" for fault in error.faults]) from None
+    return host, warnings
 
 
 def _facts(scenario: Scenario, inputs: Inputs, costs: RooflineCosts, max_lookahead: int | None) -> RunFacts:
@@ -110,9 +170,7 @@ def _facts(scenario: Scenario, inputs: Inputs, costs: RooflineCosts, max_lookahe
 
     def make_future() -> RecordedFuture:
         if scenario.workload is not None:
-            raise ValueError(
-                "knows the routing to come, which in a service depends on its own speed; use it in a batch"
-            )
+            raise ValueError(UNKNOWN_FUTURE)
         return RecordedFuture(loop.steps(), num_layers=trace.num_layers, num_keys=num_keys)
 
     return RunFacts(

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from hardware_profiles.quantity import format_bytes
+from simulator.durations import format_duration as format_duration
+from simulator.replicas.table import replicas_table
+from simulator.serving.steady_rows import HEADINGS, TOO_NARROW, steady_rows, steady_title
 
 _CAUSES = {
     "expert_compute": "expert kernels",
@@ -17,6 +21,8 @@ _CAUSES = {
     "exposed_late_prefetch": "waiting for late prefetches",
     "queued_behind_prefetch": "queueing behind prefetches",
     "exposed_cpu_expert": "experts on the CPU",
+    "exposed_nvme": "waiting for NVMe",
+    "all_to_all": "tokens among GPUs",
     "kv_swap": "KV cache copied out and back",
     "idle": "nothing to do",
 }
@@ -56,8 +62,14 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     """Lay a summary out: headline, latencies, cache and link, where the time goes, warnings."""
     parts: list[RenderableType] = [Text(title, style="bold"), _headline(summary), _latencies(summary)]
     if "service" in summary:
-        parts.append(_service(summary))
+        parts += [_service(summary), *_steady(summary)]
+    if "replicas" in summary:
+        parts.append(replicas_table(_mapping(summary["replicas"])))
     parts += [_attribution(summary), _cache_and_link(summary)]
+    if "host_cache" in summary:
+        parts.append(_host_cache(_mapping(summary["host_cache"])))
+    if "gpus" in summary:
+        parts.append(_gpus(_mapping(summary["gpus"])))
     loss = {key: value for key, value in _mapping(summary["loss"]).items() if value}
     if loss:
         parts.append(_loss(loss))
@@ -81,16 +93,6 @@ def title_of(summary: Mapping[str, object]) -> str:
 def warnings_of(summary: Mapping[str, object]) -> Sequence[str]:
     """Return what a run could not honour, or a reader should know before relying on it."""
     return _texts(summary["warnings"])
-
-
-def format_duration(seconds: object) -> str:
-    """Write seconds for people; a dash for none."""
-    if not isinstance(seconds, int | float):
-        return "-"
-    for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6)):
-        if abs(seconds) * factor >= 1:
-            return f"{seconds * factor:.4g} {unit}"
-    return f"{seconds * 1e9:.4g} ns"
 
 
 def _headline(summary: Mapping[str, object]) -> Table:
@@ -162,9 +164,10 @@ def _service(summary: Mapping[str, object]) -> Table:
         f"({ended}{service['stopped_by']}); {service['preemptions']} preemptions, on average "
         f"{_number(service['mean_in_queue'] or 0):.3g} in the queue and {_number(service['mean_running'] or 0):.3g} running"
     )
-    table = Table(title=title, title_justify="left")
-    for heading in ("class", "answered", "refused", "goodput", "in SLO", "queue p50", "p99", "TTFT p50", "p99"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    table.add_column("class", overflow="fold")
+    for heading in ("answered", "refused", "goodput", "in SLO", "queue\np50", "\np99", "TTFT\np50", "\np99"):
+        table.add_column(heading, justify="right")
     for name, found in _mapping(service["classes"]).items():
         one = _mapping(found)
         queueing, ttft, share = _mapping(one["queueing_s"]), _mapping(one["ttft_s"]), one["in_slo_frac"]
@@ -179,17 +182,34 @@ def _service(summary: Mapping[str, object]) -> Table:
     return table
 
 
+def _steady(summary: Mapping[str, object]) -> Sequence[RenderableType]:
+    """Lay out the settled metrics of a service, with their intervals."""
+    steady = _mapping(_mapping(summary["service"])["steady"])
+    table = Table(title=steady_title(steady), title_justify="left")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right" if heading else "left")
+    rows = steady_rows(steady)
+    for row in rows:
+        table.add_row(*row)
+    is_marked = any(row[2].endswith("*") for row in rows)
+    return [table, Text(TOO_NARROW, style="dim")] if is_marked else [table]
+
+
 def _attribution(summary: Mapping[str, object]) -> Table:
-    table = Table(title="Where the time goes (GPU stream, adds up to the makespan)", title_justify="left")
+    what = "GPU stream, adds up to the makespan"
+    if "replicas" in summary:
+        what = f"all {_mapping(summary['replicas'])['count']} GPU streams, each as long as the makespan"
+    table = Table(title=f"Where the time goes ({what})", title_justify="left")
     table.add_column("cause")
     for heading in ("time", "share", "per token"):
         table.add_column(heading, justify="right")
-    makespan_s, tokens = _number(summary["makespan_ns"]) / 1e9, _number(summary["tokens"])
+    whole_s = sum(map(_number, _mapping(summary["attribution_s"]).values()))
+    tokens = _number(summary["tokens"])
     for cause, seconds in _mapping(summary["attribution_s"]).items():
         value = _number(seconds)
         if value:
             per_token = format_duration(value / tokens) if tokens else "-"
-            table.add_row(_CAUSES[cause], format_duration(value), f"{value / makespan_s:.1%}", per_token)
+            table.add_row(_CAUSES[cause], format_duration(value), f"{value / whole_s:.1%}", per_token)
     return table
 
 
@@ -215,6 +235,63 @@ def _cache_and_link(summary: Mapping[str, object]) -> Table:
     if any(prefetches.values()):
         table.add_row("prefetches", ", ".join(f"{value:.0f} {key}" for key, value in prefetches.items()))
     table.add_row("busy", f"GPU {_number(busy['gpu']):.1%}, H2D link {_number(busy['h2d']):.1%}")
+    return table
+
+
+def _host_cache(host: Mapping[str, object]) -> Table:
+    """Lay out what host memory held, and what was read from NVMe."""
+    table = Table(title="Host memory above NVMe", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    size = f"{host['experts']} experts, {format_bytes(_number(host['bytes']))}, {_number(host['frac']):.1%} of all"
+    table.add_row("cache", size)
+    names = ("hits", "late_hits", "misses")
+    accesses = sum(_number(host[name]) for name in names)
+    for name in names:
+        count = _number(host[name])
+        table.add_row(name.replace("_", " "), f"{count:.0f} ({count / accesses:.1%})" if accesses else "-")
+    table.add_row("NVMe bytes", format_bytes(_number(host["nvme_read_bytes"])))
+    if host["reads_ahead"]:
+        table.add_row("read ahead", f"{host['reads_ahead']} experts, {host['reads_ahead_used']} of them used")
+    table.add_row("NVMe busy", f"{_number(host['nvme_busy_frac'] or 0):.1%}")
+    return table
+
+
+def _gpus(gpus: Mapping[str, object]) -> Table:
+    """Lay out what each of several GPUs did."""
+    exchange, upstream = _mapping(gpus["all_to_all"]), _mapping(gpus["upstream"])
+    imbalance = _mapping(gpus["imbalance"])["expert_tokens"]
+    title = (
+        f"GPUs: experts {gpus['experts']} ({_mapping(gpus['homes'])['method']}), peers {gpus['peers']}; "
+        f"{format_bytes(_number(exchange['bytes']))} among them, upstream used to "
+        f"{_number(upstream['used_frac'] or 0):.1%}, busiest {_number(imbalance or 0):.2f} of the mean"
+    )
+    table = Table(title=title, title_justify="left")
+    for heading in (
+        "GPU",
+        "busy",
+        "link busy",
+        "hits",
+        "misses",
+        "H2D",
+        "from peers",
+        "exchange",
+        "waits",
+    ):
+        table.add_column(heading, justify="right")
+    each = gpus["each"]
+    assert isinstance(each, Sequence)
+    for one in map(_mapping, each):
+        busy, spent = _mapping(one["busy_frac"]), _mapping(one["attribution_ns"])
+        table.add_row(
+            f"{one['gpu']}",
+            *(f"{_number(busy[name] or 0):.1%}" for name in ("gpu", "h2d")),
+            f"{one['hits']}",
+            f"{one['misses']}",
+            format_bytes(_number(one["h2d_bytes"])),
+            format_bytes(_number(one["peer_bytes"])),
+            *(format_duration(_number(spent[name]) / 1e9) for name in ("all_to_all", "barrier")),
+        )
     return table
 
 

@@ -9,12 +9,14 @@ import yaml
 
 from hardware_profiles.load import digest
 from simulator.new_folder import NewFolder, csv_text
+from simulator.replicas.summary import flat_row
 from simulator.run import RunResult
 from simulator.scenario import plain, relative_to
-from simulator.serving.record import CAUSES
+from simulator.serving.record import CAUSES_OF_SEVERAL_GPUS
 from simulator.serving.served import Served
 
 FILES = ("summary.json", "requests.csv", "layers.csv", "scenario.yaml", "provenance.json")
+REPLICAS = "replicas.csv"
 TIMELINE = "timeline.json.gz"
 
 
@@ -27,7 +29,7 @@ class ResultFolder(NewFolder):
     """The folder of a run's results in the making; see `NewFolder`."""
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        super().__init__(path, names={*FILES, TIMELINE}, writer="run", overwrite=overwrite)
+        super().__init__(path, names={*FILES, REPLICAS, TIMELINE}, writer="run", overwrite=overwrite)
 
     def write(self, result: RunResult) -> None:
         """Write all but the timeline, which the run itself writes to `staging`."""
@@ -39,13 +41,16 @@ class ResultFolder(NewFolder):
             "provenance.json": json.dumps(provenance(result), indent=2) + "\n",
         }
         assert set(texts) == set(FILES)
+        if "replicas" in result.summary:
+            texts[REPLICAS] = csv_text(replica_rows(result.summary))
         self.write_texts(texts)
 
 
 def request_rows(result: RunResult) -> list[dict[str, object]]:
     """Return one row per request that took a place in the batch, or arrived. Times in ns from the start of the run."""
     if result.requests and isinstance(result.requests[0], Served):
-        return [_row_of_served(request) for request in result.requests if isinstance(request, Served)]
+        has_replicas = "replicas" in result.summary
+        return [_row_of_served(one, has_replicas) for one in result.requests if isinstance(one, Served)]
     rows: list[dict[str, object]] = []
     for request in result.requests:
         started, first, last = request.started_ns, request.first_token_ns, request.last_token_ns
@@ -67,13 +72,21 @@ def request_rows(result: RunResult) -> list[dict[str, object]]:
     return rows
 
 
-def _row_of_served(request: Served) -> dict[str, object]:
+def replica_rows(summary: Mapping[str, object]) -> list[dict[str, object]]:
+    """Return one row per replica of a service."""
+    replicas = summary["replicas"]
+    assert isinstance(replicas, Mapping)
+    return [flat_row(row) for row in replicas["each"]]
+
+
+def _row_of_served(request: Served, has_replicas: bool) -> dict[str, object]:
     """Return the row of a service's request; `stall_*_ns` say what the steps that it took part in were spent on."""
     arrival, first = request.arrival, request.first_token_ns
     has_tokens, finished = first >= 0, request.finished
     spent_ns = request.waited_ns + sum(request.stalls_ns)
     return {
         "request": request.index,
+        **({"replica": request.replica} if has_replicas else {}),
         "class": request.class_name,
         "category": arrival.category or "",
         "session": "" if arrival.session is None else arrival.session,
@@ -93,7 +106,9 @@ def _row_of_served(request: Served) -> dict[str, object]:
         "blocked_ns": request.finished_ns - arrival.arrival_ns - spent_ns if finished else "",
         **{
             f"stall_{cause}_ns": spent if finished else ""
-            for cause, spent in zip(CAUSES, request.stalls_ns, strict=True)
+            for cause, spent in zip(
+                CAUSES_OF_SEVERAL_GPUS, request.stalls_ns, strict=False
+            )  # one GPU: the first of them
         },
     }
 

@@ -1,34 +1,43 @@
 """Run a scenario: put trace, model, machine, cache and policies together, simulate, and gather what comes out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.profile import HardwareProfile
 from hardware_profiles.quantity import Dimension, parse_quantity
-from simulator.caveats import assumptions, warnings_of_run
+from simulator.caveats import assumptions, warnings_of_run, warnings_of_service
 from simulator.costs.roofline import RooflineCosts
-from simulator.engine import WHOLE, Engine, Tiles
+from simulator.engine import WHOLE, Engine, KvCopyNs, StepEnded, Tiles
+from simulator.gpus.lockstep import Lockstep
+from simulator.gpus.several import Several
 from simulator.inputs import Inputs, resolve_inputs
 from simulator.metrics.collector import Collector
 from simulator.metrics.counters import Counters
 from simulator.metrics.energy import busy_times, energy_of, price_of
-from simulator.metrics.summary import summarise
+from simulator.metrics.summary import summarise, summarise_host_cache
 from simulator.miss.fetch import Fetch
 from simulator.miss.protocol import StartsEarly
 from simulator.model.footprint import expert_bytes
 from simulator.model.spec import ModelSpec
 from simulator.prepare import Prepared, prepare
 from simulator.quality import quality_of
+from simulator.replicas.group import Group
+from simulator.replicas.summary import summarise_replicas
+from simulator.replicas.timelines import timelines_of_replicas
+from simulator.replicas.whole import Whole, merged_counters
+from simulator.resources.clock import Clock
 from simulator.scenario import Scenario
+from simulator.serving.interrupts import interrupts
 from simulator.serving.service import Service
 from simulator.serving.summary import summarise_service
+from simulator.serving.traffic import Traffic
 from simulator.timeline import Timeline
 from simulator.workload.closed_loop import ClosedLoop
 from simulator.workload.request import Request
-from simulator.workload.step import Step
+from simulator.workload.step import Step, Wait
 from traces.format import Trace
 
 Progress = Callable[[int, int], None]
@@ -66,12 +75,18 @@ def simulate(
     `inputs` are what `resolve_inputs` gave for this very scenario, where that was asked already; they serve one run.
     """
     inputs = resolve_inputs(scenario, source) if inputs is None else inputs
+    if scenario.replicas is not None:
+        return _simulate_replicas(scenario, inputs, source, timeline_path, progress, on_step)
     trace, loop = inputs.trace, inputs.loop
-    ready = prepare(scenario, inputs, source)
+    num_gpus = 1 if scenario.gpus is None else scenario.gpus.count
+    several = Several(scenario, inputs, source) if num_gpus > 1 else None
+    ready = prepare(scenario, inputs, source) if several is None else several.ready[0]
     view = ready.view
-    service = Service(scenario, inputs, ready, source) if scenario.workload is not None else None
+    service: Service | None = None
+    if scenario.workload is not None:
+        service = Service(scenario, inputs, ready, Traffic(scenario, inputs, source), source, num_gpus=num_gpus)
     total_tokens = _output_tokens(loop) if service is None else service.stop.bounds.tokens or 0
-    engine: Engine
+    engine: Engine | Lockstep
     collector: Collector
 
     def step_ended(step: Step, now_ns: int) -> None:
@@ -84,30 +99,30 @@ def simulate(
         if on_step is not None:
             on_step(step, now_ns)
 
-    with _timeline(timeline_path, trace, view.num_keys) as timeline:
-        engine = Engine(
-            steps=loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights)
-            if service is None
-            else service.steps(),
-            costs=ready.costs,
-            cache=ready.cache,
-            view=view,
-            policies=ready.policies,
-            step_ended=step_ended,
-            timeline=timeline,
-            shares_memory=scenario.cache.write_back or not isinstance(ready.policies.miss, Fetch),
-            writes_back=scenario.cache.write_back,
-            is_pageable=inputs.profile.link.host_memory == "pageable",
-            tiles=_tiles(scenario, ready.costs, source),
-            kv_copy_ns=None if service is None else service.kv_copy_ns,
-        )
+    steps = (
+        loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights)
+        if service is None
+        else service.steps()
+    )
+    with _timeline(timeline_path, trace, view.num_keys, "moesim" if several is None else "GPU 0") as timeline:
+        if several is not None:
+            engine = several.engine(steps, step_ended, timeline)
+        else:
+            engine = _engine(
+                scenario,
+                inputs,
+                ready,
+                source,
+                steps=steps,
+                step_ended=step_ended,
+                timeline=timeline,
+                kv_copy_ns=None if service is None else service.kv_copy_ns,
+            )
         collector = Collector(warmup_steps=scenario.warmup_steps, snapshot=engine.snapshot)
         if service is not None:
             service.read_from(engine)
-        try:
+        with nullcontext() if service is None else interrupts(service.stop), _faults_of(source):
             engine.run()
-        except InputError as error:  # an expert that no slot can ever be had for
-            raise InputError(source, [f"{error.source}: {fault}" for fault in error.faults]) from None
     collector.close()
     if scenario.warmup_steps and collector.num_steps <= scenario.warmup_steps:
         raise InputError(
@@ -117,9 +132,12 @@ def simulate(
     counters = engine.snapshot()
     measured = counters.minus(collector.at_warmup) if collector.at_warmup is not None else counters
     latencies = collector if service is None else service
+    summary = _summary(scenario, inputs, ready, counters, measured, latencies, unused=engine.num_unused_prefetches())
+    if several is not None:
+        summary = several.summary(summary, measured, is_warmed_up=collector.at_warmup is not None)
     return RunResult(
         scenario=scenario,
-        summary=_summary(scenario, inputs, ready, engine, counters, measured, latencies),
+        summary=summary,
         requests=latencies.requests,
         layers=layer_rows(measured),
         trace=trace,
@@ -128,18 +146,117 @@ def simulate(
     )
 
 
+def _simulate_replicas(
+    scenario: Scenario,
+    inputs: Inputs,
+    source: str,
+    timeline_path: Path | None,
+    progress: Progress | None,
+    on_step: Callable[[Step, int], None] | None,
+) -> RunResult:
+    """Simulate a service of several machines. Raises InputError and TraceError."""
+    assert scenario.replicas is not None
+    trace, count = inputs.trace, scenario.replicas.count
+    num_keys = trace.num_banks * trace.num_experts
+    with timelines_of_replicas(timeline_path, count, num_experts=trace.num_experts, num_keys=num_keys) as timelines:
+
+        def make_engine(
+            at: int, ready: Prepared, service: Service, steps: Iterator[Step | Wait], clock: Clock
+        ) -> Engine:
+            def step_ended(step: Step, now_ns: int) -> None:
+                service.step_ended(step, now_ns)
+                if progress is not None:
+                    tokens = sum(replica.engine.counters.output_tokens for replica in group.replicas)
+                    progress(tokens, service.stop.bounds.tokens or 0)
+                if on_step is not None:
+                    on_step(step, now_ns)
+
+            return _engine(
+                scenario,
+                inputs,
+                ready,
+                source,
+                steps=steps,
+                step_ended=step_ended,
+                timeline=timelines[at],
+                kv_copy_ns=service.kv_copy_ns,
+                clock=clock,
+            )
+
+        group = Group(scenario, inputs, source, make_engine)
+        with interrupts(group.traffic.stop), _faults_of(source):
+            group.run()
+    counters = merged_counters([replica.engine.snapshot() for replica in group.replicas])
+    whole = Whole.of(group.services(), notes=group.notes())
+    unused = sum(replica.engine.dispatch.num_unused_prefetches() for replica in group.replicas)
+    summary = _summary(scenario, inputs, group.replicas[0].ready, counters, counters, whole, unused=unused)
+    return RunResult(
+        scenario=scenario,
+        summary=summary | {"replicas": summarise_replicas(scenario.replicas, group.replicas)},
+        requests=whole.requests,
+        layers=layer_rows(counters),
+        trace=trace,
+        profile=inputs.profile,
+        model=inputs.model,
+    )
+
+
+def _engine(
+    scenario: Scenario,
+    inputs: Inputs,
+    ready: Prepared,
+    source: str,
+    *,
+    steps: Iterable[Step | Wait],
+    step_ended: StepEnded,
+    timeline: Timeline | None,
+    kv_copy_ns: KvCopyNs | None,
+    clock: Clock | None = None,
+) -> Engine:
+    """Return an engine of the scenario's machine. Raises InputError."""
+    return Engine(
+        steps=steps,
+        costs=ready.costs,
+        cache=ready.cache,
+        view=ready.view,
+        policies=ready.policies,
+        step_ended=step_ended,
+        timeline=timeline,
+        env=clock,
+        shares_memory=scenario.cache.write_back
+        or not isinstance(ready.policies.miss, Fetch)
+        or (ready.host is not None and not ready.host.holds_all),
+        writes_back=scenario.cache.write_back,
+        is_pageable=inputs.profile.link.host_memory == "pageable",
+        tiles=_tiles(scenario, ready.costs, source),
+        kv_copy_ns=kv_copy_ns,
+        host=ready.host,
+    )
+
+
+@contextmanager
+def _faults_of(source: str) -> Iterator[None]:
+    """Have what turns out while a run goes, such as an expert that no slot can ever be had for, name its source."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(source, [f"{error.source}: {fault}" for fault in error.faults]) from None
+
+
 def _summary(
     scenario: Scenario,
     inputs: Inputs,
     ready: Prepared,
-    engine: Engine,
     counters: Counters,
     measured: Counters,
-    latencies: Collector | Service,
+    latencies: Collector | Service | Whole,
+    *,
+    unused: int,
 ) -> dict[str, object]:
-    """Return what `--json` prints."""
+    """Return what `--json` prints; of several machines alike, `ready` is that of the first."""
     trace, costs, budget, cache = inputs.trace, ready.costs, ready.budget, ready.cache
     bytes_each = expert_bytes(inputs.model)
+    num_machines = 1 if scenario.replicas is None else scenario.replicas.count
     summary = summarise(
         measured,
         latencies,
@@ -148,15 +265,26 @@ def _summary(
         transfer_ns=costs.transfer_ns,
         low_expert_bytes=costs.low_expert_bytes,
         num_cpu_workers=costs.num_cpu_workers,
-        unused_prefetches=engine.dispatch.num_unused_prefetches(),
+        unused_prefetches=unused,
+        num_machines=num_machines,
     )
     notes: Sequence[str] = ()
-    if isinstance(latencies, Service):
+    warnings: Sequence[str] = ()
+    if not isinstance(latencies, Collector):
         summary |= summarise_service(latencies, measured)
         notes = latencies.notes()
-    summary |= _energy_and_price(inputs.profile, costs, measured)
+        warnings = warnings_of_service(scenario, latencies.record.classes)
+    summary |= _energy_and_price(inputs.profile, costs, measured, num_machines)
     loss = summary["loss"]
     assert isinstance(loss, dict)
+    if ready.host is not None:
+        summary["host_cache"] = summarise_host_cache(
+            measured,
+            num_slots=ready.host.cache.num_slots,
+            num_experts=trace.num_banks * trace.num_experts,
+            expert_bytes=bytes_each,
+            read_ns=costs.read_chunk_ends_ns[-1],
+        )
     num_low = cache.num_slots_of(range(ready.view.num_keys, len(cache.state)))
     num_slots = cache.num_slots - num_low
     return summary | {
@@ -188,6 +316,7 @@ def _summary(
         "policies": {kind: {"name": choice.name, **choice.parameters} for kind, choice in inputs.policies.items()},
         "warnings": [
             *ready.warnings,
+            *warnings,
             *warnings_of_run(
                 scenario, inputs, knows_future=ready.view.future is not None, is_exact=latencies.itl.is_exact
             ),
@@ -196,8 +325,13 @@ def _summary(
     }
 
 
-def _energy_and_price(profile: HardwareProfile, costs: RooflineCosts, measured: Counters) -> dict[str, object]:
-    """Return what the measured part of a run draws and costs; None where the machine does not say."""
+def _energy_and_price(
+    profile: HardwareProfile, costs: RooflineCosts, measured: Counters, num_machines: int
+) -> dict[str, object]:
+    """Return what the measured part of a run draws and costs, all machines together; None where they do not say."""
+    machines_ns = measured.now_ns * num_machines
+    measured = measured.copy()
+    measured.now_ns = machines_ns
     busy = busy_times(
         measured,
         profile,
@@ -206,10 +340,12 @@ def _energy_and_price(profile: HardwareProfile, costs: RooflineCosts, measured: 
         num_cpu_workers=costs.num_cpu_workers,
     )
     energy = energy_of(profile.power, busy, output_tokens=measured.output_tokens)
+    if energy is not None and isinstance(energy["mean_power_w"], float):
+        energy["mean_power_w"] *= num_machines
     price = price_of(
         profile.price,
         energy,
-        makespan_ns=measured.now_ns,
+        makespan_ns=machines_ns,
         output_tokens=measured.output_tokens,
         all_tokens=measured.prefill_tokens + measured.output_tokens,
     )
@@ -217,12 +353,12 @@ def _energy_and_price(profile: HardwareProfile, costs: RooflineCosts, measured: 
 
 
 @contextmanager
-def _timeline(path: Path | None, trace: Trace, num_keys: int) -> Iterator[Timeline | None]:
+def _timeline(path: Path | None, trace: Trace, num_keys: int, name: str) -> Iterator[Timeline | None]:
     """Open a timeline, if one is asked for."""
     if path is None:
         yield None
         return
-    with Timeline(path, num_experts=trace.num_experts, num_keys=num_keys) as timeline:
+    with Timeline(path, num_experts=trace.num_experts, num_keys=num_keys, process_name=name) as timeline:
         yield timeline
 
 

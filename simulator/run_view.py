@@ -72,6 +72,7 @@ class RunView:
         self.visit = -1
         self.held_keys: set[int] = set()
         self.cache: ExpertCache | None = None
+        self.host: ExpertCache | None = None  # where host memory does not hold all experts
         self.step: Step | None = None
         self.is_past_gate = False
         self.live: LiveGate | None = None
@@ -103,6 +104,10 @@ class RunView:
     def is_in_flight(self, key: int) -> bool:
         """Tell whether the expert has a slot and is queued or being transferred."""
         return self.cache is not None and self.cache.state[key] == IN_FLIGHT
+
+    def is_in_host(self, key: int) -> bool:
+        """Tell whether host memory has the expert; low-precision copies are always there."""
+        return self.host is None or key >= self.num_keys or self.host.state[key] == RESIDENT
 
     def num_slots(self, layer: int) -> int:
         """Count the slots for which the experts of a routing round compete, pinned ones included."""

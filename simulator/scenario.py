@@ -23,12 +23,16 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.suggest import one_of
 from hardware_profiles.yaml_file import read_yaml, strict, validate
 from simulator.fields import BytesText, Count, Share, TimeText, Whole
+from simulator.gpus.choice import GpusChoice
 from simulator.model.load import model_names
-from simulator.serving.choice import SchedulerChoice, SloChoice, StopChoice
+from simulator.serving.choice import SchedulerChoice, SloChoice, StopChoice, WarmupText
 from simulator.systems import read_system, system_names
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+Values = dict[str, object]
+"""A scenario's plain values."""
 
 
 def _named_policy(value: object) -> object:
@@ -46,6 +50,22 @@ def _parameter(value: object) -> object:
     return value
 
 
+def _workload_mapping(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f"{value!r} is a text; name a request trace as workload: {{file: {value}}}")
+    return value
+
+
+def _by_class(value: object) -> object:
+    """Tell objectives without a class from objectives by class."""
+    if not isinstance(value, Mapping) or not value:
+        return value
+    named = {item.name for item in fields(SloChoice)}
+    if set(value) <= named and not any(isinstance(of_class, Mapping) for of_class in value.values()):
+        raise ValueError("gives objectives without a class; write slo: {default: {...}} for requests of no other class")
+    return value
+
+
 Parameter = Annotated[int | float | str | bool, BeforeValidator(_parameter)]
 
 
@@ -58,6 +78,7 @@ class PolicyChoice:
     parameters: dict[str, Parameter] = field(default_factory=dict)
 
 
+ReplicaCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
 Policy = Annotated[PolicyChoice, BeforeValidator(_named_policy)]
 
 
@@ -77,6 +98,24 @@ class CacheChoice:
     scope: Literal["per_layer", "global"] = "per_layer"
     staging: Whole = 0
     write_back: bool = False
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCacheChoice:
+    """Host memory as a cache of experts that lie on NVMe.
+
+    At most one of `experts`, `bytes` and `frac` says how large it is; none: what host memory leaves. `eviction` is any of
+    the policies that the GPU's cache knows. Behind each expert that has to be read at once, `read_ahead` more are read, in
+    the order of the file. `start` says what is there at first: nothing, or the most popular of what the GPU does not hold.
+    """
+
+    experts: Count | None = None
+    bytes: BytesText = None
+    frac: Share = None
+    eviction: Policy = field(default_factory=lambda: PolicyChoice(name="lru"))
+    read_ahead: Whole = 0
+    start: Literal["empty", "popular"] = "empty"
 
 
 @strict
@@ -126,16 +165,35 @@ class TilesChoice:
 
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicasChoice:
+    """How many machines serve a workload, each with the scenario's hardware, and which of them serves a request.
+
+    With `sessions: sticky`, the `router` (see `simulator.request_router`) chooses for the first request of a session, and
+    the others follow it.
+    """
+
+    count: ReplicaCount
+    router: Policy = field(default_factory=lambda: PolicyChoice(name="round_robin"))
+    sessions: Literal["free", "sticky"] = "free"
+
+
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One run. `hardware_set` overrides figures of the hardware profile by dotted path.
 
     `system` names a composition of policies and settings, which the scenario's own then replace one by one.
-    `batch` sequences decode together; `sequences` takes that many of the trace, from the first on; `max_tokens` ends the
-    run after so many output tokens; `prefill_chunk_tokens` bounds a prefill step. The first `warmup_steps` steps are run
-    but not measured. `seed` feeds policies that draw at random.
+    With `host_cache`, host memory does not hold all experts: the others are read from NVMe.
+    `batch` sequences decode together; `sequences` takes that many of the trace, from the first on or, with
+    `skip_sequences`, from a later one; `max_tokens` ends the run after so many output tokens; `prefill_chunk_tokens` bounds
+    a prefill step. The first `warmup_steps` steps are run but not measured. `seed` feeds policies that draw at random.
+
+    `gpus` says how many GPUs there are and which computes what; one by default.
 
     With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive, a
-    `scheduler` serves them, `slo` says by class what they should keep to, and `stop` where the run ends.
+    `scheduler` serves them, `slo` says by class what they should keep to, `stop` where the run ends, `replicas` on how many
+    machines, and `warmup` what of it is left out of the settled metrics (mser5 unless given; see
+    `simulator.serving.warmup`).
     """
 
     trace: str
@@ -145,6 +203,7 @@ class Scenario:
     hardware_set: dict[str, object] = field(default_factory=dict)
     quantisation: QuantisationChoice = field(default_factory=QuantisationChoice)
     cache: CacheChoice = field(default_factory=CacheChoice)
+    host_cache: HostCacheChoice | None = None
     system: str | None = None
     placement: Policy | None = None
     slots: Policy | None = None
@@ -158,16 +217,20 @@ class Scenario:
     tiles: TilesChoice | None = None
     lookahead: LookaheadChoice | None = None
     fit: FitChoice | None = None
+    gpus: GpusChoice | None = None
     batch: Count = 1
     sequences: Count | None = None
+    skip_sequences: Whole = 0
     max_tokens: Count | None = None
     prefill_chunk_tokens: Count | None = None
     warmup_steps: Whole = 0
     seed: Whole = 0
-    workload: dict[str, object] | None = None
+    workload: Annotated[dict[str, object] | None, BeforeValidator(_workload_mapping)] = None
     scheduler: SchedulerChoice | None = None
-    slo: dict[str, SloChoice] = field(default_factory=dict)
+    slo: Annotated[dict[str, SloChoice], BeforeValidator(_by_class)] = field(default_factory=dict)
     stop: StopChoice | None = None
+    warmup: WarmupText = None
+    replicas: ReplicasChoice | None = None
     description: str = ""
 
 
@@ -280,10 +343,11 @@ def build_scenario(values: Mapping[str, object], source: str | Path) -> Scenario
     scenario = validate(_adapter(), over_system(values, source), source)
     if scenario.fit is not None and (scenario.fit.sequences is None) == (scenario.fit.trace is None):
         raise InputError(source, "fit: give either sequences, how many of the trace's first, or trace, another trace")
-    given = [name for name in ("experts", "bytes", "frac") if getattr(scenario.cache, name) is not None]
-    if len(given) > 1:
-        raise InputError(source, f"cache: gives {' and '.join(given)}; keep one of them")
     faults = list(_misfits(scenario))
+    for key, choice in (("cache", scenario.cache), ("host_cache", scenario.host_cache)):
+        given = [name for name in ("experts", "bytes", "frac") if getattr(choice, name, None) is not None]
+        if len(given) > 1:
+            faults.append(f"{key}: gives {' and '.join(given)}; keep one of them")
     if faults:
         raise InputError(source, faults)
     return scenario
@@ -293,17 +357,20 @@ _OF_A_BATCH = {
     "batch": "scheduler.max_batch",
     "max_tokens": "stop.tokens",
     "prefill_chunk_tokens": "scheduler.prefill_chunk_tokens",
-    "warmup_steps": "workload.start",
-    "batching": "scheduler.policy",
+    "warmup_steps": 'warmup, such as mser5 or "30 s"',
 }
+
+
+_NO_GROUPS = "together"
 
 
 def _misfits(scenario: Scenario) -> Iterator[str]:
     """Name the keys that do not go with a service, or not with a closed batch."""
     if scenario.workload is None:
-        for name in ("scheduler", "slo", "stop"):
+        for name in ("scheduler", "slo", "stop", "warmup", "replicas"):
             if getattr(scenario, name):
-                yield f"{name}: is for a service; say in workload what arrives"
+                instead = "; a closed batch has warmup_steps" if name == "warmup" else ""
+                yield f"{name}: is for a service; say in workload what arrives{instead}"
         return
     from simulator.workload.choice import read_choice
 
@@ -311,10 +378,18 @@ def _misfits(scenario: Scenario) -> Iterator[str]:
         read_choice(scenario.workload, "workload")
     except InputError as error:
         yield from (fault if fault.startswith("workload") else f"workload.{fault}" for fault in error.faults)
+    if scenario.replicas is not None and scenario.gpus is not None:
+        yield "replicas: machines behind a router have one GPU each; leave out replicas or gpus"
     defaults = {item.name: item.default for item in fields(Scenario)}
     for name, instead in _OF_A_BATCH.items():
         if getattr(scenario, name) != defaults[name]:
             yield f"{name}: is for a closed batch, and the scenario has a workload; use {instead}"
+    if scenario.batching is not None and scenario.batching.name != _NO_GROUPS:
+        whose = "" if scenario.system is None else f" (with system {scenario.system})"
+        yield (
+            f"batching: {scenario.batching.name}{whose} divides a closed batch into steps, which in a service the scheduler "
+            f"does; use scheduler.policy, and batching: {_NO_GROUPS} to run without it"
+        )
 
 
 def over_system(values: Mapping[str, object], source: str | Path) -> Mapping[str, object]:
@@ -332,7 +407,7 @@ def _merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[st
     result = dict(below)
     for key, value in above.items():
         lower = result.get(key)
-        if isinstance(value, Mapping) and isinstance(lower, Mapping) and key in ("cache", "hardware_set"):
+        if isinstance(value, Mapping) and isinstance(lower, Mapping) and key in ("cache", "host_cache", "hardware_set"):
             result[key] = _merged(lower, value)
         elif value is not None or key not in result:
             result[key] = value

@@ -110,10 +110,10 @@ def cache_size(scenario: Scenario, inputs: Inputs, budget: MemoryBudget, source:
         )
     all_bytes = num_experts * bytes_each
     host_bytes = int(inputs.profile.host.memory.value)
-    if all_bytes > host_bytes:
+    if all_bytes > host_bytes and scenario.host_cache is None:
         warnings.append(
             f"all experts take {format_bytes(all_bytes)}, more than the host's memory of {format_bytes(host_bytes)}; "
-            "the run assumes that they fit"
+            "the run assumes that they fit; with host_cache, what host memory does not hold is read from NVMe"
         )
     return CacheSize(experts=num_slots - num_reserved, staging=choice.staging, low=num_low), warnings
 

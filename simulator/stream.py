@@ -82,10 +82,12 @@ class GpuStream:
         return self._costs.expert_ns(num_tokens) if key < self._num_keys else self._costs.low_expert_ns(num_tokens)
 
     def stall(self, layer: int, transfer: Transfer, until_ns: int) -> None:
-        """Have the stream wait from when it comes free until a time, while the link served `transfer`."""
+        """Have the stream wait from when it comes free until a time, while the link, or NVMe, served `transfer`."""
         counters = self._counters
         stall_ns = until_ns - self.free_ns
-        if not transfer.is_demanded:
+        if transfer.is_read:
+            counters.exposed_nvme_ns[layer] += stall_ns
+        elif not transfer.is_demanded:
             counters.queued_behind_prefetch_ns[layer] += stall_ns
         elif transfer.is_prefetch:
             counters.exposed_late_prefetch_ns[layer] += stall_ns

@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from simulator.resources.transfers import Transfer
 from simulator.workload.step import Step
 
 GPU_STREAM, H2D_LINK, STALLS, DECISIONS, CPU_WORKERS = 1, 2, 3, 4, 5
-D2H_LINK = 1000  # there only where something is copied back; workers of the CPU are numbered from CPU_WORKERS on
+D2H_LINK, NVME = 1000, 1001  # there only where they are used; workers of the CPU are numbered from CPU_WORKERS on
 _TRACKS = {GPU_STREAM: "GPU stream", H2D_LINK: "H2D link", STALLS: "GPU stalls", DECISIONS: "Decisions"}
 _EVENTS_PER_WRITE = 1000  # compressing each by itself takes as long as all the rest
 
@@ -65,12 +66,9 @@ class Timeline:
         self._num_flows = 0
         self._flow_of_key: dict[int, int] = {}
         self._workers: set[int] = set()
-        self._has_d2h_track = False
+        self._has_d2h_track = self._has_nvme_track = False
         self._write_raw('{"displayTimeUnit":"ns","traceEvents":[')
-        self._write("M", "process_name", 0, 0, {"name": process_name})
-        for track, name in _TRACKS.items():
-            self._write("M", "thread_name", track, 0, {"name": name})
-            self._write("M", "thread_sort_index", track, 0, {"sort_index": track})
+        self._name_tracks(process_name)
 
     def __enter__(self) -> "Timeline":
         return self
@@ -91,6 +89,15 @@ class Timeline:
                 with suppress(OSError):
                     file.close()
             temporary.unlink(missing_ok=True)
+
+    def beside(self, *, process: int, process_name: str) -> "Timeline":
+        """Return a timeline of another GPU in the same file, with tracks of its own."""
+        other = copy(self)  # what is pending, and the file, are the same
+        other._process = process
+        other._num_flows = process << 32  # flows are numbered over the whole file
+        other._flow_of_key, other._workers = {}, set()
+        other._name_tracks(process_name)
+        return other
 
     def step_started(self, step: Step, now_ns: int) -> None:
         """Note the start of a step."""
@@ -158,14 +165,26 @@ class Timeline:
             self._write("M", "thread_sort_index", D2H_LINK, 0, {"sort_index": H2D_LINK})
         self._slice(D2H_LINK, "write-back", start_ns, end_ns - start_ns, {"expert": self._name(transfer.key)})
 
+    def read(self, read: Transfer, start_ns: int, end_ns: int) -> None:
+        """Note a stretch of a read from NVMe into host memory."""
+        if not self._has_nvme_track:
+            self._has_nvme_track = True
+            self._write("M", "thread_name", NVME, 0, {"name": "NVMe"})
+            self._write("M", "thread_sort_index", NVME, 0, {"sort_index": H2D_LINK})
+        args = {"expert": self._name(read.key), "demanded": read.is_demanded}
+        self._slice(
+            NVME, "read ahead of need" if read.is_prefetch else "demand read", start_ns, end_ns - start_ns, args
+        )
+
     def evicted(self, key: int) -> None:
         """Forget the flow of an expert that was evicted before any kernel used it."""
         self._flow_of_key.pop(key, None)
 
     def stall(self, layer: int, transfer: Transfer, start_ns: int, duration_ns: int) -> None:
-        """Note a time for which the GPU waited while the link served `transfer`."""
-        args = {"layer": layer, "link serves": self._name(transfer.key)}
-        self._slice(STALLS, "wait for the link", start_ns, duration_ns, args)
+        """Note a time for which the GPU waited while the link, or NVMe, served `transfer`."""
+        server = "NVMe" if transfer.is_read else "link"
+        args = {"layer": layer, f"{server} serves": self._name(transfer.key)}
+        self._slice(STALLS, "wait for NVMe" if transfer.is_read else "wait for the link", start_ns, duration_ns, args)
 
     def cpu_expert(self, layer: int, key: int, worker: int, start_ns: int, duration_ns: int) -> None:
         """Note an expert that a worker of the CPU computes."""
@@ -179,6 +198,20 @@ class Timeline:
     def cpu_stall(self, layer: int, start_ns: int, duration_ns: int) -> None:
         """Note a time for which the GPU waited for the CPU's workers."""
         self._slice(STALLS, "wait for the CPU", start_ns, duration_ns, {"layer": layer})
+
+    def all_to_all(self, layer: int, name: str, start_ns: int, duration_ns: int) -> None:
+        """Note tokens on their way among GPUs."""
+        self._slice(GPU_STREAM, f"all-to-all, {name}", start_ns, duration_ns, {"layer": layer})
+
+    def barrier(self, start_ns: int, duration_ns: int) -> None:
+        """Note a time for which this GPU waited for another."""
+        self._slice(STALLS, "wait for another GPU", start_ns, duration_ns, {})
+
+    def _name_tracks(self, process_name: str) -> None:
+        self._write("M", "process_name", 0, 0, {"name": process_name})
+        for track, name in _TRACKS.items():
+            self._write("M", "thread_name", track, 0, {"name": name})
+            self._write("M", "thread_sort_index", track, 0, {"sort_index": track})
 
     def _name(self, key: int) -> str:
         if key >= self._num_keys:

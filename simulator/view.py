@@ -36,7 +36,14 @@ class Estimates(Protocol):
 
     @property
     def transfer_ns(self) -> int:
-        """One expert's transfer to the GPU."""
+        """One expert's transfer from host memory to the GPU."""
+
+    @property
+    def read_ns(self) -> int:
+        """One expert's read from NVMe into host memory; 0 where host memory holds all."""
+
+    def fetch_ns(self, key: int) -> int:
+        """The way of an expert to the GPU from where it is now: `transfer_ns`, behind `read_ns` if it is on NVMe."""
 
     @property
     def layer_ns(self) -> int:
@@ -92,8 +99,11 @@ class View(Protocol):
     def is_in_flight(self, key: int) -> bool:
         """Tell whether the expert has a slot and is queued or being transferred."""
 
+    def is_in_host(self, key: int) -> bool:
+        """Tell whether host memory has the expert: true of all where it is not a cache above NVMe."""
+
     def num_queued(self) -> int:
-        """Count the transfers that wait for the link."""
+        """Count the transfers that wait for the link, those that NVMe has yet to read among them."""
 
     def num_slots(self, layer: int) -> int:
         """Count the slots for which the experts of a routing round compete, pinned ones included."""

@@ -50,6 +50,7 @@ class WholeSteps:
     ) -> "WholeSteps | None":
         """Return a runner of whole steps, None where a run may hold something that it would not see."""
         watched = any(isinstance(pool.eviction, ObservesGates | GivesUp) for pool in dispatch.cache.pools)
+        watched = watched or isinstance(policies.host, ObservesGates)
         decides = policies.prefetch or policies.order or policies.queue or not isinstance(policies.miss, Fetch)
         if watched or decides or timeline is not None or costs.kernels_are_grouped or dispatch.cache.can_shrink:
             return None

@@ -34,9 +34,15 @@ class HandCosts:
 
     def __init__(self) -> None:
         self.transfer_ns = 1000
+        self.read_ns = 0
         self.layer_ns = 300
         self.num_cpu_workers = 1
         self.gpu_ns, self.cpu_ns, self.activation_token_ns = 100, 400, 10
+
+    def fetch_ns(self, key: int) -> int:
+        """The same for all."""
+        del key
+        return self.transfer_ns
 
     def expert_ns(self, num_tokens: int) -> int:
         """The same for up to 16 tokens, growing by token beyond."""
@@ -158,6 +164,11 @@ class HandView:
     def is_in_flight(self, key: int) -> bool:
         """Tell what the test has set."""
         return key in self.in_flight
+
+    def is_in_host(self, key: int) -> bool:
+        """Host memory has all."""
+        del key
+        return True
 
 
 def make_trace(

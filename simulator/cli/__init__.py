@@ -37,6 +37,7 @@ Examples:
     moesim run examples/fixed_costs.yaml --set durations.transfer="2 ms"
     moesim run examples/fixed_costs.yaml --out results/a --timeline
     moesim run --trace t.safetensors --model gpt-oss-20b --hardware rtx-4090
+    moesim run examples/service.yaml --replications 10 --jobs 4
 """,
 )
 app.command(
@@ -47,8 +48,8 @@ Run systems side by side on one scenario: which is fastest here, and what it cos
 
 Each runs on the scenario's trace, model, machine, cache capacity and load; the scenario's own system and policies are laid
 aside. On-demand fetching, two oracles and a GPU that holds all experts are run as well, to hold the others against. A
-system that fails is a row with its reason. Where a system learns and the scenario sets nothing apart (`fit`), the first
-half of the sequences is, for all.
+system that fails is a row with its reason, as oracles do in a service. Where a system learns and the scenario sets nothing
+apart (`fit`), the first half of the sequences is, for all.
 """,
     help_epilogue="""\
 Examples:
@@ -57,6 +58,26 @@ Examples:
     moesim compare examples/demo.yaml --systems fiddler,hobbit,promoe --max-tokens 200
     moesim compare examples/demo.yaml --set cache.frac=0.1 --out results/compared
     moesim compare examples/demo.yaml --systems all --json
+    moesim compare examples/service.yaml --systems promoe --replications 10
+""",
+)
+app.command(
+    "simulator.cli.capacity:capacity",
+    name="capacity",
+    help="""\
+Find the largest rate of requests that a service sustains: so that a share of them keeps to its SLO, or, where nothing is
+promised, so that the backlog does not grow.
+
+The workload's requests come closer together or further apart, the same ones each time, until a rate that is sustained and
+one that is not are close enough.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim capacity examples/service.yaml
+    moesim capacity examples/service.yaml --share 0.95 --tolerance 0.05
+    moesim capacity examples/service.yaml --replications 5 --out results/capacity
+    moesim capacity examples/service.yaml --set slo.default.ttft="1 s" --json
 """,
 )
 app.command(

@@ -1,6 +1,5 @@
 """`moesim compare`."""
 
-import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from hardware_profiles.errors import InputError
 from simulator.cli.options import WholeNumber
 from simulator.cli.progress import run_progress
+from simulator.cli.replications import jobs_or_cores
 from simulator.cli.settings import apply_settings
 from simulator.compare.choose import chosen_systems, replaced_in
 from simulator.compare.facts import comparison_facts
@@ -34,6 +34,8 @@ def compare(
     systems: Annotated[str, Parameter(group=_INPUT)] = "all",
     max_tokens: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", group=_INPUT, negative="")] = None,
+    replications: Annotated[WholeNumber | None, Parameter(group=_INPUT)] = None,
+    store: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
     jobs: Annotated[WholeNumber | None, Parameter(group=_OUTPUT)] = None,
     json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
     out: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
@@ -51,6 +53,11 @@ def compare(
         End each run after so many output tokens.
     set_
         Set any field of the scenario (cache.frac=0.1), or any figure of the machine; may be repeated.
+    replications
+        Run each system so often, each time with other requests, the same for all systems; say whether it differs from
+        on_demand.
+    store
+        Keep the result of every run in this folder, and take those that are there: a call that was interrupted goes on.
     jobs
         How many to run at once; by default as many as there are processor cores.
     json
@@ -60,8 +67,7 @@ def compare(
     overwrite
         Replace the results of an earlier comparison in that folder.
     """
-    if jobs is not None and jobs < 1:
-        raise InputError("--jobs", f"{jobs} is not a number of runs at once; name 1 or more")
+    at_once = jobs_or_cores(jobs)
     values = read_scenario(scenario)
     if max_tokens is not None:
         values["max_tokens"] = max_tokens
@@ -73,8 +79,10 @@ def compare(
 
     folder = ComparisonFolder(out, overwrite=overwrite) if out is not None else None
     with folder or nullcontext():
-        with run_progress(len(names)) as done:
-            comparison = run_comparison(names, values, jobs=jobs or os.cpu_count() or 1, done=done)
+        with run_progress(len(names) * (replications or 1), "runs" if replications else "systems") as done:
+            comparison = run_comparison(
+                names, values, jobs=at_once, done=done, replications=replications, store=store, source=source
+            )
         _require_one(comparison, source)
         facts = comparison_facts(comparison, source)
         if laid_aside:

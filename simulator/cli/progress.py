@@ -86,3 +86,20 @@ def work_progress() -> Iterator[Callable[[str, int, int], None] | None]:
             bar.update(tasks[name], advance=done)
 
         yield report
+
+
+@contextmanager
+def probe_progress() -> Iterator[Callable[[str], None] | None]:
+    """Show how many probes of a search are done, to be told of each as it ends; None where stderr is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("probe {task.completed}"), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def report(told: str) -> None:
+            bar.update(task, advance=1, description=told)
+
+        yield report

@@ -12,7 +12,9 @@ from rich.console import Console
 from hardware_profiles.errors import InputError
 from simulator.cli.options import WholeNumber
 from simulator.cli.progress import token_progress
+from simulator.cli.replications import run_replications
 from simulator.cli.settings import apply_settings
+from simulator.replicate.write import ReplicationFolder
 from simulator.report import print_summary, title_of, warnings_of
 from simulator.results import TIMELINE, ResultFolder, summary_json
 from simulator.run import simulate
@@ -43,6 +45,9 @@ def run(
     cache_bytes: Annotated[str | None, Parameter(group=_CACHE)] = None,
     cache_frac: Annotated[float | None, Parameter(group=_CACHE)] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", group=_CACHE, negative="")] = None,
+    store: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
+    replications: Annotated[WholeNumber | None, Parameter(group=_OUTPUT)] = None,
+    jobs: Annotated[WholeNumber | None, Parameter(group=_OUTPUT)] = None,
     json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
     out: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
     timeline: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
@@ -90,6 +95,13 @@ def run(
     set_
         Set any field of the scenario (cache.scope=global), or any figure of the machine (gpu.memory="32 GiB");
         may be repeated.
+    replications
+        Run so many times, each with other requests (other sequences, in a closed batch), and print the mean of each figure
+        with its 95 % interval.
+    store
+        Keep the result of every replication in this folder, and take those that are there.
+    jobs
+        How many replications to run at once; by default as many as there are processor cores.
     json
         Print the summary as JSON to stdout, and nothing else.
     out
@@ -129,8 +141,20 @@ def run(
     apply_settings(values, set_ or [])
     if timeline and out is None:
         raise InputError("--timeline", "has nowhere to go; name a folder with --out")
+    if replications is not None and timeline:
+        raise InputError("--timeline", "is of one run; leave out --replications")
+    for option, value in (("--jobs", jobs), ("--store", store)):
+        if replications is None and value is not None:
+            raise InputError(option, "is for --replications; this is one run")
     checked = build_scenario(values, source)
 
+    if replications is not None:
+        several = ReplicationFolder(out, overwrite=overwrite) if out is not None else None
+        with several or nullcontext():
+            run_replications(
+                values, source, replications=replications, jobs=jobs, store=store, json=json, folder=several
+            )
+        return
     folder = ResultFolder(out, overwrite=overwrite) if out is not None else None
     with folder or nullcontext():
         with token_progress() as progress:

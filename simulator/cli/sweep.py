@@ -67,7 +67,8 @@ def sweep(
     ray
         Run on a Ray cluster: its address, such as auto or 10.0.0.1:6379 (needs the extra ray).
     out
-        Write points.csv, points.json and, if pyarrow is there, points.parquet to this folder.
+        Write points.csv, points.json, points.html (a page to explore them) and, if pyarrow is there, points.parquet to this
+        folder.
     json
         Print points.json to stdout, and nothing else.
     overwrite

@@ -1,38 +1,21 @@
 """The statistics of a trace as one self-contained HTML page."""
 
-import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from simulator.html_page import COLOURS, blank_figure, drawn, html_page, paragraph
 from traces.statistics.summary import Json, at
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#222;"
-    "background:#fff}h1{font-size:1.5rem}p{color:#444}"
-)
-
 
 def trace_page(statistics: dict[str, Json]) -> str:
     """Return the page: plots and the script that draws them, nothing to be fetched."""
-    from plotly.io import to_html
-
-    figures = _figures(statistics)
-    parts = [
-        to_html(figure, full_html=False, include_plotlyjs=index == 0, div_id=f"figure-{index}")
-        for index, figure in enumerate(figures)
-    ]
-    title = html.escape(f"Routing of {statistics['model']}")
     shape = "{tokens:,} tokens, {sequences:,} sequences, {layers} layers, top-{top_k} of {experts} experts"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n"
-        f"<p>{html.escape(str(statistics['path']))}: {shape.format(**statistics)}</p>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    figures = [drawn(figure, index) for index, figure in enumerate(_figures(statistics))]
+    told = paragraph(f"{statistics['path']}: {shape.format(**statistics)}")
+    return html_page(f"Routing of {statistics['model']}", [told, *figures])
 
 
 def _figures(statistics: dict[str, Json]) -> "list[Figure]":
@@ -92,14 +75,14 @@ def _hit_rates(statistics: dict[str, Json]) -> "Figure | None":
     capacities, per_bank = at(statistics, "lru.capacity_experts_per_bank"), at(statistics, "lru.hit_rate_per_bank_frac")
     if not isinstance(per_bank, list):
         return None
-    figure = _blank("LRU hit rate of a per-layer cache", "capacity (experts)", "hit rate")
+    figure = blank_figure("capacity (experts)", "hit rate", title="LRU hit rate of a per-layer cache")
     for index, rates in enumerate(per_bank):
         figure.add_trace(
             Scatter(
                 x=capacities,
                 y=rates,
                 mode="lines",
-                line={"width": 0.7, "color": "#b8c4d6"},
+                line={"width": 0.7, "color": COLOURS[6]},
                 name=f"layer {index}",
                 showlegend=False,
             )
@@ -109,7 +92,7 @@ def _hit_rates(statistics: dict[str, Json]) -> "Figure | None":
             x=capacities,
             y=at(statistics, "lru.hit_rate_frac"),
             mode="lines",
-            line={"width": 2.5, "color": "#1f5fb4"},
+            line={"width": 2.5, "color": COLOURS[0]},
             name="mean",
         )
     )
@@ -131,13 +114,15 @@ def _curve(
     x, y = at(statistics, x_path), at(statistics, y_path)
     if not isinstance(x, list) or not isinstance(y, list) or all(value is None for value in y):
         return None
-    figure = _blank(title, x_title, y_title)
-    figure.add_trace(Scatter(x=x, y=y, mode="lines+markers", line={"color": "#1f5fb4"}, name="measured"))
+    figure = blank_figure(x_title, y_title, title=title)
+    figure.add_trace(Scatter(x=x, y=y, mode="lines+markers", line={"color": COLOURS[0]}, name="measured"))
     figure.update_xaxes(type="log", tickvals=x)
     if isinstance(reference, int | float):
         label = "all experts" if reference == statistics["experts"] else "by chance"
         figure.add_trace(
-            Scatter(x=[x[0], x[-1]], y=[reference] * 2, mode="lines", line={"dash": "dot", "color": "#888"}, name=label)
+            Scatter(
+                x=[x[0], x[-1]], y=[reference] * 2, mode="lines", line={"dash": "dot", "color": COLOURS[6]}, name=label
+            )
         )
     figure.update_yaxes(rangemode="tozero")
     return figure
@@ -146,7 +131,7 @@ def _curve(
 def _per_layer(statistics: dict[str, Json]) -> "Figure":
     from plotly.graph_objects import Scatter
 
-    figure = _blank("Layer by layer", "layer", "value (experts, or 0 to 1)")
+    figure = blank_figure("layer", "value (experts, or 0 to 1)", title="Layer by layer")
     lines: Sequence[tuple[str, str]] = (
         ("adjacent overlap (experts)", "locality.adjacent_overlap_experts.per_layer"),
         ("popularity, Gini", "popularity.gini.per_layer"),
@@ -157,12 +142,4 @@ def _per_layer(statistics: dict[str, Json]) -> "Figure":
         y = at(statistics, path)
         if isinstance(y, list):
             figure.add_trace(Scatter(x=list(range(len(y))), y=y, mode="lines+markers", name=name))
-    return figure
-
-
-def _blank(title: str, x_title: str, y_title: str) -> "Figure":
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    figure.update_layout(template="plotly_white", title=title, height=420, xaxis_title=x_title, yaxis_title=y_title)
     return figure

@@ -15,7 +15,7 @@ from rich.table import Table
 from hardware_profiles.errors import InputError
 from hardware_profiles.yaml_file import parse_yaml, read_yaml
 from simulator.cli.options import WholeNumber
-from simulator.report import format_duration
+from simulator.durations import format_duration
 from simulator.workload.arrivals import Arrival
 from simulator.workload.choice import BuiltWorkload, ClosedLoopChoice, WorkloadChoice, build_workload, read_choice
 from simulator.workload.recorded import RecordedRequests

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.suggest import one_of
+from simulator.scenario import Values
 from simulator.systems import POLICY_KINDS, System, read_system, system_names
 
 ON_DEMAND = "on_demand"
@@ -15,7 +16,6 @@ ORACLES = ("oracle_eviction", "oracle_prefetch")
 ALL_RESIDENT = "everything_resident"
 REFERENCES = (ON_DEMAND, *ORACLES, ALL_RESIDENT)
 
-Values = dict[str, object]
 _REPLACED = {"system", *POLICY_KINDS, "low_precision", "tiles"}
 _REPLACED_OF_CACHE = ("scope", "staging", "write_back")
 _EVERYTHING_RESIDENT = System(

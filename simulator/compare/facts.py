@@ -1,9 +1,14 @@
-"""What a comparison says of each system, as plain values with their units in the keys."""
+"""What a comparison says of each system, as plain values with their units in the keys.
+
+The systems of a service are in the order of goodput where something is promised (`slo`), else of mean E2E latency; those of
+a closed batch in that of `place`.
+"""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from simulator.compare.choose import ALL_RESIDENT, ON_DEMAND, ORACLES, REFERENCES, described
+from simulator.compare.differences import difference_facts
 from simulator.compare.run import Comparison, Outcome
 from simulator.metrics.counters import ATTRIBUTION
 
@@ -12,7 +17,17 @@ PLACE = (
     "as slow as on_demand, 1 as fast as the oracle; below 0 is slower than on_demand, above 1 beats the oracle, as a system "
     "can that computes on the CPU or does without experts"
 )
-STALLS = ("exposed_demand_fetch", "exposed_late_prefetch", "queued_behind_prefetch", "exposed_cpu_expert")
+NO_PLACE = (
+    "no place among oracles: they need the routing to come, which in a service depends on its own speed; bounds are those "
+    "rows that ran"
+)
+STALLS = (
+    "exposed_demand_fetch",
+    "exposed_late_prefetch",
+    "queued_behind_prefetch",
+    "exposed_cpu_expert",
+    "exposed_nvme",
+)
 LOSSES = ("dropped_mass_frac", "unlike_mass_frac", "low_precision_mass_frac", "deferred_mass_frac")
 BYTES = (
     "h2d_demand_bytes",
@@ -23,6 +38,7 @@ BYTES = (
 )
 _COUNTS = ("accesses", "hits", "late_hits", "misses", "cpu_experts", "deferred_experts", "low_precision_experts")
 _SHARES = ("hit_frac", "late_hit_frac")
+_OF_A_SERVICE_ALONE = ("kv_swap", "idle")
 
 Row = Mapping[str, object]
 
@@ -33,18 +49,22 @@ def comparison_facts(comparison: Comparison, source: str) -> dict[str, object]:
     References come first, then the systems by falling place, then those that failed.
     """
     outcomes = comparison.outcomes
-    latency = _latency(outcomes)
+    is_service = comparison.values.get("workload") is not None
+    latency = "e2e" if is_service else _latency(outcomes)
     rows = [_row(outcome) for outcome in outcomes]
     _note_places(rows, latency)
-    rows.sort(key=_rank)
+    is_promised = bool(comparison.values.get("slo"))
+    rows.sort(key=lambda row: _rank(row, is_service=is_service, is_promised=is_promised))
     return {
         "moesim_version": version("moesim"),
         "source": source,
         "scenario": comparison.values,
         "notes": list(comparison.notes),
-        "place": PLACE.format(latency=latency.upper()),
+        "is_service": is_service,
+        "place": NO_PLACE if is_service else PLACE.format(latency=latency.upper()),
         "latency": latency,
         "common": _common(outcomes),
+        "replications": difference_facts(comparison),
         "rows": rows,
     }
 
@@ -94,14 +114,15 @@ def _row(outcome: Outcome) -> dict[str, object]:
         "reason": outcome.reason,
     }
     found: Mapping[str, object] = {} if summary is None else summary
-    for latency in ("tpot", "ttft", "itl"):
+    for latency in ("tpot", "ttft", "itl", "e2e", "queueing"):
         values = mapping(found.get(f"{latency}_s", {}))
-        row |= {f"{latency}_{name}_s": values.get(name) for name in ("mean", "p99")}
+        row |= {f"{latency}_{name}_s": values.get(name) for name in ("mean", "p50", "p99")}
+    row |= _of_service(mapping(found.get("service", {})))
     row["place"] = None
     row |= {key: found.get(key) for key in ("throughput_tokens_per_s", "makespan_ns", "tokens", *_SHARES, *_COUNTS)}
     row |= {key: found.get(key) for key in BYTES}
     stalls = mapping(found.get("attribution_ns", {}))
-    row |= {f"{cause}_ns": stalls.get(cause) for cause in ATTRIBUTION}
+    row |= {f"{cause}_ns": stalls.get(cause) for cause in (*ATTRIBUTION, *_OF_A_SERVICE_ALONE)}
     largest = max(STALLS, key=lambda cause: int(str(stalls.get(cause, 0))))  # the first of several
     row["largest_stall"] = largest if stalls.get(largest) else None
     energy, price = mapping(found.get("energy") or {}), mapping(found.get("price") or {})
@@ -116,10 +137,27 @@ def _row(outcome: Outcome) -> dict[str, object]:
     row["cache_experts"] = cache.get("experts")
     return row | {
         "quality": system.quality,
-        "warnings": list(texts(found.get("warnings", []))),
+        "warnings": [*texts(found.get("warnings", [])), *_cut_short(mapping(found.get("service", {})))],
         "assumptions": list(texts(found.get("assumptions", []))),
         "policies": dict(mapping(found.get("policies", {}))),
     }
+
+
+def _of_service(service: Mapping[str, object]) -> dict[str, object]:
+    """Return what a service has beside a closed batch; all None where the run is none."""
+    names = ("goodput_requests_per_s", "throughput_requests_per_s", "arrived", "finished", "preemptions")
+    found = {name: service.get(name) for name in names}
+    if not service:
+        return found | {"refused": None, "in_slo_frac": None}
+    refused = sum(int(str(count)) for count in mapping(service["refused"]).values())
+    done = int(str(service["finished"])) + refused
+    in_slo = sum(int(str(mapping(one)["in_slo"])) for one in mapping(service["classes"]).values())
+    return found | {"refused": refused, "in_slo_frac": in_slo / done if done else None}
+
+
+def _cut_short(service: Mapping[str, object]) -> Sequence[str]:
+    """Warn of a service that ended before it was to."""
+    return [f"ended early, by {service['stopped_by']}"] if service.get("partial") else []
 
 
 def _latency(outcomes: Sequence[Outcome]) -> str:
@@ -142,8 +180,13 @@ def _note_places(rows: Sequence[dict[str, object]], latency: str) -> None:
             row["place"] = (base - value) / (base - best)
 
 
-def _rank(row: Row) -> tuple[int, float, str]:
+def _rank(row: Row, *, is_service: bool, is_promised: bool) -> tuple[int, float, str]:
     name, place = str(row["system"]), row["place"]
+    if is_service:
+        of_service = row["goodput_requests_per_s"] if is_promised else row["e2e_mean_s"]
+        worst = float("-inf") if is_promised else float("inf")
+        by = of_service if isinstance(of_service, float) else worst
+        place = by if is_promised else -by
     if name in REFERENCES:
         return 0, REFERENCES.index(name), name
     if row["status"] != "ok":

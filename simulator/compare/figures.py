@@ -5,16 +5,20 @@ from typing import TYPE_CHECKING
 
 from simulator.compare.choose import ON_DEMAND, ORACLES
 from simulator.compare.facts import Row, lost_mass_frac, rows_of
+from simulator.compare.service_figures import ttft_bars
 from simulator.compare.table import CAUSES, losses
-from simulator.html_page import COLOURS
+from simulator.durations import format_duration
+from simulator.html_page import COLOURS, blank_figure
 from simulator.metrics.counters import ATTRIBUTION
-from simulator.report import format_duration
+from simulator.pareto import pareto_front
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _ROW_PIXELS = 22
+_FAR = 3  # times the median: what lies beyond is cut off, so that the rest can be told apart
 _NS_PER_MS = 1e6
+_SWAPPED = "#5b4a8a"
 
 
 def comparison_figures(facts: Mapping[str, object]) -> "Sequence[Figure]":
@@ -23,13 +27,14 @@ def comparison_figures(facts: Mapping[str, object]) -> "Sequence[Figure]":
     latency = str(facts["latency"])
     timed = [row for row in rows if isinstance(row[f"{latency}_mean_s"], float)]
     timed.sort(key=lambda row: (-_milliseconds(row, latency), str(row["system"])))  # the fastest on top
-    return [_latency_bars(timed, latency), _attribution_bars(timed), _against_loss(timed, latency)]
+    figures = [_latency_bars(timed, latency), _attribution_bars(timed), _against_loss(timed, latency)]
+    return [ttft_bars(timed), *figures] if facts["is_service"] else figures
 
 
 def _latency_bars(rows: Sequence[Row], latency: str) -> "Figure":
     from plotly.graph_objects import Bar
 
-    figure = _blank(f"mean {latency.upper()} (ms)", "", len(rows))
+    figure = _rows_figure(f"mean {latency.upper()} (ms)", "", len(rows))
     figure.add_trace(
         Bar(
             orientation="h",
@@ -37,6 +42,9 @@ def _latency_bars(rows: Sequence[Row], latency: str) -> "Figure":
             x=[_milliseconds(row, latency) for row in rows],
             marker={"color": [COLOURS[6] if row["is_reference"] else COLOURS[0] for row in rows]},
             text=[format_duration(row[f"{latency}_mean_s"]) for row in rows],
+            textposition="inside",
+            insidetextanchor="start",
+            textfont={"color": "white", "size": 11},
             hovertext=[f"p99 {format_duration(row[f'{latency}_p99_s'])}" for row in rows],
             showlegend=False,
         )
@@ -45,15 +53,16 @@ def _latency_bars(rows: Sequence[Row], latency: str) -> "Figure":
     for name, colour in ((ON_DEMAND, COLOURS[1]), *((name, COLOURS[2]) for name in ORACLES)):
         if name in of_system:
             figure.add_vline(x=of_system[name], line={"color": colour, "width": 1, "dash": "dot"})
+    figure.update_xaxes(range=[0, _edge(list(of_system.values()))])
     return figure
 
 
 def _attribution_bars(rows: Sequence[Row]) -> "Figure":
     from plotly.graph_objects import Bar
 
-    figure = _blank("GPU stream's time per output token (ms)", "", len(rows))
-    for cause, colour in zip(ATTRIBUTION, COLOURS, strict=True):
-        per_token = [_whole(row, f"{cause}_ns") / max(1, _whole(row, "tokens")) / _NS_PER_MS for row in rows]
+    figure = _rows_figure("GPU stream's time per output token (ms)", "", len(rows))
+    for cause, colour in zip((*ATTRIBUTION, "kv_swap"), (*COLOURS, _SWAPPED), strict=True):
+        per_token = [(_whole(row, f"{cause}_ns")) / max(1, _whole(row, "tokens")) / _NS_PER_MS for row in rows]
         if any(per_token):
             figure.add_trace(
                 Bar(
@@ -64,46 +73,52 @@ def _attribution_bars(rows: Sequence[Row]) -> "Figure":
                     marker={"color": colour},
                 )
             )
-    figure.update_layout(barmode="stack", legend={"orientation": "h", "y": -0.08})
+    figure.update_layout(barmode="stack")
+    causes = (*ATTRIBUTION, "kv_swap")
+    wholes = [sum(_whole(row, f"{cause}_ns") for cause in causes) / max(1, _whole(row, "tokens")) for row in rows]
+    figure.update_xaxes(range=[0, _edge([whole / _NS_PER_MS for whole in wholes])])
     return figure
 
 
 def _against_loss(rows: Sequence[Row], latency: str) -> "Figure":
     from plotly.graph_objects import Scatter
 
-    figure = _blank(
-        "gate mass dropped, unlike, in low precision or late (% of all)", f"mean {latency.upper()} (ms)", 16
+    points = [(100 * (lost_mass_frac(row) or 0), _milliseconds(row, latency)) for row in rows]
+    front = set(pareto_front(points))
+    figure = blank_figure(
+        "gate mass dropped, unlike, in low precision or late (% of all)", f"mean {latency.upper()} (ms)", height=480
     )
     figure.add_trace(
         Scatter(
-            x=[100 * (lost_mass_frac(row) or 0) for row in rows],
-            y=[_milliseconds(row, latency) for row in rows],
+            x=[loss for loss, _ in points],
+            y=[latency_ms for _, latency_ms in points],
             mode="markers+text",
-            text=[str(row["system"]) for row in rows],
+            text=[str(row["system"]) if place in front else "" for place, row in enumerate(rows)],
             textposition="middle right",
-            textfont={"size": 9},
+            textfont={"size": 11},
             hovertext=[f"{row['system']}: {losses(row)}" for row in rows],
             hoverinfo="text+y",
             marker={"size": 8, "color": [COLOURS[6] if row["is_reference"] else COLOURS[0] for row in rows]},
+            cliponaxis=False,
             showlegend=False,
         )
     )
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_yaxes(range=[0, _edge([latency_ms for _, latency_ms in points])])
     return figure
 
 
-def _blank(x_title: str, y_title: str, num_rows: int) -> "Figure":
-    from plotly.graph_objects import Figure
+def _edge(values: Sequence[float]) -> float:
+    """Return where a plot ends: beyond the largest value, or, where few are far larger than the rest, beyond the rest."""
+    if not values:
+        return 1
+    typical = sorted(values)[len(values) // 2]
+    return 1.1 * max(value for value in values if value <= _FAR * typical)
 
-    figure = Figure()
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        height=140 + _ROW_PIXELS * num_rows,
-        margin={"t": 20, "r": 20, "l": 70 if y_title else 190},
-        xaxis={"title": x_title, "rangemode": "tozero"},
-        yaxis={"title": y_title},
-    )
+
+def _rows_figure(x_title: str, y_title: str, num_rows: int) -> "Figure":
+    figure = blank_figure(x_title, y_title, height=140 + _ROW_PIXELS * num_rows)
+    figure.update_xaxes(rangemode="tozero")
     return figure
 
 
@@ -115,5 +130,4 @@ def _milliseconds(row: Row, latency: str) -> float:
 
 def _whole(row: Row, key: str) -> int:
     value = row[key]
-    assert isinstance(value, int)
-    return value
+    return value if isinstance(value, int) else 0  # what a closed batch does not have

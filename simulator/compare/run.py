@@ -1,18 +1,21 @@
-"""Run the systems of a comparison, each as a point, several at once.
+"""Run the systems of a comparison, once or several times each: every run is a point, and several go at once.
 
 Results do not depend on how many run at once: each run is by itself, and they are put back into their order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from simulator.compare.choose import Values, values_for
+from simulator.compare.choose import ALL_RESIDENT, values_for
+from simulator.compare.service_bound import settings_of_bound
 from simulator.inputs import resolve_inputs
 from simulator.points.point import Point, PointResult
 from simulator.points.run import run_points
 from simulator.points.workers import spread
 from simulator.prepare import prepare
-from simulator.scenario import build_scenario
+from simulator.replicate.values import replicated
+from simulator.scenario import Values, build_scenario
 from simulator.training import NoTrainingError
 from traces.format import open_trace
 
@@ -36,24 +39,63 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The outcomes in the order of the systems asked for, the scenario's plain values that all ran on, and remarks."""
+    """The outcomes in the order of the systems asked for, the scenario's plain values that all ran on, and remarks.
+
+    With several replications, `outcomes` are those of the first, and `replications` those of all, in order; `seeds` are
+    theirs.
+    """
 
     values: Values
     outcomes: Sequence[Outcome]
     notes: Sequence[str]
+    replications: Sequence[Sequence[Outcome]] = ()
+    seeds: Sequence[int] = ()
 
 
-def compare(names: Sequence[str], values: Values, *, jobs: int, done: Done | None = None) -> Comparison:
-    """Run systems on a scenario's plain values, `jobs` at once. `done` is called with each name as it ends."""
+def compare(
+    names: Sequence[str],
+    values: Values,
+    *,
+    jobs: int,
+    done: Done | None = None,
+    replications: int | None = None,
+    store: Path | None = None,
+    source: str = _SOURCE,
+) -> Comparison:
+    """Run systems on a scenario's plain values, `jobs` at once. `done` is called with each name as it ends.
+
+    With `replications`, each runs that often, the n-th time on the same requests as the others; `store` is that of
+    `simulator.points.run.run_points`. Raises InputError, about `source`, where the scenario gives no such replications.
+    """
     with_fit, notes = _set_apart(names, values, jobs=jobs)
-    points = [Point(values=values_for(name, with_fit), labels={"system": name}) for name in names]
+    each: Sequence[Values] = [with_fit]
+    remarks: Sequence[str] = ()
+    if replications is not None:
+        each, remarks = replicated(with_fit, source, replications)
+    of_bound = settings_of_bound(with_fit, source) if ALL_RESIDENT in names else {}
+    points = [
+        Point(
+            values=values_for(name, one) | (of_bound if name == ALL_RESIDENT else {}),
+            labels={"system": name, "seed": one.get("seed", 0)},
+        )
+        for one in each
+        for name in names
+    ]
 
     def progress(result: PointResult) -> None:
         if done is not None:
             done(str(result.point.labels["system"]))
 
-    results = run_points(points, jobs=jobs, progress=progress)
-    return Comparison(values=with_fit, outcomes=[_outcome(result) for result in results], notes=notes)
+    outcomes = [_outcome(result) for result in run_points(points, store=store, jobs=jobs, progress=progress)]
+    rounds = [outcomes[at : at + len(names)] for at in range(0, len(outcomes), len(names))]
+    several = replications is not None
+    return Comparison(
+        values=with_fit,
+        outcomes=rounds[0],
+        notes=[*notes, *remarks],
+        replications=rounds if several else (),
+        seeds=[build_scenario(one, source).seed for one in each] if several else (),
+    )
 
 
 def learns(values: Values) -> bool:

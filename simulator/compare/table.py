@@ -1,6 +1,6 @@
 """The table that a comparison prints."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rich.box import SIMPLE
 from rich.console import Group, RenderableType
@@ -8,18 +8,21 @@ from rich.table import Table
 from rich.text import Text
 
 from hardware_profiles.quantity import format_bytes
+from simulator.compare.difference_table import render_differences
 from simulator.compare.facts import BYTES, LOSSES, STALLS, Row, mapping, money_columns, rows_of, texts
-from simulator.report import format_duration
+from simulator.durations import format_duration
 
 CAUSES = {
     "exposed_demand_fetch": "demand fetch",
     "exposed_late_prefetch": "late prefetch",
     "queued_behind_prefetch": "queued behind prefetch",
     "exposed_cpu_expert": "CPU",
+    "exposed_nvme": "NVMe",
     "expert_compute": "expert kernels",
     "non_expert_compute": "attention and other layer work",
     "step_compute": "LM head, sampling",
     "runtime_overhead": "runtime overhead",
+    "kv_swap": "KV cache copied out and back",
 }
 LOSS_NAMES = {
     "dropped_mass_frac": "dropped",
@@ -33,7 +36,9 @@ _LARGEST = 2
 def render_comparison(facts: Mapping[str, object], title: str) -> RenderableType:
     """Lay a comparison out: its title, the table, what failed, warnings and remarks."""
     rows = rows_of(facts)
-    parts: list[RenderableType] = [Text(title, style="bold"), _table(rows)]
+    parts: list[RenderableType] = [Text(title, style="bold"), _table(rows, is_service=facts["is_service"] is True)]
+    if facts["replications"] is not None:
+        parts.append(render_differences(mapping(facts["replications"]), rows, is_promised=_is_promised(facts)))
     parts += [Text(f"{row['system']} failed: {row['reason']}", style="red") for row in rows if row["status"] != "ok"]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in grouped(rows, "warnings")]
     parts += [Text(f"note: {note}") for note in texts(facts["notes"])]
@@ -74,21 +79,40 @@ def number(value: object, pattern: str) -> str:
     return pattern.format(value) if isinstance(value, int | float) else "-"
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _is_promised(facts: Mapping[str, object]) -> bool:
+    return bool(mapping(facts["scenario"]).get("slo"))
+
+
+def _table(rows: Sequence[Row], *, is_service: bool) -> Table:
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("system", no_wrap=True)
     money = money_columns(rows)
-    for heading in ("place", "TPOT", "p99", "TTFT", "tokens/s", "hits", "bytes", *money.values()):
+    first = ("goodput", "in SLO", "TTFT p50", "p99", "TPOT", "queue p99", "E2E", "tokens/s", "hits", "bytes")
+    headings = first if is_service else ("place", "TPOT", "p99", "TTFT", "tokens/s", "hits", "bytes")
+    for heading in (*headings, *money.values()):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("largest stalls, of the time")
     table.add_column("gate mass lost")
     for row in rows:
         if row["status"] == "ok":
-            table.add_row(*_cells(row, money), style="dim" if row["is_reference"] else "")
+            cells = _cells_of_service(row, money) if is_service else _cells(row, money)
+            table.add_row(*cells, style="dim" if row["is_reference"] else "")
     return table
 
 
-def _cells(row: Row, money: Iterable[str]) -> Sequence[str]:
+def _cells_of_service(row: Row, money: Collection[str]) -> Sequence[str]:
+    latencies = ("ttft_p50_s", "ttft_p99_s", "tpot_mean_s", "queueing_p99_s", "e2e_mean_s")
+    name, *cells = _cells(row, money)
+    return (
+        name,
+        number(row["goodput_requests_per_s"], "{:.4g}/s"),
+        number(row["in_slo_frac"], "{:.1%}"),
+        *(format_duration(row[key]) for key in latencies),
+        *cells[-5 - len(money) :],
+    )
+
+
+def _cells(row: Row, money: Collection[str]) -> Sequence[str]:
     moved = sum(count for name in BYTES if isinstance(count := row[name], int))
     return (
         str(row["system"]),

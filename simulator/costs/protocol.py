@@ -25,7 +25,7 @@ class StepCosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryDemands:
-    """Host memory's bandwidth, and what one copy each way draws on it at full speed, all in bytes/s.
+    """Host memory's bandwidth, and what one copy each way, or a read from NVMe, draws on it at full speed, in bytes/s.
 
     `cpu_expert` gives the same for one of the CPU's experts, from its duration by itself.
     """
@@ -35,6 +35,7 @@ class MemoryDemands:
     low_h2d: int
     d2h: int
     cpu_expert: Callable[[int], int]
+    nvme: int = 1
 
 
 class Costs(Protocol):
@@ -63,6 +64,10 @@ class Costs(Protocol):
     @property
     def low_chunk_ends_ns(self) -> Sequence[int]:
         """The same for the transfer of a low-precision copy; empty where there are none."""
+
+    @property
+    def read_chunk_ends_ns(self) -> Sequence[int]:
+        """One expert's read from NVMe into host memory, up to the end of each chunk; empty where nothing is read."""
 
     @property
     def memory_demands(self) -> "MemoryDemands | None":

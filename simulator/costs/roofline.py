@@ -30,7 +30,7 @@ from simulator.costs.cpu import COMPUTE_DTYPES, CpuCosts
 from simulator.costs.exact import NS_PER_S, DurationCurve, ceil_ns, exact
 from simulator.costs.protocol import MemoryDemands, StepCosts
 from simulator.costs.stated import StatedDuration, head_bytes, stated
-from simulator.costs.transfer import transfer_chunks_ns
+from simulator.costs.transfer import read_chunks_ns, transfer_chunks_ns
 from simulator.model.footprint import (
     attended_tokens,
     bytes_of,
@@ -66,9 +66,18 @@ class RooflineCosts:
     """`simulator.costs.protocol.Costs` for a model, in the formats that its spec names, on a machine."""
 
     def __init__(
-        self, model: ModelSpec, profile: HardwareProfile, kv_cache: Quantisation, *, low_format: str | None = None
+        self,
+        model: ModelSpec,
+        profile: HardwareProfile,
+        kv_cache: Quantisation,
+        *,
+        low_format: str | None = None,
+        reads_nvme: bool = False,
     ) -> None:
-        """Take a model and a machine; `low_format` is that of low-precision copies of the experts, if there are such."""
+        """Take a model and a machine; `low_format` is that of low-precision copies of the experts, if there are such.
+
+        With `reads_nvme`, experts are read from NVMe. Raises InputError where the machine cannot do what is asked.
+        """
         self._model = model
         self._profile = profile
         self._kv_bytes_per_value = kv_cache.bits_per_weight / 8
@@ -113,6 +122,7 @@ class RooflineCosts:
         self.stall_overhead_ns = 0 if per_stall is None else ceil_ns(exact(per_stall.value) * NS_PER_S)
         self.kernels_are_grouped = profile.runtime.expert_kernels == "grouped"
         self.chunk_ends_ns = transfer_chunks_ns(profile, self._expert_bytes)
+        self.read_chunk_ends_ns: Sequence[int] = read_chunks_ns(profile, self._expert_bytes) if reads_nvme else ()
         self._low: RooflineCosts | None = None
         self.low_expert_bytes = 0
         self.low_chunk_ends_ns: Sequence[int] = ()
@@ -144,9 +154,13 @@ class RooflineCosts:
             cpu_expert=lambda duration_ns: demand_bytes_per_s(
                 self._expert_bytes, max(1, duration_ns), factors.cpu_expert
             ),
+            nvme=demand_bytes_per_s(self._expert_bytes, max(1, self.read_chunk_ends_ns[-1]), factors.copy)
+            if self.read_chunk_ends_ns
+            else 1,
         )
         workers = [demands.cpu_expert(self.cpu_expert_ns(1))] * self.num_cpu_workers if self._cpu.is_known else []
-        together = [max(demands.h2d, demands.low_h2d), demands.d2h, *workers]
+        reads = [demands.nvme] if self.read_chunk_ends_ns else []
+        together = [max(demands.h2d, demands.low_h2d), demands.d2h, *workers, *reads]
         return demands if is_ever_short(demands.bandwidth, together) else None
 
     @property

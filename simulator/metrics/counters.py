@@ -11,12 +11,13 @@ ATTRIBUTION = (
     "exposed_late_prefetch",
     "queued_behind_prefetch",
     "exposed_cpu_expert",
+    "exposed_nvme",
 )
 """The causes among which the GPU stream's time is divided without remainder.
 
 The first four are work of the stream. The others are stalls, by what the link was serving while the GPU had nothing to
-compute: a demand fetch of this layer; a prefetch that this layer asked for before it arrived; another prefetch. The last is
-the wait for experts that the CPU computes.
+compute: a demand fetch of this layer; a prefetch that this layer asked for before it arrived; another prefetch. The last two
+are the wait for experts that the CPU computes, and that for NVMe, while none of the awaited experts is in host memory.
 """
 NUM_WORK = 4
 """How many of `ATTRIBUTION`, the first, are work of the stream."""
@@ -52,6 +53,7 @@ class Counters:
     exposed_late_prefetch_ns: list[int] = field(init=False)
     queued_behind_prefetch_ns: list[int] = field(init=False)
     exposed_cpu_expert_ns: list[int] = field(init=False)
+    exposed_nvme_ns: list[int] = field(init=False)
     step_compute_ns: int = 0
     step_overhead_ns: int = 0
     steps: int = 0
@@ -72,6 +74,14 @@ class Counters:
     write_backs: int = 0
     write_back_busy_ns: int = 0
     wave_fetches: int = 0
+    host_hits: int = 0
+    host_late_hits: int = 0
+    host_misses: int = 0
+    host_evictions: int = 0
+    nvme_reads: int = 0
+    reads_ahead: int = 0
+    reads_ahead_used: int = 0
+    nvme_busy_ns: int = 0
     link_busy_ns: int = 0
     cpu_busy_ns: int = 0
     idle_ns: int = 0
@@ -79,6 +89,14 @@ class Counters:
     kv_out_bytes: int = 0
     kv_out_ns: int = 0
     kv_in_bytes: int = 0
+    all_to_all_ns: int = 0
+    all_to_all_bytes: int = 0
+    barrier_ns: int = 0
+    expert_tokens: int = 0
+    peer_demand_transfers: int = 0
+    peer_prefetch_transfers: int = 0
+    token_transitions: int = 0
+    cross_gpu_transitions: int = 0
     now_ns: int = 0
 
     def __post_init__(self) -> None:
@@ -89,6 +107,11 @@ class Counters:
     def layer_fields(cls) -> list[str]:
         """Name the fields that have one entry per routing round."""
         return [item.name for item in fields(cls) if not item.init]
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Name all counts."""
+        return [item.name for item in fields(cls)]
 
     def copy(self) -> "Counters":
         """Return the counts as they stand."""
@@ -107,6 +130,20 @@ class Counters:
                 setattr(result, item.name, value - before)
         return result
 
+    def plus(self, other: "Counters") -> "Counters":
+        """Return what two have counted together; the time, too, is that of both."""
+        result = self.copy()
+        for item in fields(self):
+            value, more = getattr(self, item.name), getattr(other, item.name)
+            if item.name == "num_layers":
+                continue
+            setattr(
+                result,
+                item.name,
+                [a + b for a, b in zip(value, more, strict=True)] if isinstance(value, list) else value + more,
+            )
+        return result
+
     def attribution_ns(self) -> dict[str, int]:
         """Divide the elapsed time by cause; with `idle_ns` and `kv_swap_ns`, of a service, they add up to `now_ns`."""
         return {
@@ -118,6 +155,7 @@ class Counters:
             "exposed_late_prefetch": sum(self.exposed_late_prefetch_ns),
             "queued_behind_prefetch": sum(self.queued_behind_prefetch_ns),
             "exposed_cpu_expert": sum(self.exposed_cpu_expert_ns),
+            "exposed_nvme": sum(self.exposed_nvme_ns),
         }
 
     def work_ns(self) -> int:

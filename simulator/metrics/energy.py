@@ -14,7 +14,7 @@ for a Warehouse-sized Computer, ISCA 2007.
 Limits: two levels, whatever the work: a kernel that memory bounds draws as much as one that arithmetic bounds, though it
 often draws less than a board's limit. No frequency scaling, temperature, power caps or sleep states. A runtime's overhead
 counts as work of the GPU. Losses of power supplies, cooling and fans are in the figures or in `rest`, or not at all. A
-machine is paid for the time of the run alone, not for hours in which nobody uses it.
+machine is paid for the time of the run alone, not for hours in which nobody uses it. NVMe's own power is part of `rest`.
 """
 
 from collections.abc import Mapping
@@ -51,6 +51,7 @@ def busy_times(
     copied_bytes += measured.kv_out_bytes + measured.kv_in_bytes
     moved_bytes = copied_bytes * factors.of_copy(is_pageable=profile.link.host_memory == "pageable")
     moved_bytes += sum(measured.cpu_experts) * expert_bytes * factors.cpu_expert
+    moved_bytes += measured.nvme_reads * expert_bytes * factors.copy
     memory_ns = float(moved_bytes) / profile.host.bandwidth.value * NS_PER_S
     return BusyTimes(
         makespan_ns=measured.now_ns,

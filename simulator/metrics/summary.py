@@ -45,6 +45,7 @@ def summarise(
     low_expert_bytes: int,
     unused_prefetches: int,
     num_cpu_workers: int,
+    num_machines: int = 1,
 ) -> dict[str, object]:
     """Return the summary of what was counted after the warm-up.
 
@@ -55,8 +56,10 @@ def summarise(
     `cancelled` counts those called off before they began. Bytes are those of transfers that ended; a prefetch that the end
     of the run cuts short counts as busy time alone. `loss` is what lossy policies did to the output: shares of the gate's
     mass, over all tokens and layers (`..._cubed_...`: the mean of a token's share cubed); see `simulator.losses`.
+    `measured` may be that of several machines alike, whose times of work and of waiting then add up to so many makespans.
     """
     makespan_ns = measured.now_ns
+    machines_ns = makespan_ns * num_machines
     accesses, hits = sum(measured.accesses), sum(measured.hits)
     attribution_ns = measured.attribution_ns()
     tokens = measured.output_tokens
@@ -102,13 +105,42 @@ def summarise(
         },
         "loss": _loss(measured),
         "busy_frac": {
-            "gpu": measured.work_ns() / makespan_ns if makespan_ns else None,
-            "h2d": measured.link_busy_ns / makespan_ns if makespan_ns else None,
-            "d2h": (measured.write_back_busy_ns + measured.kv_out_ns) / makespan_ns if makespan_ns else None,
-            "cpu": measured.cpu_busy_ns / (num_cpu_workers * makespan_ns) if makespan_ns else None,
+            "gpu": measured.work_ns() / machines_ns if machines_ns else None,
+            "h2d": measured.link_busy_ns / machines_ns if machines_ns else None,
+            "d2h": (measured.write_back_busy_ns + measured.kv_out_ns) / machines_ns if machines_ns else None,
+            "cpu": measured.cpu_busy_ns / (num_cpu_workers * machines_ns) if machines_ns else None,
         },
         "attribution_s": {cause: value / NS_PER_S for cause, value in attribution_ns.items()},
         "attribution_ns": attribution_ns,
+    }
+
+
+def summarise_host_cache(
+    measured: Counters, *, num_slots: int, num_experts: int, expert_bytes: int, read_ns: int
+) -> dict[str, object]:
+    """Return what became of host memory as a cache of experts, and what was read from NVMe.
+
+    Accesses are fetches to the GPU, of experts that it had not, and experts that the CPU computes; a late hit was being
+    read, or queued for it, when it was asked for. Bytes are those of reads that ended.
+    """
+    makespan_ns = measured.now_ns
+    accesses = measured.host_hits + measured.host_late_hits + measured.host_misses
+    return {
+        "experts": num_slots,
+        "bytes": num_slots * expert_bytes,
+        "frac": num_slots / num_experts,
+        "hits": measured.host_hits,
+        "late_hits": measured.host_late_hits,
+        "misses": measured.host_misses,
+        "hit_frac": measured.host_hits / accesses if accesses else None,
+        "evictions": measured.host_evictions,
+        "reads_ahead": measured.reads_ahead,
+        "reads_ahead_used": measured.reads_ahead_used,
+        "nvme_reads": measured.nvme_reads,
+        "nvme_read_bytes": measured.nvme_reads * expert_bytes,
+        "nvme_read_ns": read_ns,
+        "nvme_busy_ns": measured.nvme_busy_ns,
+        "nvme_busy_frac": measured.nvme_busy_ns / makespan_ns if makespan_ns else None,
     }
 
 

@@ -53,6 +53,7 @@ class PointRunner:
             if stored is None:
                 started_s = time.perf_counter()
                 summary = json.loads(json.dumps(simulate(scenario, source=_SOURCE, inputs=inputs).summary))
+                _pass_on_interrupt(summary)
                 stored = Stored(summary=summary, wall_s=time.perf_counter() - started_s)
                 if self._store is not None and key:
                     self._store.write(key, stored)
@@ -106,6 +107,13 @@ def run_points(
     else:
         _run_on_ray(ray, tasks, store=store, jobs=jobs, done=done)
     return [results[index] for index in range(len(points))]
+
+
+def _pass_on_interrupt(summary: Mapping[str, object]) -> None:
+    """Raise KeyboardInterrupt where it has ended a service early: that is not the point's result."""
+    service = summary.get("service")
+    if isinstance(service, Mapping) and service["stopped_by"] == "interrupted":
+        raise KeyboardInterrupt
 
 
 def _run_on_ray(

@@ -80,16 +80,20 @@ class CpuPool:
         It takes `duration_ns` by itself and then draws `demand` bytes/s on memory. `key` and `layer` are for who reads it.
         """
         job = PooledJob(key, layer, duration_ns, demand)
+        self.submit(job)
+        return job
+
+    def submit(self, job: PooledJob) -> None:
+        """Queue a job that was made before. Where some are made long before they come, the pool needs a memory."""
         if self._memory is None:
-            times = self._workers.queue(self._env.now, duration_ns)
+            times = self._workers.queue(self._env.now, job.duration_ns)
             job.worker, job.start_ns, job.end_ns = times.worker, times.start_ns, times.end_ns
-            self._busy_ns += duration_ns
+            self._busy_ns += job.duration_ns
             if self._on_job is not None:
                 self._on_job(job)
         else:
             self._queue.append(job)
             self._start_jobs(self._memory)
-        return job
 
     def busy_ns(self) -> int:
         """Return the time for which workers have been computing, up to now, added up over them."""

@@ -28,6 +28,8 @@ class Transfer:
     """
 
     __slots__ = ("is_demanded", "is_prefetch", "key", "served_ns", "started_ns", "stretches")
+    is_read = False
+    """Whether it is on its way from NVMe to host memory."""
 
     def __init__(self, key: int, is_prefetch: bool) -> None:
         self.key = key
@@ -36,6 +38,13 @@ class Transfer:
         self.served_ns = 0
         self.started_ns = 0
         self.stretches: list[Stretch] | None = None
+
+
+class Read(Transfer):
+    """One expert on its way from NVMe to host memory."""
+
+    __slots__ = ()
+    is_read = True
 
 
 class TransferQueue:

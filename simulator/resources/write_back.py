@@ -24,7 +24,7 @@ class WriteBack:
     """A serial server of copies that take `transfer_ns` each by themselves and move `num_bytes`.
 
     With `memory`, each is a flow of rank `rank` and draws `demand` bytes/s at full speed. `on_service`, if given, is called
-    with (transfer, start_ns, end_ns) for each copy.
+    with (transfer, start_ns, end_ns) for each copy; `on_copied` with the key when it has ended.
     """
 
     def __init__(
@@ -37,8 +37,10 @@ class WriteBack:
         rank: int = 0,
         demand: int = 1,
         on_service: Callable[[Transfer, int, int], None] | None = None,
+        on_copied: Callable[[int], None] | None = None,
     ) -> None:
         self._num_bytes = num_bytes
+        self._on_copied = on_copied
         self.num_copied = 0
         """Copies that have ended."""
         if memory is None:
@@ -71,5 +73,7 @@ class WriteBack:
         """Count the copies that wait."""
         return self.link.num_queued()
 
-    def _copied(self, _: Transfer) -> None:
+    def _copied(self, transfer: Transfer) -> None:
         self.num_copied += 1
+        if self._on_copied is not None:
+            self._on_copied(transfer.key)

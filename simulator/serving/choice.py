@@ -1,8 +1,9 @@
-"""The keys of a scenario that make it a service: `scheduler`, `slo`, `stop`; what arrives is in `workload`.
+"""The keys of a scenario that make it a service: `scheduler`, `slo`, `stop`, `warmup`; what arrives is in `workload`.
 
 scheduler: {policy: mixed, max_batch: 32, max_step_tokens: 512, preemption: swap}
-slo: {default: {ttft: "2 s", tpot: "100 ms"}}
+slo: {default: {ttft: "2 s", itl: "300 ms"}}
 stop: {time: "1 h"}
+warmup: mser5
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from simulator.fields import BytesText, Count
 from simulator.metrics.goodput import Slo
 from simulator.serving.limits import Limits
 from simulator.serving.stop import Bounds
+from simulator.serving.warmup import MSER5, NONE
 from simulator.workload.quantities import parse_span_ns
 
 NS_PER_S = 10**9
@@ -28,7 +30,18 @@ def _span_text(value: object) -> object:
     return value
 
 
+def _warmup_text(value: object) -> object:
+    if value is None or value in (MSER5, NONE):
+        return value
+    try:
+        parse_span_ns(value)
+    except ValueError:
+        raise ValueError(f'{value!r} is neither {MSER5}, {NONE} nor a time with its unit, such as "30 s"') from None
+    return value
+
+
 Span = Annotated[str | None, BeforeValidator(_span_text)]
+WarmupText = Annotated[str | None, BeforeValidator(_warmup_text)]
 Frac = Annotated[float, Field(ge=0, le=1)]
 Priority = Annotated[int, Field(strict=True, ge=-1000, le=1000)]
 
@@ -59,10 +72,13 @@ class SchedulerChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SloChoice:
-    """What a class's requests should keep to: time to the first token, mean time between tokens, to the last token."""
+    """What each of a class's requests should keep to: time to the first token (`ttft`), a request's mean time between tokens
+    (`tpot`), each single time between two of its tokens (`itl`), time to the last token (`e2e`).
+    """
 
     ttft: Span = None
     tpot: Span = None
+    itl: Span = None
     e2e: Span = None
 
 
@@ -94,7 +110,7 @@ def limits_of(choice: SchedulerChoice) -> Limits:
 def slos_of(choices: Mapping[str, SloChoice]) -> dict[str, Slo]:
     """Return the objectives by class."""
     return {
-        name: Slo(ttft_ns=_ns(choice.ttft), tpot_ns=_ns(choice.tpot), e2e_ns=_ns(choice.e2e))
+        name: Slo(ttft_ns=_ns(choice.ttft), tpot_ns=_ns(choice.tpot), itl_ns=_ns(choice.itl), e2e_ns=_ns(choice.e2e))
         for name, choice in choices.items()
     }
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 
 from simulator.metrics.counters import ATTRIBUTION, NUM_WORK
 from simulator.metrics.distribution import Distribution
-from simulator.metrics.goodput import Served as Outcome
-from simulator.metrics.goodput import Slo, missed_promises
+from simulator.metrics.goodput import Slo
+from simulator.serving.longest_gap import LongestGap
+from simulator.serving.promises import NO_PROMISE, missed_by
 from simulator.serving.served import Served
 from simulator.serving.time_series import TimeSeries
 
 CAUSES = (*ATTRIBUTION, "kv_swap")
+CAUSES_OF_SEVERAL_GPUS = (*CAUSES, "all_to_all")
 SERIES = ("gpu_busy_ns", "h2d_busy_ns", "running_ns", "waiting_ns", "kv_bytes_ns", "expert_slots_ns", "tokens_out")
 
 
@@ -43,7 +45,7 @@ class OfClass:
     itl: Distribution = field(default_factory=Distribution)
     tpot: Distribution = field(default_factory=Distribution)
     e2e: Distribution = field(default_factory=Distribution)
-    stalls_ns: list[int] = field(default_factory=lambda: [0] * len(CAUSES))
+    stalls_ns: list[int] = field(default_factory=list)
     waited_ns: int = 0
     blocked_ns: int = 0
     num_arrived: int = 0
@@ -52,15 +54,20 @@ class OfClass:
     num_in_slo: int = 0
     tokens_in_slo: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    missed: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     output_tokens: int = 0
 
 
 class Record:
-    """Note what happens to requests. `requests` are all that have arrived, in the order in which they did, if kept."""
+    """Note what happens to requests. `requests` are all that have arrived, in the order in which they did, if kept.
 
-    def __init__(self, *, slos: Mapping[str, Slo], keeps_requests: bool = True) -> None:
-        self.classes: defaultdict[str, OfClass] = defaultdict(OfClass)
+    `causes` are those among which time is divided.
+    """
+
+    def __init__(self, *, slos: Mapping[str, Slo], keeps_requests: bool = True, causes: Sequence[str] = CAUSES) -> None:
+        self.causes = causes
+        self.classes: defaultdict[str, OfClass] = defaultdict(lambda: OfClass(stalls_ns=[0] * len(causes)))
         self.requests: list[Served] = []
         self.series = TimeSeries(SERIES)
         self.num_finished = 0
@@ -70,11 +77,12 @@ class Record:
         self._slos = slos
         self._keeps_requests = keeps_requests
         self._readings: Readings | None = None
-        self._causes_ns: Sequence[int] = [0] * len(CAUSES)
+        self._causes_ns: Sequence[int] = [0] * len(causes)
         self._step_ns: Sequence[int] = self._causes_ns  # what the latest step was spent on
-        self._decode_ns = [0] * len(CAUSES)  # what steps that decode were, up to now
+        self._decode_ns = [0] * len(causes)  # what steps that decode were, up to now
         self._h2d_busy_ns = 0
         self._last_decode_ns = 0
+        self._gaps = LongestGap()
         self._joined: list[Served] = []  # since the last step that decoded
         self._in_cohort: Counter[str] = Counter()
         self._tokens_noted = 0
@@ -88,7 +96,7 @@ class Record:
         """Note an arrival, which may lie within the step that ends now."""
         of_class = self.classes[request.class_name]
         of_class.num_arrived += 1
-        request.stalls_ns = [0] * len(CAUSES)
+        request.stalls_ns = [0] * len(self.causes)
         self._late_waiting_ns += now_ns - request.arrival.arrival_ns
         if self._keeps_requests:
             self.requests.append(request)
@@ -159,10 +167,14 @@ class Record:
         """Note that each of the cohort has put out a token."""
         _add(self._decode_ns, self._step_ns)
         since_last = self._in_cohort
+        self._gaps.add(now_ns - self._last_decode_ns)
         if self._joined:
             since_last = self._in_cohort.copy()
             for request in self._joined:
-                self.classes[request.class_name].itl.add(now_ns - request.last_token_ns)
+                gap_ns = now_ns - request.last_token_ns
+                self.classes[request.class_name].itl.add(gap_ns)
+                request.max_itl_ns = max(request.max_itl_ns, gap_ns)
+                request.itl_since_step = self._gaps.num_steps
                 since_last[request.class_name] -= 1
             self._joined.clear()
         for class_name, count in since_last.items():
@@ -176,12 +188,13 @@ class Record:
         self._in_cohort[request.class_name] -= 1
         _add(request.stalls_ns, self._decode_ns)
         request.output_tokens = request.position - request.prompt_tokens + 1
-        if now_ns is not None:
-            request.last_token_ns = now_ns
-        elif request in self._joined:
+        if now_ns is None and request in self._joined:
             self._joined.remove(request)
-        else:
-            request.last_token_ns = self._last_decode_ns
+            return
+        request.last_token_ns = self._last_decode_ns if now_ns is None else now_ns
+        request.max_itl_ns = max(request.max_itl_ns, self._gaps.since(request.itl_since_step))
+        if not self._in_cohort.total():
+            self._gaps.forget()
 
     def prefilled(self, request: Served) -> None:
         """Note that a chunk of a request's prompt was part of the step."""
@@ -194,7 +207,9 @@ class Record:
             request.first_token_ns = now_ns
             of_class.ttft.add(now_ns - request.arrival.arrival_ns)
         else:
-            of_class.itl.add(now_ns - request.last_token_ns)
+            gap_ns = now_ns - request.last_token_ns
+            of_class.itl.add(gap_ns)
+            request.max_itl_ns = max(request.max_itl_ns, gap_ns)
         request.last_token_ns = now_ns
         request.output_tokens += 1
         self.num_tokens += 1
@@ -217,19 +232,11 @@ class Record:
         _add(of_class.stalls_ns, request.stalls_ns)
         of_class.prompt_tokens += request.prompt_tokens
         of_class.output_tokens += request.output_tokens
-        outcome = Outcome(
-            class_name=request.class_name,
-            arrival_ns=request.arrival.arrival_ns,
-            first_token_ns=request.first_token_ns,
-            finished_ns=now_ns,
-            output_tokens=request.output_tokens,
-        )
-        if not missed_promises(outcome, self._slos.get(request.class_name, _NO_PROMISE)):
+        missed = missed_by(request, self._slos.get(request.class_name, NO_PROMISE))
+        of_class.missed.update(missed)
+        if not missed:
             of_class.num_in_slo += 1
             of_class.tokens_in_slo += request.output_tokens
-
-
-_NO_PROMISE = Slo()
 
 
 def _add(to: list[int], amounts: Sequence[int]) -> None:

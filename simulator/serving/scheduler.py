@@ -19,14 +19,14 @@ no time.
 """
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hardware_profiles.errors import InputError
 from simulator.serving.cohort import Cohort
-from simulator.serving.feed import Feed
+from simulator.serving.intake import Requests
 from simulator.serving.kv_pages import KvPages
 from simulator.serving.limits import Limits
 from simulator.serving.memory import KvMemory
@@ -54,36 +54,32 @@ class Scheduler:
     """Yield steps for as long as there is something to do; hear from the engine when each ends.
 
     `steps` raises InputError where requests wait that no memory can be found for.
-
-    `draw` is called with each request as it arrives, refused or not, and gives what makes its `rows`.
     """
 
     def __init__(
         self,
         *,
-        feed: Feed,
+        requests: Requests,
         scheduling: Scheduling,
         limits: Limits,
         pages: KvPages,
         memory: KvMemory,
         routing: Routing,
-        draw: Callable[[Served], Callable[[], Rows]],
         record: Record,
         stop: Stop,
         sees: Sees,
     ) -> None:
-        self._feed = feed
+        self._requests = requests
         self._scheduling = scheduling
         self._limits = limits
         self._pages = pages
         self._memory = memory
         self._routing = routing
-        self._draw = draw
         self._record = record
         self._stop = stop
+        stop.watch(record)
         self._sees = sees
         self._now_ns = 0
-        self._num_arrived = 0
         self._queue: list[tuple[tuple[int, int, int], Served]] = []
         self._swapped: list[Served] = []
         self._prefilling: list[Served] = []
@@ -96,34 +92,35 @@ class Scheduler:
 
     def steps(self) -> Iterator[Step | Wait]:
         """Yield the steps of the run, each made when the one before has ended."""
-        stop, record, feed = self._stop, self._record, self._feed
-        while not stop.is_reached(finished=record.num_finished, tokens=record.num_tokens, now_ns=self._now_ns):
+        stop, record, requests = self._stop, self._record, self._requests
+        while not stop.is_reached(self._now_ns):
             self._take_arrivals()
             self._memory.give_slots_back()
             step = self._next()
             if step is not None:
                 yield step
                 continue
-            until_ns = feed.next_ns()
             if self._queue or self._swapped:  # the first of them would fit if slots were given up that are not
                 raise InputError(
                     "scheduler",
                     "memory: dynamic finds no expert slot that can be given up; use another eviction policy, or fixed",
                 )
-            if until_ns is None:
+            wait = requests.wait()
+            if wait is None:
                 return
-            if stop.bounds.time_ns is not None:
-                until_ns = min(until_ns, stop.bounds.time_ns)
-            yield Wait(until_ns=until_ns)
-            record.idled(self._now_ns, until_ns)
-            self._now_ns = until_ns
+            latest_ns = stop.bounds.time_ns
+            if latest_ns is not None and (wait.until_ns is None or wait.until_ns > latest_ns):
+                wait = Wait(until_ns=latest_ns)
+            yield wait
+            now_ns = requests.waited(wait)
+            record.idled(self._now_ns, now_ns)
+            self._now_ns = now_ns
 
     def step_ended(self, step: Step, now_ns: int) -> None:
         """Note that the tokens of the step under way are out."""
         del step
         record, cohort = self._record, self._cohort
-        queued, running = len(self._queue) + len(self._swapped), self._num_running()
-        record.stepped(self._now_ns, now_ns, queued=queued, running=running)
+        record.stepped(self._now_ns, now_ns, queued=self.num_queued(), running=self.num_running())
         if self._decodes:
             ended = cohort.step()
             record.decoded(now_ns, len(cohort))
@@ -145,20 +142,39 @@ class Scheduler:
 
     def in_system(self) -> int:
         """Count the requests that have arrived and are neither answered nor refused."""
-        return len(self._queue) + len(self._swapped) + self._num_running()
+        return self.num_queued() + self.num_running()
 
-    def _num_running(self) -> int:
+    def num_queued(self) -> int:
+        """Count the requests that wait for a place, or to get theirs back."""
+        return len(self._queue) + len(self._swapped)
+
+    def num_running(self) -> int:
+        """Count the requests that have a place."""
         return len(self._cohort) + len(self._prefilling)
+
+    def prompt_tokens_left(self) -> int:
+        """Count the tokens that have yet to be run before each request puts out its next, as of the latest step's end."""
+        waiting = (*(request for _, request in self._queue), *self._swapped, *self._prefilling)
+        return sum(request.prefill_until - request.position for request in waiting)
+
+    def tokens_left(self) -> int:
+        """Count the tokens that have yet to go through the model, as of the latest step's end."""
+        waiting = (*(request for _, request in self._queue), *self._swapped, *self._prefilling)
+        left = sum(request.total_tokens - request.position for request in waiting)
+        steps = self._cohort.num_steps
+        return left + sum(request.total_tokens - request.offset - steps for request in self._cohort.requests)
+
+    def stood_still(self, now_ns: int) -> None:
+        """Note that there has been no step since the last one ended; the run ends now."""
+        self._record.stepped(self._now_ns, now_ns, queued=self.num_queued(), running=self.num_running())
+        self._now_ns = now_ns
 
     def _take_arrivals(self) -> None:
         """Put what has arrived by now in the queue, or refuse it."""
-        feed, limits, record, now_ns = self._feed, self._limits, self._record, self._now_ns
-        next_ns = feed.next_ns()
+        requests, limits, record, now_ns = self._requests, self._limits, self._record, self._now_ns
+        next_ns = requests.next_ns()
         while next_ns is not None and next_ns <= now_ns:
-            arrival = feed.take()
-            request = Served(arrival, index=self._num_arrived, priority=limits.priorities.get(arrival.class_name, 0))
-            self._num_arrived += 1
-            request.take_rows = self._draw(request)
+            request = requests.take()
             record.arrived(request, now_ns)
             if self._pages.bytes_of(request.total_tokens) > self._memory.most_bytes:
                 self._refuse(request, "too_long")
@@ -166,11 +182,11 @@ class Scheduler:
                 self._refuse(request, "queue_full")
             else:
                 self._enqueue(request)
-            next_ns = feed.next_ns()
+            next_ns = requests.next_ns()
 
     def _refuse(self, request: Served, reason: str) -> None:
         self._record.refused(request, reason, self._now_ns)
-        self._feed.ended(request.arrival, self._now_ns)
+        self._requests.ended(request, self._now_ns)
 
     def _enqueue(self, request: Served) -> None:
         heapq.heappush(self._queue, (request.order, request))
@@ -179,7 +195,7 @@ class Scheduler:
         self._memory.free(request.kv_bytes)
         request.rows, request.take_rows = NO_ROWS, _no_rows
         self._record.finished(request, now_ns)
-        self._feed.ended(request.arrival, now_ns)
+        self._requests.ended(request, now_ns)
 
     def _next(self) -> Step | None:
         """Make the next step; None if there is nothing to do."""
@@ -222,11 +238,11 @@ class Scheduler:
 
     def _bring_back(self) -> None:
         """Let requests that were swapped out decode again, while there is a place and room."""
-        while self._swapped and self._num_running() < self._limits.batch:
+        while self._swapped and self.num_running() < self._limits.batch:
             request = self._swapped[0]
             kv_tokens = self._pages.rounded_up(max(request.position + 1, request.prefill_until))
             num_bytes = self._pages.bytes_of(kv_tokens)
-            if not self._has_room(num_bytes, self._num_running()) or not self._memory.take(num_bytes):
+            if not self._has_room(num_bytes, self.num_running()) or not self._memory.take(num_bytes):
                 return
             self._in_bytes += request.kv_bytes
             request.kv_tokens, request.kv_bytes = kv_tokens, num_bytes
@@ -298,7 +314,7 @@ class Scheduler:
 
     def _displaced_by(self, request: Served, num_bytes: int) -> Sequence[Served] | None:
         """Return who has to give up a place for a request that wants one and KV cache; None if that does not help."""
-        num_running, freed_bytes = self._num_running(), 0
+        num_running, freed_bytes = self.num_running(), 0
         displaced: list[Served] = []
         lower: list[Served] = []
         if self._limits.displaces:

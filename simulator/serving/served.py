@@ -18,7 +18,9 @@ class Served(Request):
     counts those whose keys and values are in the cache, while it does not decode (the cohort knows it then);
     `prefill_until` those that go through the model before it puts out its next token: its prompt, or, where its cache was
     given up, also what it had put out. `kv_tokens` is for how many tokens it has cache, `kv_bytes` how much that is.
-    `offset` is its cohort's.
+    `offset` is its cohort's. `max_itl_ns` is its longest time between two output tokens, up to when it last left the cohort,
+    and `itl_since_step` from which of the record's decode steps on it has yet to be asked for. `replica` is the
+    machine that serves it.
 
     `rows` are the tokens of the trace whose routing it has, `take_rows` what makes them when it is let in. `stalls_ns` is
     what the steps that it took part in were spent on, cause by cause; `waited_ns` the time that it stood in the queue,
@@ -30,8 +32,10 @@ class Served(Request):
         "class_name",
         "finished_ns",
         "is_refused",
+        "itl_since_step",
         "kv_bytes",
         "kv_tokens",
+        "max_itl_ns",
         "num_preemptions",
         "offset",
         "order",
@@ -39,6 +43,7 @@ class Served(Request):
         "preempted_ns",
         "prefill_until",
         "queued_ns",
+        "replica",
         "rows",
         "stalls_ns",
         "take_rows",
@@ -60,6 +65,7 @@ class Served(Request):
         self.kv_tokens = 0
         self.kv_bytes = 0
         self.offset = 0
+        self.replica = 0
         self.rows = NO_ROWS
         self.take_rows: Callable[[], Rows] = _none
         self.num_preemptions = 0
@@ -68,6 +74,8 @@ class Served(Request):
         self.preempted_ns = 0
         self.finished_ns = -1
         self.is_refused = False
+        self.max_itl_ns = 0
+        self.itl_since_step = 0
         self.stalls_ns: list[int] = []
 
 

@@ -1,72 +1,76 @@
-"""A service put together: workload, scheduler, KV cache and record, for an engine to drive."""
+"""A service put together: scheduler, KV cache and record, for an engine to drive."""
 
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
-from types import FrameType
-
-import numpy as np
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import format_bytes
 from simulator.engine import Engine
+from simulator.gpus.lockstep import Lockstep
 from simulator.inputs import Inputs
 from simulator.metrics.distribution import Distribution
 from simulator.model.footprint import expert_bytes
 from simulator.prepare import Prepared
 from simulator.scenario import Scenario
-from simulator.serving.choice import SchedulerChoice, StopChoice, bounds_of, limits_of, slos_of
-from simulator.serving.feed import ClosedFeed, Feed, OpenFeed
+from simulator.serving.choice import SchedulerChoice, limits_of, slos_of
+from simulator.serving.intake import Requests
 from simulator.serving.kv_pages import KvPages
 from simulator.serving.memory import ExpertSlots, KvMemory
-from simulator.serving.record import Readings, Record
+from simulator.serving.record import CAUSES, CAUSES_OF_SEVERAL_GPUS, Readings, Record
 from simulator.serving.scheduler import Scheduler, Sees
 from simulator.serving.scheduling import SCHEDULING
 from simulator.serving.served import Served
-from simulator.serving.stop import Stop
-from simulator.workload.choice import build_workload, read_choice
-from simulator.workload.drawing import Drawing, Piece, token_ranges
-from simulator.workload.routing import Routing, Rows
+from simulator.serving.traffic import Traffic
+from simulator.serving.warmup import MSER5
 from simulator.workload.step import Step, Wait
 
 _SPARE_FRAC = 0.1
 
 
 class Service:
-    """What serves a scenario's workload. `steps` and `step_ended` are for the engine, which `read_from` then reads.
+    """What serves a workload on one machine. `steps` and `step_ended` are for the engine, which `read_from` then reads.
+
+    `requests` are those that it takes: by default all of the traffic.
 
     `requests`, `ttft`, `itl`, `tpot` and `e2e` are of all classes together.
     """
 
-    def __init__(self, scenario: Scenario, inputs: Inputs, ready: Prepared, source: str) -> None:
-        """Put it together. Raises InputError, TraceError."""
-        assert scenario.workload is not None
+    num_replicas = 1
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        inputs: Inputs,
+        ready: Prepared,
+        traffic: Traffic,
+        source: str,
+        *,
+        requests: Requests | None = None,
+        num_gpus: int = 1,
+    ) -> None:
+        """Put it together; `ready` is of one of `num_gpus` that are alike. Raises InputError."""
         self.choice = scenario.scheduler or SchedulerChoice()
-        self.stop = Stop(bounds_of(scenario.stop or StopChoice()))
-        self.record = Record(slos=slos_of(scenario.slo))
+        self.stop = traffic.stop
+        self.slos = slos_of(scenario.slo)
+        self.warmup = scenario.warmup or MSER5
+        self.record = Record(slos=self.slos, causes=CAUSES if num_gpus == 1 else CAUSES_OF_SEVERAL_GPUS)
+        self._num_gpus = num_gpus
         self._ready = ready
         self._source = source
-        self._workload = build_workload(read_choice(scenario.workload, f"{source}: workload"), f"{source}: workload")
+        self._traffic = traffic
         self._expert_bytes = expert_bytes(inputs.model)
-        self.memory = KvMemory(self._kv_bytes())
+        self.memory = KvMemory(num_gpus * kv_bytes_at_start(self.choice, inputs, ready, source))
         if self.choice.memory == "dynamic":
             ready.cache.can_shrink = True
         self.pages = KvPages(inputs.model, inputs.kv_cache, self.choice.page_tokens)
-        self._drawing = Drawing(
-            inputs.trace, scenario.seed, sequences=inputs.loop.sequences, by_session=self._workload.is_closed
-        )
-        self._trace = inputs.trace
         view = ready.view
         self.scheduler = Scheduler(
-            feed=self._feed(scenario.seed),
+            requests=traffic.intake if requests is None else requests,
             scheduling=SCHEDULING[self.choice.policy](max_step_tokens=self.choice.max_step_tokens),
             limits=limits_of(self.choice),
             pages=self.pages,
             memory=self.memory,
-            routing=Routing(inputs.trace),
-            draw=self._drawn,
+            routing=traffic.routing,
             record=self.record,
             stop=self.stop,
             sees=Sees(gate_weights=view.needs_gate_weights, lookahead_layers=view.lookahead_layers),
@@ -80,19 +84,20 @@ class Service:
             return None
         return lambda num_bytes, to_host: costs.kv_copy_ns(num_bytes, to_host=to_host)
 
-    def read_from(self, engine: Engine) -> None:
+    def read_from(self, engine: Engine | Lockstep) -> None:
         """Take readings from the engine that runs the steps; let KV cache have the memory of its experts, if asked to."""
         cache = self._ready.cache
         self.record.read_from(
             Readings(
                 causes_ns=engine.causes_ns,
-                h2d_busy_ns=engine.link.busy_ns,
+                h2d_busy_ns=engine.h2d_busy_ns,
                 kv_bytes=lambda: self.memory.used_bytes,
                 expert_slots=lambda: self._num_slots - self.memory.slots_given,
             )
         )
-        self._num_slots = cache.num_slots
+        self._num_slots = self._num_gpus * cache.num_slots
         if self.choice.memory == "dynamic":
+            assert isinstance(engine, Engine), "refused on several GPUs"
             at_first = [pool.num_slots for pool in cache.pools]
             smallest = self._ready.view.top_k
             self.memory.share_with(
@@ -106,9 +111,8 @@ class Service:
             )
 
     def steps(self) -> Iterator[Step | Wait]:
-        """Yield the steps of the run. The first interrupt from the keyboard ends it with the step under way."""
-        with _interrupts(self.stop):
-            yield from self.scheduler.steps()
+        """Yield the steps of the run."""
+        return self.scheduler.steps()
 
     def step_ended(self, step: Step, now_ns: int) -> None:
         """Note the end of a step."""
@@ -144,62 +148,33 @@ class Service:
         """From arrival to the start of the first step."""
         return self._merged("queueing")
 
+    def in_system(self) -> int:
+        """Count the requests that are neither answered nor refused."""
+        return self.scheduler.in_system()
+
     def notes(self) -> list[str]:
         """Say what workload and drawing have assumed or left out."""
-        return [*self._workload.notes(), *self._drawing.notes()]
+        return self._traffic.notes()
 
     def _merged(self, name: str) -> Distribution:
         return Distribution.merged([getattr(of_class, name) for of_class in self.record.classes.values()])
 
-    def _kv_bytes(self) -> int:
-        """Return the bytes of KV cache at the start. Raises InputError if there are none."""
-        budget, size = self._ready.budget, self._ready.size
-        if self.choice.memory == "dynamic" and size.low:
-            raise InputError(
-                self._source, "scheduler.memory: dynamic does not go with low_precision, whose slots stay as they are"
-            )
-        if budget.kv_cache_bytes and self.choice.memory == "fixed":
-            return budget.kv_cache_bytes
-        taken = (size.experts + size.staging) * self._expert_bytes + size.low * self._ready.costs.low_expert_bytes
-        left = budget.expert_cache_bytes + budget.kv_cache_bytes - taken
-        if left <= 0 and self.choice.memory == "fixed":
-            raise InputError(
-                self._source,
-                f"cache: {format_bytes(taken)} leave nothing of the GPU's memory for KV cache, {format_bytes(-left)} too "
-                "much; use a smaller cache, or scheduler.kv_cache to assume that it fits",
-            )
-        return max(0, left)
 
-    def _feed(self, seed: int) -> Feed:
-        workload = self._workload
-        return ClosedFeed(workload.closed, seed) if workload.is_closed else OpenFeed(workload.open, seed)
-
-    def _drawn(self, request: Served) -> Callable[[], Rows]:
-        """Draw what a request is made of, and return what makes the tokens of the trace of it."""
-        drawn = self._drawing.draw(request.arrival)
-        pieces = (*drawn.prompt, *drawn.decode)
-        request.sequence = pieces[0].sequence
-        return partial(self._rows, pieces)
-
-    def _rows(self, pieces: Sequence[Piece]) -> Rows:
-        return np.concatenate([np.arange(part.start, part.stop) for part in token_ranges(self._trace, pieces)])
-
-
-@contextmanager
-def _interrupts(stop: Stop) -> Iterator[None]:
-    """Have the first interrupt stop the run, and the next end the program as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def interrupted(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.interrupt()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, interrupted)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def kv_bytes_at_start(choice: SchedulerChoice, inputs: Inputs, ready: Prepared, source: str) -> int:
+    """Return the bytes of KV cache at the start. Raises InputError if there are none."""
+    budget, size = ready.budget, ready.size
+    if choice.memory == "dynamic" and size.low:
+        raise InputError(
+            source, "scheduler.memory: dynamic does not go with low_precision, whose slots stay as they are"
+        )
+    if budget.kv_cache_bytes and choice.memory == "fixed":
+        return budget.kv_cache_bytes
+    taken = (size.experts + size.staging) * expert_bytes(inputs.model) + size.low * ready.costs.low_expert_bytes
+    left = budget.expert_cache_bytes + budget.kv_cache_bytes - taken
+    if left <= 0 and choice.memory == "fixed":
+        raise InputError(
+            source,
+            f"cache: {format_bytes(taken)} leave nothing of the GPU's memory for KV cache, {format_bytes(-left)} too much; "
+            "use a smaller cache, or scheduler.kv_cache to assume that it fits",
+        )
+    return max(0, left)

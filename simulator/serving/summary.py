@@ -1,17 +1,23 @@
 """What a service adds to a run's summary: classes, goodput, memory, and quantities over time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from simulator.metrics.counters import Counters
+from simulator.metrics.goodput import PROMISES
 from simulator.metrics.littles_law import littles_law
-from simulator.serving.record import CAUSES, OfClass
+from simulator.replicas.whole import Whole
+from simulator.serving.record import OfClass
 from simulator.serving.service import Service
+from simulator.serving.steady import steady_state
 
 NS_PER_S = 10**9
 
 
-def summarise_service(service: Service, counters: Counters) -> dict[str, object]:
+def summarise_service(service: Service | Whole, counters: Counters) -> dict[str, object]:
     """Return the keys that a service has beside, or in place of, those of a closed batch.
+
+    Of several replicas, memory is that of the one that used most of it, numbers of requests are those of all, and shares of
+    busy time means.
 
     `attribution_ns` also holds the time in which there was nothing to do. `requests.stalls_ns` divide the time of all
     finished requests, from arrival to the last token: in the queue, blocked by steps without them, and by cause.
@@ -37,11 +43,12 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
             "partial": stop.is_partial,
             "arrived": sum(one.num_arrived for one in classes.values()),
             "finished": finished,
-            "in_system_at_end": service.scheduler.in_system(),
+            "in_system_at_end": service.in_system(),
             "refused": {
                 reason: sum(one.refused[reason] for one in classes.values()) for reason in ("too_long", "queue_full")
             },
             "preemptions": sum(one.num_preemptions for one in classes.values()),
+            "offered_requests_per_s": _offered_per_s(service),
             "throughput_requests_per_s": _per_s(finished, now_ns),
             "goodput_requests_per_s": _per_s(in_slo, now_ns),
             "goodput_tokens_per_s": _per_s(sum(one.tokens_in_slo for one in classes.values()), now_ns),
@@ -59,19 +66,31 @@ def summarise_service(service: Service, counters: Counters) -> dict[str, object]
             "kv_peak_bytes": memory.peak_bytes,
             "expert_slots_given_up": memory.num_given_up,
             "expert_slots_taken_back": memory.num_taken_back,
-            "classes": {name: _of_class(classes[name], now_ns) for name in sorted(classes)},
+            "classes": {name: _of_class(classes[name], record.causes, now_ns) for name in sorted(classes)},
+            "steady": steady_state(
+                record, service.slos, warmup=service.warmup, end_ns=now_ns, is_whole=stop.reason is None
+            ),
             "over_time": _over_time(service, now_ns),
         },
     }
 
 
-def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:
+def _offered_per_s(service: Service | Whole) -> float | None:
+    """Return how fast requests arrived: gaps over the time from the first to the last."""
+    requests = service.requests
+    if len(requests) < 2:
+        return None
+    return _per_s(len(requests) - 1, requests[-1].arrival.arrival_ns - requests[0].arrival.arrival_ns)
+
+
+def _of_class(one: OfClass, causes: Sequence[str], now_ns: int) -> Mapping[str, object]:
     return {
         "arrived": one.num_arrived,
         "finished": one.num_finished,
         "refused": sum(one.refused.values()),
         "preemptions": one.num_preemptions,
         "in_slo": one.num_in_slo,
+        "missed": {promise: one.missed[promise] for promise in PROMISES if promise != "unfinished"},
         "in_slo_frac": one.num_in_slo / one.num_finished if one.num_finished else None,
         "goodput_requests_per_s": _per_s(one.num_in_slo, now_ns),
         "queueing_s": one.queueing.summary_s(),
@@ -82,12 +101,12 @@ def _of_class(one: OfClass, now_ns: int) -> Mapping[str, object]:
         "stalls_ns": {
             "queue": one.waited_ns,
             "blocked": one.blocked_ns,
-            **dict(zip(CAUSES, one.stalls_ns, strict=True)),
+            **dict(zip(causes, one.stalls_ns, strict=True)),
         },
     }
 
 
-def _over_time(service: Service, now_ns: int) -> Mapping[str, object]:
+def _over_time(service: Service | Whole, now_ns: int) -> Mapping[str, object]:
     """Return mean values by bin; the last bin may be cut short by the end of the run."""
     series = service.record.series
     width_ns, columns = series.width_ns, list(zip(*series.bins, strict=True)) or [()] * len(series.names)
@@ -96,8 +115,8 @@ def _over_time(service: Service, now_ns: int) -> Mapping[str, object]:
     named = dict(zip(series.names, means, strict=True))
     return {
         "bin_s": width_ns / NS_PER_S,
-        "gpu_busy_frac": named["gpu_busy_ns"],
-        "h2d_busy_frac": named["h2d_busy_ns"],
+        "gpu_busy_frac": [busy / service.num_replicas for busy in named["gpu_busy_ns"]],
+        "h2d_busy_frac": [busy / service.num_replicas for busy in named["h2d_busy_ns"]],
         "running": named["running_ns"],
         "waiting": named["waiting_ns"],
         "kv_bytes": named["kv_bytes_ns"],

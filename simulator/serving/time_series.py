@@ -39,6 +39,22 @@ class TimeSeries:
                 into[at] += amount * until_ns // length - amount * done_ns // length
             done_ns = until_ns
 
+    @classmethod
+    def merged(cls, parts: "Sequence[TimeSeries]") -> "TimeSeries":
+        """Return the sum of several series of the same quantities, in bins as wide as the widest of them."""
+        whole = cls(parts[0].names)
+        whole.width_ns = max(part.width_ns for part in parts)
+        for part in parts:
+            alike = cls(part.names)
+            alike.width_ns, alike.bins = part.width_ns, [list(row) for row in part.bins]
+            while alike.width_ns < whole.width_ns:
+                alike._join()
+            for at, row in enumerate(alike.bins):
+                if at == len(whole.bins):
+                    whole.bins.append([0] * len(whole.names))
+                whole.bins[at] = [a + b for a, b in zip(whole.bins[at], row, strict=True)]
+        return whole
+
     def _join(self) -> None:
         bins = self.bins
         if len(bins) % 2:

@@ -202,14 +202,14 @@ def _read(value: object) -> _Value:
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         return str(value["name"])
     text = str(value)
-    for dimension in Dimension:
-        try:
-            return _Quantity(Fraction(parse_quantity(text, dimension)), dimension.value)
-        except ValueError:
-            continue
     for name, parse in (("requests/s", parse_rate), ("s", _seconds)):
         try:
             return _Quantity(Fraction(parse(text)), name)
+        except ValueError:
+            continue
+    for dimension in Dimension:
+        try:
+            return _Quantity(Fraction(parse_quantity(text, dimension)), dimension.value)
         except ValueError:
             continue
     return text

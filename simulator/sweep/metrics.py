@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from hardware_profiles.suggest import one_of
 
-_UNITS = ("_s", "_ns", "_frac", "_bytes")
+_UNITS = ("_s", "_ns", "_frac", "_bytes", "_j", "_w", "_usd")
 
 
 def flat_metrics(summary: Mapping[str, object]) -> dict[str, int | float]:

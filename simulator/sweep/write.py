@@ -1,4 +1,4 @@
-"""Write a sweep's table: CSV, JSON, and Parquet where pyarrow is there. Each file appears whole, or stays as it was."""
+"""Write a sweep's table: CSV, JSON, a page, Parquet where pyarrow is there. Each file appears whole, or stays as it was."""
 
 import io
 import json
@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hardware_profiles.errors import InputError
+from simulator.explorer import explorer_page
 from simulator.new_folder import csv_text
 from simulator.results import summary_json
 from simulator.sweep.file import Sweep
@@ -18,7 +19,7 @@ from simulator.sweep.rows import Row
 STORE = "store"
 _PARTIAL = ".moesim-"
 _TOO_LARGE = 1 << 63
-_FILES = ("points.csv", "points.json", "points.parquet")
+_FILES = ("points.csv", "points.json", "points.html", "points.parquet")
 
 
 class SweepFolder:
@@ -46,6 +47,7 @@ class SweepFolder:
         }
         text = summary_json(facts)
         contents = {"points.csv": csv_text(rows).encode(), "points.json": text.encode()}
+        contents["points.html"] = explorer_page(rows, axes=axes, title=f"Sweep over {', '.join(axes)}").encode()
         if find_spec("pyarrow") is not None:
             contents["points.parquet"] = _parquet(rows)
         try:

@@ -12,8 +12,8 @@
       stop: "20 min"
       rate_factor: 2
 
-Parts of a workload are applied in this order: `start` and `stop` on the source's own clock, `keep_frac`, `rate` or
-`rate_factor`, `requests`, `classes` and `categories`.
+Parts of a workload are applied in this order: `start` and `stop` on the source's own clock, `keep_frac`, `requests`,
+`rate` or `rate_factor`, `classes` and `categories`: so `rate` is that of the requests which are left.
 """
 
 from collections.abc import Mapping, Sequence
@@ -347,12 +347,12 @@ class _Builder:
             workload = Sliced(workload, start_ns=parse_span_ns(choice.start or "0 s"), stop_ns=stop_ns)
         if choice.keep_frac is not None:
             workload = Thinned(workload, choice.keep_frac)
+        if choice.requests is not None:
+            workload = Sliced(workload, max_requests=choice.requests)
         if choice.rate is not None:
             workload = Scaled(workload, parse_rate(choice.rate) / self._mean_rate(workload))
         elif choice.rate_factor is not None:
             workload = Scaled(workload, Fraction(repr(choice.rate_factor)))
-        if choice.requests is not None:
-            workload = Sliced(workload, max_requests=choice.requests)
         if choice.classes or choice.categories:
             workload = Labelled(workload, labels)
         return workload

@@ -16,14 +16,18 @@ Sequences repeat in a long run: a policy that remembers them sees more of a patt
 """
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 
+from hardware_profiles.suggest import nearest_first
 from simulator.workload.arrivals import Arrival
 from simulator.workload.randomness import stream
 from traces.errors import TraceError
 from traces.format import Trace
+
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +122,7 @@ class Drawing:
                 named = self._categories
                 of_category = [] if named is None else [one for one in self._allowed if named[one] == category]
             if not of_category:
-                known = ", ".join(sorted({self._categories[one] for one in self._allowed})) if self._categories else ""
+                known = _some(category, {self._categories[one] for one in self._allowed}) if self._categories else ""
                 raise TraceError(
                     self._trace.path,
                     f"has no sequence of the category {category!r} to draw a request from; "
@@ -210,6 +214,13 @@ def _another(sequences: Sequence[int], than: int, random: Random) -> int:
     while drawn == than and len(sequences) > 1:
         drawn = sequences[random.randrange(len(sequences))]
     return drawn
+
+
+def _some(category: str | None, known: AbstractSet[str]) -> str:
+    """Name a few categories of many, those like the one that was asked for first."""
+    listed = nearest_first(str(category), sorted(known))
+    more = len(listed) - _MOST_NAMED
+    return ", ".join(listed[:_MOST_NAMED]) + (f" and {more} more (moesim trace info)" if more > 0 else "")
 
 
 def _categories(trace: Trace) -> list[str] | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from simulator.html_page import COLOURS, drawn, html_page, paragraph
+from simulator.html_page import COLOURS, blank_figure, drawn, html_page, paragraph
 from simulator.workload.survey import NS_PER_S, Survey
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _tokens(survey: Survey) -> "Figure":
 def _over_time(title: str, y_title: str, bin_s: float, lines: dict[str, list[float]]) -> "Figure":
     from plotly.graph_objects import Scatter
 
-    figure = _blank(f"{title} (in steps of {bin_s:g} s)", "time (s)", y_title)
+    figure = blank_figure("time (s)", y_title, title=f"{title} (in steps of {bin_s:g} s)", height=380)
     for (name, values), colour in zip(lines.items(), COLOURS, strict=False):
         times = [index * bin_s for index in range(len(values) + 1)]
         line = {"shape": "hv", "color": colour, "width": 1.5}
@@ -70,7 +70,7 @@ def _over_time(title: str, y_title: str, bin_s: float, lines: dict[str, list[flo
 def _lengths(title: str, survey: Survey) -> "Figure":
     from plotly.graph_objects import Scatter
 
-    figure = _blank(title, "tokens", "share of requests per bin")
+    figure = blank_figure("tokens", "share of requests per bin", title=title, height=380)
     lengths = {"prompt": survey.prompt_tokens, "output": survey.output_tokens}
     for (name, counts), colour in zip(lengths.items(), COLOURS, strict=False):
         edges, shares = length_shares(counts)
@@ -78,21 +78,4 @@ def _lengths(title: str, survey: Survey) -> "Figure":
         figure.add_trace(Scatter(x=edges, y=[*shares, shares[-1]], mode="lines", line=line, name=name, fill="tozeroy"))
     figure.update_xaxes(type="log", dtick=1)
     figure.update_yaxes(rangemode="tozero", tickformat=".0%")
-    return figure
-
-
-def _blank(title: str, x_title: str, y_title: str) -> "Figure":
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    figure.update_layout(
-        title=title,
-        height=380,
-        xaxis_title=x_title,
-        yaxis_title=y_title,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 60, "r": 20, "t": 50, "b": 50},
-        legend={"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
-    )
     return figure

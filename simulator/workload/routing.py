@@ -47,6 +47,11 @@ class Routing:
         """Return what tokens ask for together."""
         return StepVisits(self, self._places[rows])
 
+    def picks(self, rows: Rows) -> NDArray[np.int64]:
+        """Count the tokens routed to each expert, by key, over all layers."""
+        keys = self._key_of_place[self._places[rows].ravel()]
+        return np.bincount(keys, minlength=self._trace.num_banks * self.num_experts)
+
     def tokens(self, rows: Rows) -> "Lazily[TokenRouting]":
         """Return the keys of each token, made as they are asked for."""
         return Lazily(len(rows), lambda: self._keys(rows))

@@ -34,9 +34,9 @@ class KvCopies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """In the place of a step: there is nothing to compute until a time."""
+    """In the place of a step: there is nothing to compute until a time, or, if that is None, until somebody says so."""
 
-    until_ns: int
+    until_ns: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

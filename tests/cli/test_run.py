@@ -134,6 +134,7 @@ KEYS: dict[str, Any] = {
             "exposed_late_prefetch",
             "queued_behind_prefetch",
             "exposed_cpu_expert",
+            "exposed_nvme",
         ),
         float,
     ),

@@ -174,7 +174,7 @@ def test_the_page(moesim: CommandLine) -> None:
     assert not re.search(r"""(src|href)=["']?http""", own)
     assert not re.search(r"<script[^>]+src=", page)
     assert page.count("plotly-graph-div") >= 3
-    for text in (read_system("hobbit").description, "prefers-color-scheme:dark", "oracle_prefetch", 'data-value="'):
+    for text in (read_system("hobbit").description, "prefers-color-scheme: dark", "oracle_prefetch", 'data-value="'):
         assert text in page
 
 

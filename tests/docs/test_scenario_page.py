@@ -6,12 +6,15 @@ from pathlib import Path
 
 from hardware_profiles.load import load_profile
 from hardware_profiles.yaml_file import parse_yaml
+from simulator.gpus.choice import GpusChoice
 from simulator.scenario import (
     CacheChoice,
     FitChoice,
+    HostCacheChoice,
     LookaheadChoice,
     LowPrecisionChoice,
     QuantisationChoice,
+    ReplicasChoice,
     Scenario,
     TilesChoice,
     build_scenario,
@@ -19,11 +22,14 @@ from simulator.scenario import (
 
 GROUPS = {
     "cache": CacheChoice,
+    "host_cache": HostCacheChoice,
     "quantisation": QuantisationChoice,
     "low_precision": LowPrecisionChoice,
     "tiles": TilesChoice,
     "lookahead": LookaheadChoice,
     "fit": FitChoice,
+    "replicas": ReplicasChoice,
+    "gpus": GpusChoice,
 }
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "scenario.md").read_text(encoding="utf-8")
 

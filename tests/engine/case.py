@@ -54,6 +54,13 @@ class Case:
     tile_overhead_ns: int = 0
     is_pageable: bool = False
     back_ns: int = 0  # 0: what is evicted is not copied back
+    # host memory as a cache above NVMe; 0 slots: it holds all
+    host_slots: int = 0
+    host_eviction: str = "lru"
+    host_warm: list[int] = field(default_factory=list)  # what is there at first, as if inserted in this order
+    read_ahead: int = 0
+    read_ends_ns: list[int] = field(default_factory=list)
+    read_demand: int = 1
     # host memory: bytes/s, 0 for enough; what copies and jobs draw
     bandwidth: int = 0
     copy_demand: int = 1
@@ -157,6 +164,14 @@ class Outcome:
     swapped_picks: int = 0
     copied_back: int = 0
     back_busy_ns: int = 0
+    host_hits: int = 0
+    host_late_hits: int = 0
+    host_misses: int = 0
+    host_evictions: int = 0
+    reads: int = 0
+    read_busy_ns: int = 0
+    reads_ahead: int = 0
+    reads_ahead_used: int = 0
 
 
 def closed_loop(case: Case) -> list[tuple[list[list[list[int]]], list[int]]]:

@@ -13,6 +13,7 @@ from simulator.engine import Engine, Tiles
 from simulator.estimates import CostEstimates
 from simulator.eviction import EVICTION, Eviction
 from simulator.eviction.lru import LRU
+from simulator.host_cache import make_host_cache
 from simulator.lay_out import CacheSize, lay_out_cache
 from simulator.miss import MISS, Miss, MissAction
 from simulator.oracle import RecordedFuture
@@ -41,12 +42,14 @@ class StatedCosts:
         self.stall_overhead_ns = case.stall_overhead_ns
         self.low_chunk_ends_ns: Sequence[int] = case.low_chunk_ends_ns
         self.write_back_ns = case.back_ns
+        self.read_chunk_ends_ns: Sequence[int] = case.read_ends_ns
         self.memory_demands = MemoryDemands(
             bandwidth=case.bandwidth,
             h2d=case.copy_demand,
             low_h2d=case.low_copy_demand,
             d2h=case.back_demand,
             cpu_expert=case.cpu_demand,
+            nvme=case.read_demand,
         )
 
     def expert_ns(self, num_tokens: int) -> int:
@@ -227,6 +230,15 @@ def make_engine(
         order=ORDER[case.order](view) if case.order != "first_appearance" else None,
         queue=QUEUE[case.queue](view) if case.queue != "keep" else None,
     )
+    host = None
+    if case.host_slots:
+        host = make_host_cache(
+            view,
+            make_eviction=EVICTION[case.host_eviction],
+            num_slots=case.host_slots,
+            read_ahead=case.read_ahead,
+            warm=case.host_warm,
+        )
 
     def step_ended(step: Step, now_ns: int) -> None:
         out.step_end_ns.append(now_ns)
@@ -244,6 +256,7 @@ def make_engine(
         writes_back=case.back_ns > 0,
         is_pageable=case.is_pageable,
         tiles=Tiles(count=case.num_tiles, overhead_ns=case.tile_overhead_ns),
+        host=host,
     )
 
 
@@ -272,6 +285,10 @@ def run_engine(
     out.cpu_experts, out.cpu_busy_ns = sum(counters.cpu_experts), counters.cpu_busy_ns
     out.deferred, out.low_experts = sum(counters.deferred_experts), sum(counters.low_experts)
     out.dropped_picks, out.swapped_picks = sum(counters.dropped_picks), sum(counters.substituted_picks)
+    out.host_hits, out.host_late_hits = counters.host_hits, counters.host_late_hits
+    out.host_misses, out.host_evictions = counters.host_misses, counters.host_evictions
+    out.reads, out.read_busy_ns = counters.nvme_reads, counters.nvme_busy_ns
+    out.reads_ahead, out.reads_ahead_used = counters.reads_ahead, counters.reads_ahead_used
     out.copied_back, out.back_busy_ns = counters.write_backs, counters.write_back_busy_ns
     out.attribution_ns = {
         "experts": attribution_ns["expert_compute"],
@@ -280,6 +297,7 @@ def run_engine(
         "late": attribution_ns["exposed_late_prefetch"],
         "behind": attribution_ns["queued_behind_prefetch"],
         "cpu": attribution_ns["exposed_cpu_expert"],
+        "nvme": attribution_ns["exposed_nvme"],
         "lost": attribution_ns["runtime_overhead"],
     }
     return out

@@ -10,6 +10,7 @@ from functools import partial
 
 from tests.engine.case import DROPPED, Case, Outcome, closed_loop
 from tests.engine.plain_cache import PlainCache
+from tests.engine.plain_host import PlainHost
 from tests.engine.plain_servers import Servers, Work, tiled_end_ns
 
 
@@ -35,7 +36,10 @@ class Reference:
         self.visit = -1
         self.now_ns = 0  # the stream's time
         self.cache = PlainCache(case, self.visits, self.note_eviction)
-        self.servers = Servers(bandwidth=case.bandwidth, num_workers=case.cpu_workers, delivered=self.deliver)
+        self.host = PlainHost(case, self.cache.next_use) if case.host_slots else None
+        self.servers = Servers(
+            bandwidth=case.bandwidth, num_workers=case.cpu_workers, delivered=self.deliver, host=self.host
+        )
         self.counts: dict[int, int] = {}  # tokens routed to each expert of the visit
         self.waiting: list[int] = []  # keys that wait for a slot
         self.arrivals: list[int] = []  # keys that have become resident since the gate, in order
@@ -47,7 +51,7 @@ class Reference:
     def run(self) -> Outcome:
         """Run all steps."""
         case, out, servers = self.case, self.out, self.servers
-        causes = ("experts", "other", "demand", "late", "behind", "cpu", "lost")
+        causes = ("experts", "other", "demand", "late", "behind", "cpu", "nvme", "lost")
         out.attribution_ns = dict.fromkeys(causes, 0)
         for tokens, emits in self.steps:
             self.prefetch()
@@ -63,6 +67,11 @@ class Reference:
         out.unused = len(self.unused)
         out.link_busy_ns, out.cpu_busy_ns = servers.link_busy_ns, servers.cpu_busy_ns
         out.back_busy_ns, out.copied_back = servers.back_busy_ns, servers.copied_back
+        out.reads, out.read_busy_ns = servers.reads, servers.read_busy_ns
+        if self.host is not None:
+            out.host_hits, out.host_late_hits, out.host_misses = self.host.hits, self.host.late_hits, self.host.misses
+            out.host_evictions = self.host.evictions
+            out.reads_ahead, out.reads_ahead_used = self.host.reads_ahead, self.host.reads_ahead_used
         return out
 
     def launch(self, duration_ns: int) -> None:
@@ -117,8 +126,8 @@ class Reference:
         cache.pinned -= set(shared)
         if shared:
             self.fetch_waiting()
-        on_cpu = self.begin_on_cpu(with_action["cpu"] + shared, with_action["defer"], layer)
         self.prefetch()
+        on_cpu = self.begin_on_cpu(with_action["cpu"] + shared, with_action["defer"], layer)
         turns = [key for key in (standing_in.get(key, key) for key in needed) if key in ready or key in awaited]
         if case.order == "in_turn":
             self.compute_in_turn(turns, ready)
@@ -129,7 +138,7 @@ class Reference:
         if on_cpu:
             self.join(on_cpu)
         cache.pinned = set()
-        for key in needed:
+        for key in self.counts:
             if key in hits + late + missed and key not in shared and actions.get(key, "fetch") == "fetch":
                 self.give_up(key)
 
@@ -174,7 +183,7 @@ class Reference:
     def purge(self, layer: int) -> None:
         """Call off prefetches that wait."""
         ahead = self.case.banks[layer + 1 :]
-        for key in [work.key for work in self.servers.prefetches]:
+        for key in self.servers.waiting_prefetches():
             is_passed = key // self.case.num_experts not in ahead
             if self.case.queue == "purge_all" or (self.case.queue == "purge_passed" and is_passed):
                 self.servers.call_off(key)
@@ -242,7 +251,7 @@ class Reference:
         case = self.case
         stalled, tiles_ns, key = False, 0, None
         while key is None:
-            work = self.servers.finish_service()
+            work = self.servers.finish_next([key for key in left if key in self.cache.in_flight])
             key, until_ns = next_there(), self.servers.now_ns
             if key == work.key and case.num_tiles > 1 and until_ns > self.now_ns and self.kernel_ns([key]):
                 tiles_ns = (case.num_tiles - 1) * case.tile_overhead_ns
@@ -258,7 +267,9 @@ class Reference:
 
     def stall(self, work: Work, until_ns: int) -> bool:
         """Have the stream wait until a time, and say what the link was serving; tell if it did wait."""
-        cause = "behind" if not work.is_demanded else "late" if work.is_prefetch else "demand"
+        cause = (
+            "nvme" if work.is_read else "behind" if not work.is_demanded else "late" if work.is_prefetch else "demand"
+        )
         return self.work(cause, max(0, until_ns - self.now_ns))
 
     def work(self, cause: str, duration_ns: int) -> bool:
@@ -277,7 +288,7 @@ class Reference:
         self.servers.fetch(reading)
         kernel_ns = self.kernel_ns([key])
         while reading.end_ns < 0:
-            work = self.servers.finish_service()
+            work = self.servers.finish_next([key])
             self.stall(work, self.servers.now_ns - (kernel_ns if work is reading else 0))
         self.work("experts", kernel_ns)
 

@@ -166,6 +166,22 @@ def with_whole_layers(case: Case, random: Random) -> Case:
     return replace(case, streamed_layers=random.randint(1, 3))
 
 
+def with_nvme(case: Case, random: Random) -> Case:
+    """Let host memory hold some of the experts; the others are read from NVMe."""
+    num_slots = random.randint(2, max(2, case.num_keys))
+    return replace(
+        case,
+        host_slots=num_slots,
+        host_eviction=random.choice(["lru", "fifo", "lfu", "belady"]),
+        host_warm=random.sample(
+            range(case.num_keys), random.choice([0, random.randint(0, min(num_slots, case.num_keys))])
+        ),
+        read_ahead=random.choice([0, 0, 1, 3]),
+        read_ends_ns=random_chunks(random, 12),
+        read_demand=random.randint(1, 12),
+    )
+
+
 Change = Callable[[Case, Random], Case]
 ALL: list[Change] = [
     with_actions,
@@ -182,7 +198,13 @@ KINDS: dict[str, list[Change]] = {
     **{change.__name__.removeprefix("with_"): [change] for change in ALL},
     "low_precision": [with_low_precision],
     "short_memory": [with_actions, with_short_memory],
+    "nvme": [with_nvme],
+    "nvme_and_actions": [with_actions, with_purges, with_nvme],
+    "nvme_and_machine": [with_machine, with_nvme],
+    "nvme_and_short_memory": [with_actions, with_short_memory, with_nvme],
     "several": [],
+    "several_with_nvme": [with_nvme],
+    "several_with_nvme_and_short_memory": [with_short_memory, with_nvme],
     "several_again": [],
     "several_with_short_memory": [with_short_memory],
 }

@@ -22,6 +22,7 @@ CAUSES = (
     "exposed_late_prefetch",
     "queued_behind_prefetch",
     "exposed_cpu_expert",
+    "exposed_nvme",
 )
 EXPERT_BYTES = 3 * 64 * 32 * 2
 

@@ -23,7 +23,14 @@ def test_every_case_is_kept() -> None:
 @pytest.mark.parametrize("name", cases())
 def test_nothing_has_changed(name: str) -> None:
     """Time, traffic and counts are the same, in all and by cause, layer and request."""
-    assert facts(cases()[name]) == golden()[name]
+    assert _without_idle_causes(facts(cases()[name])) == _without_idle_causes(golden()[name])
+
+
+def _without_idle_causes(found: dict[str, object]) -> dict[str, object]:
+    """Leave out the causes to which no time went: there are more of them than there were."""
+    causes = found["attribution_ns"]
+    assert isinstance(causes, dict)
+    return found | {"attribution_ns": {cause: time_ns for cause, time_ns in causes.items() if time_ns}}
 
 
 def test_cases_differ() -> None:

@@ -50,6 +50,7 @@ def test_attribution_names_each_cause_once() -> None:
     counters.exposed_late_prefetch_ns = [0, 100_000]
     counters.queued_behind_prefetch_ns = [1_000_000, 0]
     counters.exposed_cpu_expert_ns = [4_000_000, 6_000_000]
+    counters.exposed_nvme_ns = [0, 100_000_000]
     attribution_ns = counters.attribution_ns()
     assert tuple(attribution_ns) == ATTRIBUTION
-    assert list(attribution_ns.values()) == [3, 30, 100, 3500, 30_000, 100_000, 1_000_000, 10_000_000]
+    assert list(attribution_ns.values()) == [3, 30, 100, 3500, 30_000, 100_000, 1_000_000, 10_000_000, 100_000_000]

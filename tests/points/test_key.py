@@ -35,6 +35,7 @@ CONSIDERED = {
     ),
     *(
         "sequences",
+        "skip_sequences",
         "max_tokens",
         "prefill_chunk_tokens",
         "warmup_steps",
@@ -43,6 +44,10 @@ CONSIDERED = {
         "scheduler",
         "slo",
         "stop",
+        "warmup",
+        "replicas",
+        "host_cache",
+        "gpus",
     ),
     "description",
 }

@@ -1,6 +1,6 @@
 """A service of one layer whose steps take as long as a test says, all experts resident but for the first moment."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from simulator.cache import ExpertCache
 from simulator.costs.protocol import StepCosts
 from simulator.dispatch import Policies
 from simulator.engine import Engine
@@ -17,8 +18,10 @@ from simulator.lay_out import CacheSize, lay_out_cache
 from simulator.metrics.goodput import Slo
 from simulator.miss import MISS
 from simulator.placement import PLACEMENT
+from simulator.resources.clock import Clock
 from simulator.run_view import RunFacts, RunView
 from simulator.serving.feed import Feed, OpenFeed
+from simulator.serving.intake import Intake, Requests
 from simulator.serving.kv_pages import KvPages
 from simulator.serving.limits import Limits
 from simulator.serving.memory import KvMemory
@@ -30,7 +33,7 @@ from simulator.serving.stop import Bounds, Stop
 from simulator.slots import SLOTS
 from simulator.workload.arrivals import Arrival
 from simulator.workload.routing import Routing, Rows
-from simulator.workload.step import Step
+from simulator.workload.step import Step, Wait
 from traces.format import Sequences, Trace, TraceMetadata, open_trace, write_trace
 
 NUM_EXPERTS = 4
@@ -55,6 +58,7 @@ class StepTimes:
     copy_byte_ns: int = 1
     chunk_ends_ns: Sequence[int] = (1,)
     low_chunk_ends_ns: Sequence[int] = ()
+    read_chunk_ends_ns: Sequence[int] = ()
     write_back_ns: int = 0
     kernels_are_grouped: bool = False
     stall_overhead_ns: int = 0
@@ -102,13 +106,14 @@ class Stated:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What came out: the steps as (tokens, requests that emit, end in ns), the record, the engine."""
+    """A machine, and what came out: the steps as (tokens, requests that emit, end in ns), the record, the engine."""
 
     steps: list[tuple[int, list[int], int]] = field(default_factory=list)
     record: Record
     engine: Engine
     memory: KvMemory
     scheduler: Scheduler
+    cache: ExpertCache
     contexts: list[list[int]] = field(default_factory=list)
 
 
@@ -140,6 +145,45 @@ def serve(
     slos: Mapping[str, Slo] | None = None,
 ) -> Outcome:
     """Run a service to its end."""
+    out = make_machine(
+        intake_of(requests, trace, limits),
+        trace,
+        costs=costs,
+        policy=policy,
+        limits=limits,
+        kv_bytes=kv_bytes,
+        page_tokens=page_tokens,
+        stop=Stop(bounds or Bounds()),
+        slos=slos,
+    )
+    out.engine.run()
+    return out
+
+
+def intake_of(requests: Iterable[Arrival] | Feed, trace: Trace, limits: Limits) -> Intake:
+    """Return what makes requests of arrivals, each of tokens of the trace by its number."""
+    return Intake(
+        OpenFeed(Stated(requests=list(requests)), 0) if isinstance(requests, Iterable) else requests,
+        draw=lambda request: lambda: _rows(request, trace.num_tokens),
+        priorities=limits.priorities,
+    )
+
+
+def make_machine(
+    requests: Requests,
+    trace: Trace,
+    *,
+    costs: StepTimes,
+    policy: str = "prefill_first",
+    limits: Limits,
+    kv_bytes: int = 1 << 40,
+    page_tokens: int = 1,
+    stop: Stop,
+    slos: Mapping[str, Slo] | None = None,
+    followed: Callable[[Iterator[Step | Wait]], Iterator[Step | Wait]] = iter,
+    clock: Clock | None = None,
+) -> Outcome:
+    """Return a machine that is ready to run."""
     view = RunView(
         RunFacts(
             first_keys=[0],
@@ -167,17 +211,15 @@ def serve(
         held=view.held_keys,
     )
     memory, record = KvMemory(kv_bytes), Record(slos=slos or {})
-    feed = OpenFeed(Stated(requests=list(requests)), 0) if isinstance(requests, Iterable) else requests
     scheduler = Scheduler(
-        feed=feed,
+        requests=requests,
         scheduling=SCHEDULING[policy](max_step_tokens=limits.step_tokens),
         limits=limits,
         pages=PlainPages(page_tokens),
         memory=memory,
         routing=Routing(trace),
-        draw=lambda request: lambda: _rows(request, trace.num_tokens),
         record=record,
-        stop=Stop(bounds or Bounds()),
+        stop=stop,
         sees=Sees(),
     )
 
@@ -189,13 +231,14 @@ def serve(
         scheduler.step_ended(step, now_ns)
 
     engine = Engine(
-        steps=scheduler.steps(),
+        steps=followed(scheduler.steps()),
         costs=costs,
         cache=cache,
         view=view,
         policies=Policies(miss=MISS["fetch"](view)),
         step_ended=step_ended,
         kv_copy_ns=lambda num_bytes, _: num_bytes * costs.copy_byte_ns,
+        env=clock,
     )
     record.read_from(
         Readings(
@@ -205,8 +248,7 @@ def serve(
             expert_slots=lambda: NUM_EXPERTS,
         )
     )
-    out = Outcome(record=record, engine=engine, memory=memory, scheduler=scheduler)
-    engine.run()
+    out = Outcome(record=record, engine=engine, memory=memory, scheduler=scheduler, cache=cache)
     return out
 
 

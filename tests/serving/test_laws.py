@@ -1,6 +1,7 @@
 """Laws that hold in every run of a service, over random workloads with preemption."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.metrics.goodput import Slo
 from simulator.serving.limits import Limits
+from simulator.serving.promises import judged
 from simulator.whole_steps import WholeSteps
 from simulator.workload.arrivals import Arrival
 from tests.serving.harness import Outcome, StepTimes, serve, write_plain_trace
@@ -118,6 +121,31 @@ def test_a_requests_time_is_divided_without_remainder(service: Mapping[str, Any]
         assert one.blocked_ns >= 0
         if service["policy"] == "mixed" and not service["limits"].chunk_tokens and service["limits"].batch == 1:
             assert one.blocked_ns == 0
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(services())
+def test_the_longest_time_between_tokens(service: Mapping[str, Any]) -> None:
+    """It is the longest of the gaps between the steps at which a request puts out a token, preempted or not."""
+    out = run(service)
+    for request in out.record.requests:
+        ends_ns = [end_ns for _, emits, end_ns in out.steps if request.index in emits]
+        if request.finished:
+            assert request.max_itl_ns == max((b - a for a, b in pairwise(ends_ns)), default=0)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(services(), st.integers(1, 400), st.integers(1, 3000))
+def test_promises_are_judged_as_the_record_does(service: Mapping[str, Any], itl_ns: int, e2e_ns: int) -> None:
+    """What each request misses adds up to what its class did; refused requests have missed."""
+    slos = {"a": Slo(itl_ns=itl_ns, e2e_ns=e2e_ns)}
+    out = serve(trace=TRACE, slos=slos, **service)
+    end_ns = out.steps[-1][2] if out.steps else 0
+    for name, one in out.record.classes.items():
+        verdicts = [judged(request, slos, end_ns) for request in out.record.requests if request.class_name == name]
+        assert verdicts.count("kept") == one.num_in_slo
+        assert verdicts.count("missed") == one.num_arrived - one.num_in_slo
+        assert max(one.missed.values(), default=0) <= one.num_finished - one.num_in_slo <= one.missed.total()
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from bench.routing import sticky_zipf
 from hardware_profiles.errors import InputError
@@ -121,6 +122,30 @@ def test_swapping_goes_over_the_links(trace: Path) -> None:
     assert attribution_ns["kv_swap"] > 0
 
 
+@pytest.mark.parametrize("scheduler", [{"kv_cache": "8 MiB", "preemption": "swap"}, {"memory": "dynamic"}])
+def test_experts_come_from_nvme(scheduler: dict[str, object], trace: Path) -> None:
+    """With half of the experts in host memory, all are answered, some later; time still adds up."""
+    machine = {"nvme.bandwidth": "7 GB/s", "nvme.latency": "45 us"}
+    host_cache = {"frac": 0.5, "read_ahead": 1, "start": "popular"}
+    result = run(trace, scheduler=scheduler, hardware_set=machine, host_cache=host_cache)
+    assert service_of(result)["finished"] == 12
+    attribution_ns = result.summary["attribution_ns"]
+    assert isinstance(attribution_ns, dict)
+    assert attribution_ns["exposed_nvme"] > 0
+    assert sum(attribution_ns.values()) == result.summary["makespan_ns"]
+    without = run(trace, scheduler=scheduler, hardware_set=machine)
+    assert int(str(result.summary["makespan_ns"])) > int(str(without.summary["makespan_ns"]))
+
+
+def test_swapped_kv_cache_takes_room_in_host_memory(trace: Path) -> None:
+    """What the GPU has for KV cache is set apart: the error says so, and by how much it does not fit."""
+    machine = {"nvme.bandwidth": "7 GB/s", "host.memory": "4 GiB"}
+    scheduler = {"kv_cache": "1 GiB", "preemption": "swap"}
+    with pytest.raises(InputError, match=r"more than there is: host\.memory of 4 GiB, less 1 GiB for swapped KV cache"):
+        run(trace, scheduler=scheduler, hardware_set=machine, host_cache={"bytes": "3.5 GiB"})
+    run(trace, hardware_set=machine, host_cache={"bytes": "3.5 GiB"})
+
+
 def test_a_prefetcher_and_gates_work_in_a_service(trace: Path) -> None:
     """Policies see a service's steps as any others."""
     result = run(trace, scheduler={"policy": "mixed", "max_step_tokens": 32}, prefetch={"name": "gate_lookahead"})
@@ -141,7 +166,23 @@ def test_a_policy_that_knows_the_future_is_refused(trace: Path) -> None:
         ({"scheduler": {"policy": "fifo"}}, "scheduler.policy"),
         ({"scheduler": {"kv_cache": 4}}, "scheduler.kv_cache"),
         ({"stop": {"time": "1"}}, "stop.time"),
+        ({"warmup": "soon"}, "warmup: 'soon' is neither mser5, none nor a time with its unit"),
+        (
+            {"warmup_steps": 3},
+            "warmup_steps: is for a closed batch, and the scenario has a workload; use warmup, such as",
+        ),
+        ({"batching": "balanced"}, "batching: balanced divides a closed batch into steps"),
+        ({"system": "expertflow-2410"}, "batching: regroup (with system expertflow-2410) divides"),
+        ({"workload": None, "warmup": "none"}, "a closed batch has warmup_steps"),
+        ({"slo": {"default": {"itl": 3}}}, "slo.default.itl"),
         ({"workload": WORKLOAD | {"output_tokens": 0}}, "workload.output_tokens"),
+        ({"replicas": {"count": 2}, "gpus": {"count": 2}}, "replicas: machines behind a router have one GPU each"),
+        ({"workload": "requests.csv"}, "name a request trace as workload: {file: requests.csv}"),
+        ({"slo": {"ttft": "2 s"}}, "slo: gives objectives without a class; write slo: {default: {...}}"),
+        (
+            {"workload": WORKLOAD | {"arrivals": {"process": "poison", "rate": "1 /s"}}},
+            "workload.arrivals.process: 'poison' is not known; did you mean 'poisson'?",
+        ),
         ({"workload": {}}, "workload: needs one of file, arrivals and merge"),
         ({"cache": {}}, "nothing says how experts and KV cache divide"),
         ({"cache": {"bytes": "40 GiB"}, "hardware_set": {"gpu.memory": "6 GiB"}}, "leave nothing of the GPU's memory"),
@@ -152,6 +193,35 @@ def test_misfits(changed: dict[str, object], fault: str, trace: Path) -> None:
     with pytest.raises(InputError) as raised:
         run(trace, **changed)
     assert fault in str(raised.value)
+
+
+def test_a_system_runs_without_its_batching(trace: Path) -> None:
+    """As the refusal says."""
+    few = {**WORKLOAD, "requests": 3}
+    assert service_of(run(trace, batching="together", workload=few))["finished"] == 3
+
+
+def test_what_a_service_could_not_use_is_said(trace: Path) -> None:
+    """Objectives and priorities of classes that nobody is of, and requests that could never be served."""
+    scheduler = {"priorities": {"default": 1, "chat": 2}, "kv_cache": "2 MiB"}
+    result = run(trace, slo={"interactive": {"ttft": "1 s"}, "default": {"ttft": "1 s"}}, scheduler=scheduler)
+    warnings = result.summary["warnings"]
+    assert isinstance(warnings, list)
+    of_classes = [line for line in warnings if "no request of that class" in line]
+    assert [line.split(",")[0] for line in of_classes] == ["slo names interactive", "scheduler.priorities names chat"]
+    refused = service_of(result)["refused"]["too_long"]
+    assert [line.split(" requests")[0] for line in warnings if "refused" in line] == [f"{refused} of 12"]
+    assert 0 < refused < 12
+
+
+@pytest.mark.parametrize("replicas", [None, {"count": 2}])
+def test_tables_fit_a_terminal(replicas: dict[str, object] | None, trace: Path) -> None:
+    """Nothing is cut short in 80 columns, with times and rates of any length."""
+    result = run(trace, slo={"default": {"ttft": "1 s"}}, replicas=replicas)
+    text = io.StringIO()
+    Console(file=text, width=80).print(render_summary(result.summary, "a service"))
+    assert "\u2026" not in text.getvalue()
+    assert max(map(len, text.getvalue().splitlines())) <= 80
 
 
 def test_an_interrupt_ends_with_the_step(trace: Path) -> None:

@@ -24,6 +24,7 @@ def test_names() -> None:
     summary = {
         "tpot_s": {"mean": 1.0, "p99": None},
         "busy_frac": {"gpu": 0.5},
+        "energy": {"total_j": 3.0, "by_resource_j": {"gpu": 2.0}, "not_counted": ["link"]},
         "cache": {"bytes": 3, "frac": 0.25, "scope": "global"},
         "quality": {"perplexity_ratio": {"low": 1.1}, "is_extrapolated": True},
         "service": {"goodput_requests_per_s": 2.0, "over_time": [1, 2], "classes": {"chat": {"ttft_s": {"p50": 0.1}}}},
@@ -32,6 +33,8 @@ def test_names() -> None:
     assert flat_metrics(summary) == {
         "tpot_mean_s": 1.0,
         "busy_gpu_frac": 0.5,
+        "energy_total_j": 3.0,
+        "energy_by_resource_gpu_j": 2.0,
         "cache_bytes": 3,
         "cache_frac": 0.25,
         "quality_perplexity_ratio_low": 1.1,

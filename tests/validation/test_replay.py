@@ -338,6 +338,7 @@ def test_what_only_the_simulator_can_do_is_refused(
     """Tiles, weights that are read in place, formats that are no low precision."""
     for values, told in (
         ({"tiles": {"count": 4}}, "tiles: are simulated alone"),
+        ({"host_cache": {"frac": 0.5}}, "host_cache: is simulated alone"),
         ({"miss": "in_place"}, "in_place: torch computes from device memory alone"),
         ({"low_precision": {"format": "fp16", "frac": 0.1}, "cache": {"experts": 20}}, "fp16 takes 16 bit per weight"),
     ):

@@ -76,6 +76,10 @@ def test_parts_are_applied_in_the_stated_order(folder: Path) -> None:
 def test_a_files_rate_can_be_set(folder: Path) -> None:
     """Gaps over the time between the first and the last: 1/s before, also of a slice."""
     assert seconds(arrivals({"file": "ten.csv", "rate": "4 /s", "start": "5 s"}, folder)) == [0, 0.25, 0.5, 0.75, 1]
+    rows = "".join(f"{second},1,1\n" for second in (0, 10, 20, 21, 22))
+    (folder / "uneven.csv").write_text(f"arrived_at,num_prefill_tokens,num_decode_tokens\n{rows}", encoding="utf-8")
+    few = arrivals({"file": "uneven.csv", "rate": "2 /s", "requests": 3}, folder)
+    assert seconds(few) == [0, 0.5, 1]  # of the three, though those after them come faster
     with pytest.raises(InputError, match="1 requests at one instant have no rate"):
         built({"file": "ten.csv", "rate": "4 /s", "stop": "1 s"}, folder)
 
@@ -135,7 +139,7 @@ def test_notes_are_those_of_the_files(folder: Path) -> None:
         ({"arrivals": {"process": "poisson"}, **LENGTHS}, "arrivals.rate: is missing"),
         ({"arrivals": {"process": "poisson", "rate": 2}, **LENGTHS}, "2 is not a rate"),
         ({"arrivals": {"process": "poisson", "rate": "0 /s"}, **LENGTHS}, "no arrivals at all"),
-        ({"arrivals": {"process": "bursts", "rate": "2 /s"}, **LENGTHS}, "'poisson'"),
+        ({"arrivals": {"process": "bursts", "rate": "2 /s"}, **LENGTHS}, "known: poisson"),
         ({"arrivals": {"process": "ramp", "ramp": "1 s"}, **LENGTHS}, "workload: start_rate_per_s and end_rate_per_s"),
         ({"arrivals": POISSON, **LENGTHS, "rate": "2 /s"}, "rate: goes with file"),
         ({"file": "ten.csv", "prompt_tokens": 3}, "prompt_tokens: goes with arrivals"),

@@ -1,11 +1,12 @@
 """A calibration as one self-contained HTML page: what was measured, what was fitted to it, what went into the profile."""
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
 from hardware_profiles.figures import describe, resolved_figures
 from hardware_profiles.quantity import format_seconds
+from simulator.html_page import COLOURS, blank_figure, details, drawn, escaped, html_page, paragraph
 from validation.calibrate.evidence import Fitted
 from validation.calibrate.facts import Facts
 from validation.calibrate.measurement import spreads
@@ -18,41 +19,31 @@ from validation.calibrate.speed_plot import speed_plot
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Source: Okabe and Ito, "Color Universal Design", 2008.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:1040px;margin:2rem auto;padding:0 1rem;color:#222;"
-    "background:#fff}h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.5rem}p{color:#444}"
-    "table{border-collapse:collapse;font-size:.85rem;width:100%}"
-    "td,th{border-bottom:1px solid #ddd;padding:.3rem .5rem;text-align:left;vertical-align:top}"
-)
 _AXES = {"tokens": "tokens", "bytes": "bytes", "threads": "threads", "kernels": "kernels"}
 
 
 def calibration_page(calibrated: Calibrated, facts: Facts, samples: Samples, titles: Mapping[str, str]) -> str:
     """Return the page: plots and the script that draws them, nothing to be fetched."""
-    title = f"Calibration of {facts.device_name} for {facts.model}"
-    sections = list(_sections(calibrated, samples, titles))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n"
-        f"{_paragraph(_summary(facts, samples))}\n{_paragraph(_check(calibrated))}\n"
-        f"<h2>What went into the profile</h2>\n{_profile_table(calibrated)}\n"
-        + "\n".join(sections)
-        + f"\n<h2>Machine and versions</h2>\n{_facts_table(facts, samples)}\n</body></html>\n"
-    )
+    parts = [paragraph(_summary(facts, samples)), paragraph(_check(calibrated))]
+    parts += [
+        "<h2>What went into the profile</h2>",
+        _profile_table(calibrated),
+        *_sections(calibrated, samples, titles),
+    ]
+    parts += ["<h2>Machine and versions</h2>", _facts_table(facts, samples)]
+    return html_page(f"Calibration of {facts.device_name} for {facts.model}", parts)
 
 
 def _summary(facts: Facts, samples: Samples) -> str:
     began = sorted(taken.began for taken in samples.taken.values())
     took_s = sum(taken.took_s for taken in samples.taken.values())
-    count = sum(
+    num_samples = sum(
         len(values) for taken in samples.taken.values() for one in taken.series for values in one.samples.values()
     )
     return (
-        f"{facts.model} in {facts.dtype}; {len(samples.taken)} measurements, {count} samples in {took_s:.0f} s, the first "
-        f"begun {began[0]}, the last {began[-1]}. Points are medians, bars reach from quartile to quartile, lines are what "
-        "the profile says. Everything was measured in turns over its points, in random order."
+        f"{facts.model} in {facts.dtype}; {len(samples.taken)} measurements, {num_samples} samples in {took_s:.0f} s, "
+        f"the first begun {began[0]}, the last {began[-1]}. Points are medians, bars reach from quartile to quartile, lines "
+        "are what the profile says. Everything was measured in turns over its points, in random order."
     )
 
 
@@ -64,22 +55,18 @@ def _check(calibrated: Calibrated) -> str:
 
 
 def _sections(calibrated: Calibrated, samples: Samples, titles: Mapping[str, str]) -> Iterator[str]:
-    from plotly.io import to_html
-
-    needs_script = True
+    number = count()
     if samples.reference is not None and calibrated.counted_frac is not None:
         yield "<h2>Speed of the machine</h2>"
-        yield _paragraph(_speed(samples.reference.speed_ns, calibrated.counted_frac))
-        yield to_html(speed_plot(samples, samples.reference), full_html=False, div_id="figure-speed")
-        needs_script = False
+        yield paragraph(_speed(samples.reference.speed_ns, calibrated.counted_frac))
+        yield drawn(speed_plot(samples, samples.reference), next(number))
     for name, taken in samples.taken.items():
-        yield f"<h2>{html.escape(titles.get(name, name))}</h2>"
+        yield f"<h2>{escaped(titles.get(name, name))}</h2>"
         fits = [fitted for fitted in calibrated.fits if fitted.measurement == name]
         for figure in _figures(name, taken, fits):
-            yield to_html(figure, full_html=False, include_plotlyjs=needs_script, div_id=f"figure-{name}-{id(figure)}")
-            needs_script = False
+            yield drawn(figure, next(number))
         for fitted in fits:
-            yield _paragraph(_told(fitted))
+            yield paragraph(_told(fitted))
         yield _samples_table(taken)
 
 
@@ -107,10 +94,10 @@ def _figures(name: str, taken: Taken, fits: Sequence[Fitted]) -> "Iterator[Figur
 def _times(series: Sequence[Series], along: str, quantities: Sequence[str], fits: Sequence[Fitted]) -> "Figure":
     from plotly.graph_objects import Scatter
 
-    figure = _blank("time (us)", _AXES[along])
+    figure = blank_figure(_AXES[along], "time (us)")
     figure.update_xaxes(type="log")
     figure.update_yaxes(type="log")
-    colour = dict(zip(quantities, _COLOURS, strict=False))
+    colour = dict(zip(quantities, COLOURS, strict=False))
     for quantity in quantities:
         known = spreads(series, quantity)
         figure.add_trace(
@@ -151,10 +138,9 @@ def _times(series: Sequence[Series], along: str, quantities: Sequence[str], fits
 def _residuals(along: str, fits: Sequence[Fitted]) -> "Figure":
     from plotly.graph_objects import Scatter
 
-    figure = _blank("fitted less measured (% of measured)", _AXES[along])
-    figure.update_layout(height=260)
+    figure = blank_figure(_AXES[along], "fitted less measured (%)", height=280)
     figure.update_xaxes(type="log")
-    for fitted, colour in zip(fits, _COLOURS, strict=False):
+    for fitted, colour in zip(fits, COLOURS, strict=False):
         figure.add_trace(
             Scatter(
                 x=[one.at[along] for one in fitted.series],
@@ -193,7 +179,7 @@ def _samples_table(taken: Taken) -> str:
                 ]
             )
     head = ["point", "timed", "median", "quartiles", "error of the median", "samples"]
-    return f"<details><summary>All points</summary>{_table(head, rows)}</details>"
+    return details("All points", _table(head, rows))
 
 
 def _profile_table(calibrated: Calibrated) -> str:
@@ -208,9 +194,10 @@ def _facts_table(facts: Facts, samples: Samples) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+    cells = "".join(f"<th>{escaped(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    table = f'<table class="prose"><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def _where(one: Series) -> str:
@@ -219,17 +206,3 @@ def _where(one: Series) -> str:
 
 def _counted(count: int, taken: int) -> str:
     return str(count) if count == taken else f"{count} of {taken}"
-
-
-def _paragraph(text: str) -> str:
-    return f"<p>{html.escape(text)}</p>"
-
-
-def _blank(y_title: str, x_title: str) -> "Figure":
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    figure.update_layout(
-        template="plotly_white", height=420, margin={"t": 30}, xaxis_title=x_title, yaxis_title=y_title
-    )
-    return figure

@@ -6,6 +6,7 @@ Limits: of more than some thousand probes only every so manieth is drawn.
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from simulator.html_page import COLOURS, blank_figure
 from validation.calibrate.reference import Reference
 from validation.calibrate.robust import which_count
 from validation.calibrate.samples import Samples
@@ -15,17 +16,14 @@ if TYPE_CHECKING:
 
 _MOST_POINTS = 4000
 _APART_S = 0.005  # of the probes at the beginning, whose times are not kept: about
-_COLOURS = {"at the beginning": "#009e73", "counted": "#0072b2", "did not count": "#d55e00"}
+_COLOURS = {"at the beginning": COLOURS[2], "counted": COLOURS[0], "did not count": COLOURS[1]}
 
 
 def speed_plot(samples: Samples, reference: Reference) -> "Figure":
     """Return the plot, with the reference as a line."""
-    from plotly.graph_objects import Figure, Scatter
+    from plotly.graph_objects import Scatter
 
-    figure = Figure()
-    figure.update_layout(
-        template="plotly_white", height=260, margin={"t": 30}, xaxis_title="time (UTC)", yaxis_title="probe (us)"
-    )
+    figure = blank_figure("time (UTC)", "probe (us)", height=280)
     probes = _probes(samples, reference)
     every = -(-len(probes) // _MOST_POINTS)
     for kind, colour in _COLOURS.items():

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from simulator.html_page import COLOURS, blank_figure
 from simulator.metrics.counters import ATTRIBUTION
 from validation.compare.report import BANDS
 from validation.compare.tables import percent, range_text
@@ -10,9 +11,6 @@ from validation.compare.tables import percent, range_text
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Source: Okabe and Ito, "Color Universal Design", 2008, without black and yellow.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#999999")
-_CLEAR = "rgba(0,0,0,0)"
 _LIGHT = 0.35
 _HEIGHT_PER_BAR = 18
 
@@ -31,7 +29,7 @@ def report_figures(report: Mapping[str, object]) -> "list[Figure]":
 def _scatter(rows: Sequence[Mapping[str, object]]) -> "Figure":
     from plotly.graph_objects import Scatter
 
-    figure = _blank("TPOT, simulated against measured", "measured (ms)", "simulated (ms)")
+    figure = blank_figure("measured (ms)", "simulated (ms)", title="TPOT, simulated against measured", height=440)
     measured = [_inner(row, "measured", "tpot_s") * 1e3 for row in rows]
     simulated = [_inner(row, "simulated", "tpot_s") * 1e3 for row in rows]
     at_speed = [
@@ -56,7 +54,7 @@ def _scatter(rows: Sequence[Mapping[str, object]]) -> "Figure":
     diagonal = {"dash": "dot", "color": "#999"}
     figure.add_trace(Scatter(x=[low, high], y=[low, high], mode="lines", line=diagonal, name="equal"))
     for index, model in enumerate(dict.fromkeys(str(row["model"]) for row in rows)):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         of_model = [place for place, row in enumerate(rows) if row["model"] == model]
         for x_of, spread, name, opacity in (
             (measured, "spread", f"{model}, all steps", _LIGHT),
@@ -94,13 +92,15 @@ def _distribution(rows: Sequence[Mapping[str, object]]) -> "Figure":
         [100 * _number(row[key]) for row in rows if row[key] is not None]
         for key in ("tpot_error_frac", "tpot_error_all_frac")
     )
-    figure = _blank("Errors of TPOT", "error (%)", "share of configurations at most that far off")
+    figure = blank_figure(
+        "error (%)", "share of configurations at most that far off", title="Errors of TPOT", height=440
+    )
     figure.add_trace(
         Histogram(
             x=at_speed,
             name="signed error at the calibrated speed (count, right)",
             yaxis="y2",
-            marker={"color": _COLOURS[4]},
+            marker={"color": COLOURS[4]},
             opacity=0.5,
         )
     )
@@ -114,7 +114,7 @@ def _distribution(rows: Sequence[Mapping[str, object]]) -> "Figure":
                 x=[0, *sizes],
                 y=[number / max(1, len(sizes)) for number in range(len(sizes) + 1)],
                 mode="lines",
-                line={"shape": "hv", "color": _COLOURS[0], "width": 2.5},
+                line={"shape": "hv", "color": COLOURS[0], "width": 2.5},
                 opacity=opacity,
                 name=name,
             )
@@ -135,19 +135,22 @@ def _distribution(rows: Sequence[Mapping[str, object]]) -> "Figure":
 def _attribution(rows: Sequence[Mapping[str, object]]) -> "Figure":
     from plotly.graph_objects import Bar
 
-    figure = _blank("Where the time of a token goes, measured and simulated", "ms per token", "")
+    title = "Where the time of a token goes, measured and simulated"
+    figure = blank_figure("% of the measured time", "", title=title)
+    wholes = {str(row["id"]): sum(_cause(row, "measured", cause) for cause in ATTRIBUTION) or 1.0 for row in rows}
     sides = ("simulated", "measured")
     labels = [[str(row["id"]) for row in rows for _ in sides], [side for _ in rows for side in sides]]
     for index, cause in enumerate(ATTRIBUTION):
-        values = [1e3 * _cause(row, side, cause) for row in rows for side in sides]
-        if any(values):
+        seconds = [_cause(row, side, cause) for row in rows for side in sides]
+        if any(seconds):
             figure.add_trace(
                 Bar(
                     y=labels,
-                    x=values,
+                    x=[100 * value / wholes[name] for name, value in zip(labels[0], seconds, strict=True)],
+                    hovertext=[f"{1e3 * value:.4g} ms per token" for value in seconds],
                     orientation="h",
                     name=cause.replace("_", " "),
-                    marker={"color": _COLOURS[index % len(_COLOURS)]},
+                    marker={"color": COLOURS[index % len(COLOURS)]},
                 )
             )
     figure.update_layout(barmode="stack", height=160 + 2 * _HEIGHT_PER_BAR * len(rows))
@@ -189,21 +192,3 @@ def _inner(row: Mapping[str, object], group: str, key: str) -> float:
 def _number(value: object) -> float:
     assert isinstance(value, int | float)
     return float(value)
-
-
-def _blank(title: str, x_title: str, y_title: str) -> "Figure":
-    from plotly.graph_objects import Figure
-
-    figure = Figure()
-    figure.update_layout(
-        template="plotly_white",
-        paper_bgcolor=_CLEAR,
-        plot_bgcolor=_CLEAR,
-        title={"text": title},
-        height=440,
-        margin={"l": 60, "r": 20, "t": 60, "b": 50},
-        xaxis_title=x_title,
-        yaxis_title=y_title,
-        legend={"orientation": "h", "y": -0.2},
-    )
-    return figure

@@ -3,12 +3,11 @@
 It is laid out for a telephone as well as for a desk, and follows the reader's choice of light or dark.
 """
 
-import html
 from collections.abc import Mapping, Sequence
 
 import yaml
 
-from simulator.html_page import drawn, html_page
+from simulator.html_page import details, drawn, escaped, html_page, sortable_table
 from validation.compare.figures import report_figures
 from validation.compare.tables import HEADINGS, SUMMARY_HEADINGS, configuration_cells, percent, summary_rows
 
@@ -16,10 +15,10 @@ from validation.compare.tables import HEADINGS, SUMMARY_HEADINGS, configuration_
 def report_page(report: Mapping[str, object]) -> str:
     """Return the page of what `validation.compare.report.build_report` gives."""
     title = f"Simulated and measured: {report['suite']} on {report['device_name']}"
-    parts = [f"<p>{_text(report['description'])}</p>", _headline(report)]
+    parts = [f"<p>{escaped(report['description'])}</p>", _headline(report)]
     parts += ["<h2>Errors by group</h2>", _summary_table(_mapping(report["summary"]))]
     figures = report_figures(report)
-    parts += [drawn(figure, index) for index, figure in enumerate(figures)]
+    parts += [drawn(figure, index, min_width=560) for index, figure in enumerate(figures)]
     parts += ["<h2>Configurations</h2>", _configuration_table(_rows(report["configurations"]))]
     cross = report["cross"]
     if cross is not None:
@@ -47,7 +46,9 @@ def _headline(report: Mapping[str, object]) -> str:
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None),
         "Commit": f"{commit['id']}{' with changes' if commit['is_dirty'] else ''}, {report['date']}",
     }
-    return "<dl>" + "".join(f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in facts.items()) + "</dl>"
+    return (
+        "<dl>" + "".join(f"<dt>{escaped(key)}</dt><dd>{escaped(value)}</dd>" for key, value in facts.items()) + "</dl>"
+    )
 
 
 def _quantiles(errors: Mapping[str, object], which: str) -> str:
@@ -64,11 +65,11 @@ def _without_reference(report: Mapping[str, object]) -> str:
 
 def _summary_table(summary: Mapping[str, object]) -> str:
     cells = [[(value, value) for value in row] for row in summary_rows(summary)]
-    return _table(("group", *SUMMARY_HEADINGS), cells)
+    return sortable_table(("group", *SUMMARY_HEADINGS), cells)
 
 
 def _configuration_table(rows: Sequence[Mapping[str, object]]) -> str:
-    return _table(HEADINGS, [configuration_cells(row) for row in rows])
+    return sortable_table(HEADINGS, [configuration_cells(row) for row in rows])
 
 
 def _cross_table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -93,32 +94,14 @@ def _cross_table(rows: Sequence[Mapping[str, object]]) -> str:
         ]
         for row in rows
     ]
-    return _table(headings, cells)
-
-
-def _table(headings: Sequence[str], cells: Sequence[Sequence[tuple[object, str]]]) -> str:
-    """Return a table whose headings sort it. A cell is (value to sort by, text)."""
-    head = "".join(f'<th><button type="button">{_text(heading)}</button></th>' for heading in headings)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td data-value="{_text("" if value is None else value)}">{_text(shown)}</td>' for value, shown in row
-        )
-        + "</tr>\n"
-        for row in cells
-    )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
+    return sortable_table(headings, cells)
 
 
 def _profile(profile: Mapping[str, object]) -> str:
     measured_on = profile["measured_on"]
     title = f"{profile['name']}{f', measured on {measured_on}' if measured_on else ''}, SHA-256 {profile['sha256']}"
     text = yaml.safe_dump(profile["profile"], sort_keys=False, allow_unicode=True)
-    return f"<details><summary>{_text(title)}</summary><pre>{_text(text)}</pre></details>"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
+    return details(title, f"<pre>{escaped(text)}</pre>")
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -99,6 +99,12 @@ def replay(
             f"{trace.path} has {trace.num_layers} rounds of {trace.num_experts} experts, the model "
             f"{offloaded.num_layers} of {offloaded.num_experts}; replay a trace of the model's shape",
         )
+    if scenario.host_cache is not None:
+        raise InputError(
+            source, "host_cache: is simulated alone; the runtime keeps all experts in host memory: take it away"
+        )
+    if scenario.gpus is not None and scenario.gpus.count > 1:
+        raise InputError(source, "gpus: are simulated alone; the runtime has one device: take them away")
     if scenario.tiles is not None:
         raise InputError(
             source, "tiles: are simulated alone; the runtime moves and computes whole experts: take them away"

@@ -1,0 +1,136 @@
+"""Every page that moesim writes, in a browser: no fault, nothing asked for, and no wider than the window."""
+
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from simulator.cli import main
+from tests.pages.browser import DESK, PHONE, Page
+from validation.compare.page import report_page
+
+ROOT = Path(__file__).parents[2]
+WORKLOAD = "{arrivals: {process: poisson, rate: 2 /s}, prompt_tokens: 512, output_tokens: 128, requests: 300}"
+SYSTEMS = "on_demand,oracle_eviction,oracle_prefetch,static,mixtral-offloading-paper"
+
+Write = Callable[[Path], Path]
+
+
+def of_a_trace(folder: Path) -> Path:
+    """Write the statistics of the trace that ships."""
+    trace = ROOT / "traces/nano/trace.safetensors"
+    call("trace", "stats", trace, "--tokens", "2000", "--html", folder / "trace.html")
+    return folder / "trace.html"
+
+
+def of_a_workload(folder: Path) -> Path:
+    """Write what is drawn for a workload."""
+    call("workload", "info", WORKLOAD, "--page", folder / "workload.html")
+    return folder / "workload.html"
+
+
+def of_a_comparison(folder: Path) -> Path:
+    """Compare some systems."""
+    out = folder / "compared"
+    demo = ROOT / "examples/demo.yaml"
+    call("compare", demo, "--systems", SYSTEMS, "--max-tokens", "50", "--jobs", "1", "--out", out)
+    return out / "compare.html"
+
+
+def of_a_validation(folder: Path) -> Path:
+    """Write the page of a suite that was measured."""
+    report: Mapping[str, object] = json.loads((ROOT / "validation/results/cpu.json").read_text(encoding="utf-8"))
+    path = folder / "validation.html"
+    path.write_text(report_page(report), encoding="utf-8")
+    return path
+
+
+def of_a_calibration(folder: Path) -> Path:
+    """Calibrate for a model of the laboratory, in little time."""
+    page = folder / "calibration.html"
+    settings = ("--device", "cpu", "--dtype", "float32", "--budget", "2 s", "--max-tokens", "16", "--max-batch", "1")
+    call("calibrate", *settings, "--model", "lab-narrow", "--out", folder / "mine.yaml", "--page", page)
+    return page
+
+
+def call(*arguments: str | Path) -> None:
+    """Run `moesim`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["moesim", *map(str, arguments)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    assert not code, arguments
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Write], Path]:
+    """Return a function that writes a page, once."""
+    pages: dict[Write, Path] = {}
+
+    def path_of(write: Write) -> Path:
+        if write not in pages:
+            pages[write] = write(tmp_path_factory.mktemp(write.__name__))
+        return pages[write]
+
+    return path_of
+
+
+WRITERS = [of_a_trace, of_a_workload, of_a_comparison, of_a_validation]
+if all(importlib.util.find_spec(package) for package in ("torch", "scipy", "transformers")):
+    WRITERS.append(of_a_calibration)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (DESK, "dark"), (PHONE, "light")])
+def test_a_page(page: Page, written: Callable[[Write], Path], write: Write, size: tuple[int, int], scheme: str) -> None:
+    """Its plots are drawn, in the colours of the system; nothing sticks out; no text of a plot's axis is cut off."""
+    page.show(written(write), size=size, scheme=scheme)
+    ink = "#e6e9ef" if scheme == "dark" else "#1d2330"
+    page.wait(
+        "const plots=[...document.querySelectorAll('.plotly-graph-div')];"
+        "return plots.length>0&&plots.every(one=>one.layout&&one.layout.font&&one.layout.font.color===arguments[0])",
+        ink,
+    )
+    assert page.overflow_pixels() == 0
+    cut_off = page.js(
+        "return [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot=>{"
+        "const box=plot.getBoundingClientRect();"
+        "return [...plot.querySelectorAll('.xtick text,.ytick text,.ytick2 text,.legendtext,.g-ytitle text')]"
+        ".filter(one=>{const own=one.getBoundingClientRect();return own.left<box.left-2||own.right>box.right+2})"
+        ".map(one=>plot.id+': '+one.textContent)})"
+    )
+    assert cut_off == []
+
+
+def test_headings_sort(page: Page, written: Callable[[Write], Path]) -> None:
+    """A comparison's table, by the speed of its systems."""
+    page.show(written(of_a_comparison))
+    place = "return [...document.querySelectorAll('th')].findIndex(one=>one.textContent==='tokens/s')"
+    column = int(page.number(place))
+    page.js("document.querySelectorAll('th button')[arguments[0]].click()", column)
+    values = page.texts(f"tbody tr td:nth-child({column + 1})")
+    assert [float(value) for value in values] == sorted(map(float, values), reverse=True)
+    assert len(values) == len(SYSTEMS.split(",")) + 1, "and everything_resident, which is always there"
+
+
+def test_a_sweep(page: Page, tmp_path: Path) -> None:
+    """`moesim sweep` leaves a page of its points: the metrics of its table, and each point's command."""
+    definition = {
+        "scenario": str(ROOT / "examples/fixed_costs.yaml"),
+        "axes": {"cache.experts": [2, 4, 6], "eviction": ["lru", "lfu"]},
+    }
+    (tmp_path / "sweep.yaml").write_text(json.dumps(definition), encoding="utf-8")
+    call("sweep", tmp_path / "sweep.yaml", "--jobs", "1", "--out", tmp_path / "swept")
+    page.show(tmp_path / "swept/points.html", fragment="m=makespan_ns")
+    assert page.text("#counts") == "6 of 6 points shown."
+    assert page.js("return [...document.getElementById('lines').data[0].x]") == [2, 4, 6]
+    assert page.number("return document.getElementById('choose-metric').options.length") > 20
+    page.redraw("document.querySelector('#rows tbody button').click()")
+    table = json.loads((tmp_path / "swept/points.json").read_text(encoding="utf-8"))
+    assert page.text("#command") == table["rows"][0]["command"]
+    assert page.overflow_pixels() == 0
