@@ -1,11 +1,12 @@
 """Run the studies of examples/studies on a recorded trace and write docs/results/studies.json; then the page and its plots.
 
 MOESIM_DATA=FOLDER python docs/make_studies.py     simulate (needs the recorded traces) and write
-python docs/make_studies.py --page                 write docs/studies.md and docs/studies/*.svg from the committed results
+python docs/make_studies.py --page                 write docs/studies.md and its plots from the committed results
 """
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -18,12 +19,9 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "studies.json"
 PAGE = ROOT / "docs" / "studies.md"
-PLOTS = ROOT / "docs" / "studies"
+PLOTS = ROOT / "docs" / "images"
 STUDIES = ("cache_and_link", "system_for_machine", "predictor")
-IMPORT = (
-    "moesim trace import gpt-oss-20b_decode.npz --out gpt-oss.safetensors --model gpt-oss-20b --num-experts 32 "
-    "--prompt-tokens none --map context_start=prompt_len --map sequence_category=category"
-)
+IMPORT = str(runpy.run_path(str(ROOT / "docs" / "make_results.py"))["IMPORT"])
 SWEEP = (
     "moesim sweep examples/studies/{name}.yaml --set trace=gpt-oss.safetensors --set model=gpt-oss-20b "
     "--out results/{name}"
@@ -245,13 +243,12 @@ def main() -> None:
             sys.exit("set MOESIM_DATA to the folder of recorded traces, or give --page")
         RESULTS.write_text(json.dumps(simulate(Path(data)), indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    PLOTS.mkdir(exist_ok=True)
     for name, plot in plots(json.loads(RESULTS.read_text(encoding="utf-8"))).items():
         (PLOTS / name).write_text(plot, encoding="utf-8")
 
 
 def _part(answer: str, table: str, plot: str) -> str:
-    return f"{answer}\n\n{table}\n\n![the table as a plot](studies/{plot}.svg)"
+    return f"{answer}\n\n{table}\n\n![the table as a plot](images/{plot}.svg)"
 
 
 def _predictor(row: Mapping[str, object]) -> str:

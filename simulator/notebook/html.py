@@ -58,7 +58,8 @@ def _laid_out(part: Table) -> str:
         )
         head = f"<thead><tr>{head}</tr></thead>"
     title = "" if part.title is None else _plain(part.title)
-    return f"<table>{_caption(title)}{head}<tbody>{rows}</tbody></table>"
+    below = "" if part.caption is None else paragraph(_plain(part.caption))
+    return f"<table>{_caption(title)}{head}<tbody>{rows}</tbody></table>{below}"
 
 
 def _plain(cell: RenderableType) -> str:

@@ -1,8 +1,11 @@
 """What came out of a sweep."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hardware_profiles.errors import InputError
 from simulator.notebook.frames import frame
 from simulator.notebook.html import paragraph, table
 from simulator.sweep.rows import Row
@@ -41,6 +44,24 @@ class Swept:
         Raises InputError where pandas is not installed.
         """
         return frame(self.rows)
+
+    def to_page(self, path: str | Path) -> None:
+        """Write the page that `moesim sweep` writes as points.html: plots, and a table to be explored.
+
+        Raises InputError where it cannot be written.
+        """
+        from simulator.explorer import explorer_page
+
+        file = Path(path)
+        text = explorer_page(self.rows, axes=self.axes, title=f"Sweep over {', '.join(self.axes)}")
+        partial = file.with_name(f".moesim-{os.getpid()}-{file.name}")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(file)
+        except OSError as error:
+            raise InputError(file, f"cannot be written: {error.strerror}; name another file") from None
+        finally:
+            partial.unlink(missing_ok=True)
 
     def __repr__(self) -> str:
         return f"<Swept {', '.join(self.axes)}: {self._told()}>"

@@ -19,8 +19,8 @@ def test_the_page_is_up_to_date() -> None:
     """`python docs/make_studies.py --page` would write it again as it is, and its plots."""
     assert SCRIPT["page"](PAGE) == PAGE
     for name, plot in SCRIPT["plots"](RESULTS).items():
-        assert (ROOT / "docs" / "studies" / name).read_text(encoding="utf-8") == plot
-        assert f"](studies/{name})" in PAGE
+        assert (ROOT / "docs" / "images" / name).read_text(encoding="utf-8") == plot
+        assert f"](images/{name})" in PAGE
 
 
 def test_the_results_are_of_the_sweeps_that_ship() -> None:

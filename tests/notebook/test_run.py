@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -144,13 +145,16 @@ def test_a_frame_without_pandas(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> No
         ran.to_frame("request")  # type: ignore[arg-type]
 
 
-def test_html_has_all_that_the_terminal_has(ran: Ran) -> None:
-    """Word for word."""
-    console = Console(file=io.StringIO(), width=250, record=True)
+@pytest.mark.parametrize("example", ["demo", "service", "replicas"])
+def test_html_has_all_that_the_terminal_has(example: str) -> None:
+    """Word for word, of a batch, a service and several machines."""
+    settings: dict[str, object] = {"max_tokens": 40} if example == "demo" else {"workload.requests": 20}
+    ran = simulator.run(ROOT / "examples" / f"{example}.yaml", **settings)
+    console = Console(file=io.StringIO(), width=300, record=True)
     console.print(render_summary(ran.summary, title_of(ran.summary)))
     terminal = re.sub(r"[\u2500-\u257f]", " ", console.export_text())
-    html = re.sub(r"<[^>]*>", " ", ran._repr_html_())
-    assert html.split() == terminal.split()
+    html = unescape(re.sub(r"<[^>]*>", " ", ran._repr_html_()))
+    assert sorted(html.split()) == sorted(terminal.split())
     assert len(html.split()) > 100
 
 

@@ -11,6 +11,7 @@ import pytest
 import simulator
 from hardware_profiles.errors import InputError
 from simulator.cli import app
+from simulator.explorer import explorer_page
 from simulator.notebook.swept import Swept
 from simulator.points.point import PointResult
 from simulator.scenario import read_scenario
@@ -122,6 +123,16 @@ def test_what_a_notebook_shows(swept: Swept) -> None:
     row = {**swept.rows[0], "eviction": "<i>"}
     many = Swept([row] * 100, axes=swept.axes)._repr_html_()
     assert (many.count("<tr>"), "and 40 more" in many, "&lt;i&gt;" in many, "<i>" in many) == (61, True, True, False)
+
+
+def test_the_page_is_that_of_the_command(swept: Swept, tmp_path: Path) -> None:
+    """The explorer of the same rows; where it cannot be written nothing is left behind."""
+    swept.to_page(tmp_path / "points.html")
+    page = explorer_page(swept.rows, axes=swept.axes, title="Sweep over cache.frac, eviction")
+    assert (tmp_path / "points.html").read_text(encoding="utf-8") == page
+    with pytest.raises(InputError, match="cannot be written"):
+        swept.to_page(tmp_path / "missing" / "points.html")
+    assert [item.name for item in tmp_path.iterdir()] == ["points.html"]
 
 
 def test_the_frame_holds_the_rows(swept: Swept) -> None:
