@@ -195,28 +195,26 @@ def svg(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: str, 
     def down(value: float) -> str:
         return f"{height - bottom - value / most * (height - top - bottom):.1f}"
 
-    ticks = [(place, name) for place, name in enumerate(places)] or [
-        (at, f"{at:g}") for at in dict.fromkeys(at for at, _ in points)
-    ]
+    ticks: list[tuple[float, str]] = [(place, name) for place, name in enumerate(places)]
+    if not places:
+        ticks = [(at, f"{at:g}") for at in dict.fromkeys(at for at, _ in points)]
     parts = []
     for number in range(int(most / step) + 1):
         at = down(number * step)
         parts.append(f'<path d="M{left} {at}H{width - right}" stroke="#888" stroke-opacity=".25"/>')
         parts.append(f'<text x="{left - 6}" y="{at}" dy=".35em" text-anchor="end">{number * step:g}</text>')
-    for place, name in ticks:
-        parts.append(
-            f'<text x="{across(place)}" y="{height - bottom + 18}" text-anchor="middle">{escape(str(name))}</text>'
-        )
+    for tick, name in ticks:
+        parts.append(f'<text x="{across(tick)}" y="{height - bottom + 18}" text-anchor="middle">{escape(name)}</text>')
     parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 12}" text-anchor="middle">{escape(x)}</text>')
     parts.append(f'<text transform="translate(16 {height / 2}) rotate(-90)" text-anchor="middle">{escape(y)}</text>')
     for place, (name, line) in enumerate(series.items()):
-        colour, at = _COLOURS[place % len(_COLOURS)], top + 10 + 20 * place
+        colour, beside = _COLOURS[place % len(_COLOURS)], top + 10 + 20 * place
         if not places:
             path = "L".join(f"{across(here)} {down(value)}" for here, value in line)
             parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{across(here)}" cy="{down(value)}" r="4" fill="{colour}"/>' for here, value in line]
-        parts.append(f'<circle cx="{width - right + 16}" cy="{at}" r="4" fill="{colour}"/>')
-        parts.append(f'<text x="{width - right + 26}" y="{at}" dy=".35em">{escape(name)}</text>')
+        parts.append(f'<circle cx="{width - right + 16}" cy="{beside}" r="4" fill="{colour}"/>')
+        parts.append(f'<text x="{width - right + 26}" y="{beside}" dy=".35em">{escape(name)}</text>')
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12" '

@@ -8,8 +8,8 @@ swept.to_frame()
 """
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from multiprocessing import current_process
 from pathlib import Path
 
 from hardware_profiles.errors import InputError
@@ -73,9 +73,9 @@ def sweep(
             "jobs", f"{jobs} is not a number of runs at once; name 1 or more, or None for one on each core"
         )
     processes = jobs or os.cpu_count() or 1
-    if processes > 1 and current_process().daemon:
+    if processes > 1 and _is_imported_again():
         raise RuntimeError(
-            "sweep was reached in one of the processes that a sweep started: put what the script runs below "
+            "sweep was reached as one of its processes imported this script again: put what the script runs below "
             '`if __name__ == "__main__":`, or give jobs=1'
         )
     if axes is None:
@@ -98,6 +98,12 @@ def sweep(
     except ValueError as error:
         raise InputError(read.path, f"metrics: {error}") from None
     return Swept(rows, axes=read.paths)
+
+
+def _is_imported_again() -> bool:
+    """Tell whether a process of `multiprocessing` is only importing the script that it was started from."""
+    again = sys.modules.get("__mp_main__")
+    return again is not None and sys.modules.get("__main__") is not again
 
 
 def _of_file(given: Given) -> Sweep:

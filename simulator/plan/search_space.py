@@ -9,8 +9,8 @@
     promise:
       most: {tpot_p99_s: "80 ms"}
 
-All keys of a sweep file may stand in it. `prices` say what a value of an axis costs by the hour; those of several axes add
-up, and so does what the machine's own profile says. All faults are told at once.
+All keys of a sweep file may stand in it. `prices` say what a value of an axis costs by the hour, a number in
+quotes; those of several axes add up, and so does what the machine's own profile says. All faults are told at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ def _prices(given: object, sweep: Sweep, faults: list[str]) -> dict[str, dict[st
         if not levels:
             faults.append(f"prices.{path}: is no axis with a list of values; {one_of(str(path), sweep.paths)}")
             continue
-        named = {flow_text(value): price for value, price in of_value.items()}
+        named = {str(value): price for value, price in of_value.items()}
         faults += [
             f"prices.{path}.{value}: is no value of this axis; {one_of(value, levels)}"
             for value in named

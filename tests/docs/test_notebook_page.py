@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,11 @@ def test_the_programs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.syspath_prepend(str(tmp_path))
     cells = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert len(cells) == 6
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     for cell in cells:
         exec(compile(cell, "docs/notebook.md", "exec"), names)
-    assert getattr(names["both"], "shape", ())[0] == 2
-    assert getattr(names["table"], "shape", ()) == (3, 2)
-    lru, most_recent = getattr(names["own"], "rows", ())
+    assert len(names["both"]) == 2
+    assert names["table"].shape == (3, 2)
+    lru, most_recent = names["own"].rows
     assert lru["hits"] > most_recent["hits"]
     assert (tmp_path / "results" / "store").is_dir()
