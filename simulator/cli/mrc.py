@@ -95,7 +95,7 @@ def mrc(
     notes = []
     if not is_compiled() and found[0].accesses > _MANY_ACCESSES:
         notes.append(
-            "plain Python counted this; the same integers come about fifty times faster with moesim[fast] (numba)"
+            "plain Python counted this; the same integers come several times faster with moesim[fast] (numba)"
         )
     about: dict[str, object] = {
         "trace": str(trace),
