@@ -168,8 +168,10 @@ def test_the_answer_on_the_terminal_and_as_json(tmp_path: Path, capsys: pytest.C
     assert f"The cheapest is hardware {labels['hardware']}, cache.frac {labels['cache.frac']}" in told
     assert f"{sum(choice['keeps'] for choice in facts['choices'])} of 4 choices keep it" in told
     assert "times the load" in told
-    app([*words, "--set", "seed=1"], result_action="return_value")
-    assert "The cheapest is" in capsys.readouterr().out
+    app([*words, "--json", "--set", "seed=1"], result_action="return_value")
+    other = json.loads(capsys.readouterr().out)
+    assert other["choices"][0]["tpot_p99_s"] != facts["choices"][0]["tpot_p99_s"]
+    assert "--set seed=1" in other["choices"][0]["command"]
     hopeless = _written(tmp_path, promise={"most": {"tpot_p99_s": "1 us"}})
     app(["plan", str(hopeless), *words[2:]], result_action="return_value")
     told = capsys.readouterr().out
