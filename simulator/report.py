@@ -83,6 +83,13 @@ def render_summary(summary: Mapping[str, object], title: str) -> RenderableType:
     return Group(*parts)
 
 
+def title_of(summary: Mapping[str, object]) -> str:
+    """Return what a run was of: model, machine and policies."""
+    policies = _mapping(summary["policies"])
+    named = ", ".join(f"{kind} {_mapping(choice)['name']}" for kind, choice in policies.items())
+    return f"{summary['model']} on {summary['hardware']}: {named}"
+
+
 def warnings_of(summary: Mapping[str, object]) -> Sequence[str]:
     """Return what a run could not honour, or a reader should know before relying on it."""
     return _texts(summary["warnings"])

@@ -124,6 +124,8 @@ app.command(
 Say in seconds whether a model fits a machine, how fast it will be, and what to change first.
 
 No scenario and no trace are needed: what is assumed of routing is said, and the speed is an interval.
+
+With a file of machines and settings, their prices and a promise, search it for the cheapest that keeps the promise.
 """,
     help_epilogue="""\
 Examples:
@@ -132,6 +134,7 @@ Examples:
     moesim plan --model gpt-oss-120b --gpu rtx-5090 --ram 96GiB --context 16384
     moesim plan --model mixtral-8x7b --gpu rtx-3090 --quant q4_k_m
     moesim plan --model gpt-oss-20b --vram 12GiB --trace t.safetensors --json
+    moesim plan examples/plan.yaml --store results/plan
 """,
 )
 app.command(

@@ -15,7 +15,7 @@ from simulator.cli.progress import token_progress
 from simulator.cli.replications import run_replications
 from simulator.cli.settings import apply_settings
 from simulator.replicate.write import ReplicationFolder
-from simulator.report import print_summary, warnings_of
+from simulator.report import print_summary, title_of, warnings_of
 from simulator.results import TIMELINE, ResultFolder, summary_json
 from simulator.run import simulate
 from simulator.scenario import build_scenario, read_scenario
@@ -171,9 +171,7 @@ def run(
         sys.stderr.writelines(f"moesim: warning: {warning}\n" for warning in warnings_of(result.summary))
         return
     console = Console()
-    policies = _mapping(result.summary["policies"], source)
-    named = ", ".join(f"{kind} {_mapping(choice, source)['name']}" for kind, choice in policies.items())
-    print_summary(console, result.summary, f"{result.model.name} on {result.profile.name}: {named}")
+    print_summary(console, result.summary, title_of(result.summary))
     if out is not None:
         console.print(f"results: {out}/", markup=False, highlight=False, soft_wrap=True)
     if timeline:

@@ -90,7 +90,11 @@ def _adapter() -> "TypeAdapter[SweepChoice]":
 
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep file. Raises InputError with all that is wrong with it."""
-    values = read_yaml(path)
+    return parse_sweep(read_yaml(path), path)
+
+
+def parse_sweep(values: Mapping[str, object], path: Path) -> Sweep:
+    """Take the keys of a sweep file that need not exist: relative paths are from its folder. Raises as `read_sweep`."""
     faults: list[str] = []
     try:
         choice = validate(_adapter(), values, path)
