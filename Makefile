@@ -2,6 +2,7 @@
 # make test     install and run the tests
 # make test-live  install torch and transformers as well, and run the tests that need them
 # make test-browser  install selenium and, as root on Debian, chromium, and try the pages in it; skipped where there is none
+# make docs     the documentation as a site, docs/_build/html; a warning is an error
 # make check    ruff and mypy --strict
 # make validate calibrate on this machine, and hold the simulator against real runs of six configurations (SUITE=cpu: of all)
 # make results  the same of all configurations, anew, and write what is committed: validation/results, the docs' figures
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-live test-browser check validate results bench clean
+.PHONY: demo test test-live test-browser docs check validate results bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/created:
@@ -38,6 +39,10 @@ $(VENV)/installed-browser: $(VENV)/installed-test
 	$(PIP) install --constraint constraints.txt --editable '.[browser,test]'
 	@touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) install --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 demo: $(VENV)/installed
 	$(BIN)/moesim run examples/demo.yaml --out results/demo --overwrite
 
@@ -56,6 +61,10 @@ test-browser: $(VENV)/installed-browser
 	  command -v chromedriver >/dev/null || echo "no chromium and chromedriver here: tests in a browser are skipped" >&2; \
 	fi
 	$(BIN)/python -m pytest tests/pages $(ARGS)
+
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -85,4 +94,4 @@ bench: $(VENV)/installed-test
 	$(BIN)/python -m pytest bench -p no:xdist --benchmark-disable-gc -s $(ARGS)
 
 clean:
-	rm -rf .venv* results
+	rm -rf .venv* results docs/_build

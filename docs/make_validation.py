@@ -18,7 +18,7 @@ _METHOD = """\
 
 <!-- written by docs/make_validation.py from validation/results/*.json -->
 
-`moesim validate` runs the configurations of a suite ([`validation/suites`](../validation/suites/README.md)) both ways. The
+`moesim validate` runs the configurations of a suite (`validation/suites`) both ways. The
 torch runtime of `validation` carries out the decisions of the same policy objects on real hardware, with real copies and
 real kernels; the simulator does so in virtual time, with a profile that `moesim calibrate` has measured on that machine.
 Nothing of a configuration is fitted: the profile is measured from kernels and copies by themselves, before any of the

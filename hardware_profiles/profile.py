@@ -190,8 +190,9 @@ DurationByBytes = Annotated[Duration, BeforeValidator(_duration_over("bytes"))]
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """A GPU. `flops` is dense peak by dtype; efficiencies are the shares of the peaks that real kernels reach.
+    """A GPU, `name`. `memory` is all that it has; `bandwidth` the peak of its memory; `flops` is dense peak by dtype.
 
+    `bandwidth_efficiency` and `flops_efficiency` are the shares of the peaks that real kernels reach.
     `memory_reserve` is what the driver, the context and fragmentation keep; `launch` the fixed time of one kernel.
     """
 
@@ -208,9 +209,10 @@ class Gpu:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One direction of the host link. A preset (`gen4x16`) gives what is not given here.
+    """One direction of the host link. `preset` (gen4x16) gives what is not given here.
 
-    `latency` is paid once per transfer. With `chunk` set, a demand fetch overtakes a prefetch at chunk boundaries.
+    `bandwidth` is what large copies reach; `latency` is paid once per transfer. With `chunk` set, a demand fetch
+    overtakes a prefetch at chunk boundaries.
     """
 
     preset: str | None = None
@@ -222,7 +224,7 @@ class Link:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """Both directions between host memory and GPU, and whether host copies are pinned.
+    """Both directions between host memory and GPU: `h2d` to the GPU, `d2h` from it; `host_memory` is pinned or pageable.
 
     `upstream` is what the links of several GPUs share, in each direction: the port of a PCIe switch, or a root complex.
     """
@@ -248,7 +250,7 @@ class PeerLink:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peers:
-    """How the GPUs of a machine reach each other."""
+    """How the GPUs of a machine reach each other: over `nvlink`, or below one `pcie` switch."""
 
     nvlink: PeerLink = field(default_factory=PeerLink)
     pcie: PeerLink = field(default_factory=PeerLink)
@@ -257,10 +259,11 @@ class Peers:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cpu:
-    """The host's processor: peak FLOP/s by dtype and the bandwidth that its expert kernel reaches.
+    """The host's processor, `name`, with `cores`.
 
-    `speed_probe` is the time of a fixed piece of scalar work when this profile was measured: validation tells by it which
-    steps ran on a machine as fast as then. No simulation uses it.
+    `flops` are peaks by dtype, or what a named kernel reaches; `expert_bandwidth` is what an expert kernel draws from
+    memory. `speed_probe` is the time of a fixed piece of scalar work when this profile was measured: validation tells
+    by it which steps ran on a machine as fast as then. No simulation uses it.
     """
 
     name: str
@@ -273,7 +276,7 @@ class Cpu:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """Host memory; `bandwidth` is shared by CPU kernels and DMA.
+    """Host memory: `memory` is how much there is; `bandwidth` is shared by CPU kernels and DMA.
 
     `memory_reserve` is what the operating system and the serving process keep for themselves; none where it is not given.
     """
@@ -301,8 +304,9 @@ class Nvme:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """A serving runtime's own overhead: per layer (Python, launches, dequantisation) and per step.
+    """A serving runtime's own overhead: `per_layer` (Python, launches, dequantisation) and `per_step`.
 
+    `expert_kernels` says whether each expert is a kernel of its own, or all that are resident are one.
     `per_stall` is what the first expert after a wait for the link loses beyond the transfer: noticing its end, waking up,
     computing with cold caches; none where it is not given. `cpu_workers` is how many experts the host's processor computes
     at once; one where it is not given.
@@ -339,7 +343,7 @@ class Durations:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerDraw:
-    """What one resource draws while it has nothing to do, and while it works. Both are given, or neither."""
+    """What one resource draws: `idle`, while it has nothing to do, and `busy`, while it works; both, or neither."""
 
     idle: Watts | None = None
     busy: Watts | None = None
@@ -378,7 +382,13 @@ class Price:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareProfile:
-    """One machine: see `hardware_profiles/library/*.yaml` and docs/hardware_profiles.md."""
+    """One machine: see `hardware_profiles/library/*.yaml` and docs/hardware_profiles.md.
+
+    `name` is that of its file; `description` says for people what it is. `gpu` is its GPU, of which several are alike;
+    `link` is that between host and GPU; `cpu` is the host's processor; `host` its memory; `runtime` is what a serving
+    runtime adds; `nvme` is the storage below host memory; `durations` are measured or stated times in place of computed
+    ones; `peers` are the links between GPUs; `power` is what the machine draws; `price` is what it costs.
+    """
 
     name: str
     description: str

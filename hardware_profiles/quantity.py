@@ -112,6 +112,17 @@ def parse_quantity(text: object, dimension: Dimension) -> Decimal:
     return value
 
 
+def example_of(dimension: Dimension) -> str:
+    """Return how a quantity may be written, for people: `"25 GB/s"`."""
+    return _EXAMPLE[dimension]
+
+
+def quantity_pattern(dimension: Dimension) -> str:
+    """Return a regular expression of the texts that `parse_quantity` takes, as JSON Schema has them."""
+    units = "|".join(sorted(_UNITS[dimension]))  # no unit has a character that a pattern would read
+    return rf"^\s*\+?[0-9][0-9_]*(\.[0-9]+)?([eE][+-]?[0-9]{{1,3}})?\s*({units})\s*$"
+
+
 def format_quantity(value: float, dimension: Dimension) -> str:
     """Write `value`, in the base unit of `dimension`, so that `parse_quantity` gives that very float: `17.3 MB`.
 

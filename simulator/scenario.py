@@ -121,7 +121,11 @@ class HostCacheChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantisationChoice:
-    """Formats in place of those that the model was released in; `kv_cache` is bf16 unless given."""
+    """Formats in place of those that the model was released in.
+
+    `experts` is that of routed experts, `rest` that of all other weights; `kv_cache` is bf16 unless given. A format is a
+    name (q4_k, mxfp4) or bits per weight ("4.25 bit").
+    """
 
     experts: str | None = None
     rest: str | None = None
@@ -131,7 +135,10 @@ class QuantisationChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LowPrecisionChoice:
-    """Low-precision copies of all experts: their format, and the share of the cache's bytes that slots for them take."""
+    """Low-precision copies of all experts.
+
+    `format` is their number format, `frac` the share of the cache's bytes that slots for them take.
+    """
 
     format: str
     frac: Share = 0.25
@@ -140,7 +147,7 @@ class LowPrecisionChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitChoice:
-    """What policies learn from: the trace's first `sequences`, which are then not run, or all of another trace."""
+    """What policies learn from: the trace's first `sequences`, which are then not run, or all of another `trace`."""
 
     sequences: Count | None = None
     trace: str | None = None
@@ -168,8 +175,8 @@ class TilesChoice:
 class ReplicasChoice:
     """How many machines serve a workload, each with the scenario's hardware, and which of them serves a request.
 
-    With `sessions: sticky`, the `router` (see `simulator.request_router`) chooses for the first request of a session, and
-    the others follow it.
+    `count` is how many there are. `router` (see `simulator.request_router`) chooses the one for a request; `sessions` is
+    sticky where it chooses for the first request of a session, and the others follow that.
     """
 
     count: ReplicaCount
@@ -180,20 +187,34 @@ class ReplicasChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One run. `hardware_set` overrides figures of the hardware profile by dotted path.
+    """One run.
+
+    `trace` is a routing trace, a file or a folder of shards; `model` is one that ships, a YAML file or a Hugging Face
+    config.json; `hardware` is a machine that ships, or a YAML profile. `pcie` puts a link preset in place of the machine's,
+    in both directions; `hardware_set` overrides figures of the hardware profile by dotted path; `quantisation` gives other
+    formats than the released ones. `description` is a text, kept.
+
+    `cache` says how large the expert cache on the GPU is, and who shares it. With `host_cache`, host memory does not hold
+    all experts: the others are read from NVMe.
 
     `system` names a composition of policies and settings, which the scenario's own then replace one by one.
-    With `host_cache`, host memory does not hold all experts: the others are read from NVMe.
+    `placement` says what is resident at first, and whether it may be evicted; `slots` how a cache whose scope is per_layer
+    is divided among banks; `eviction` who loses a slot; `prefetch` what is brought before a gate asks; `miss` what becomes
+    of an expert that a gate has picked and the GPU lacks; `order` the order of a layer's experts; `queue` which waiting
+    prefetches are called off at a gate; `batching` which decoding sequences share a step. `low_precision` gives all experts
+    low-precision copies; `tiles` cuts transfers and kernels into parts; `lookahead` says how good gate lookahead is;
+    `fit` what policies learn from.
+
     `batch` sequences decode together; `sequences` takes that many of the trace, from the first on or, with
     `skip_sequences`, from a later one; `max_tokens` ends the run after so many output tokens; `prefill_chunk_tokens` bounds
     a prefill step. The first `warmup_steps` steps are run but not measured. `seed` feeds policies that draw at random.
 
     `gpus` says how many GPUs there are and which computes what; one by default.
 
-    With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive, a
-    `scheduler` serves them, `slo` says by class what they should keep to, `stop` where the run ends, `replicas` on how many
-    machines, and `warmup` what of it is left out of the settled metrics (mser5 unless given; see
-    `simulator.serving.warmup`).
+    With a `workload` (see `simulator.workload.choice`) the run is a service instead of a closed batch: requests arrive.
+    `scheduler` says how they are served; `slo` says what those of a class should keep to; `stop` says where the run ends;
+    `replicas` says on how many machines it runs; `warmup` says what of it is left out of the settled metrics (mser5 unless
+    given; see `simulator.serving.warmup`).
     """
 
     trace: str

@@ -99,12 +99,33 @@ Examples:
 """,
 )
 app.command(
+    "simulator.cli.explain:explain",
+    name="explain",
+    help="""\
+Say where the time of a run went, and what would help: the run again with one thing changed at a time, idealised runs that
+bound it, how much cache and link would be enough, and sentences to act on, each with the `--set` that repeats it.
+
+RUN is a folder that `moesim run --out` wrote, or a scenario file. With `--out` results are kept as they come: a call that
+was interrupted goes on where it was.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim explain examples/demo.yaml --max-tokens 300
+    moesim explain examples/demo.yaml --max-tokens 300 --out results/explained
+    moesim explain results/demo --objective tpot_p99_s --share 0.02
+    moesim explain examples/fixed_costs.yaml --set cache.experts=4 --json
+""",
+)
+app.command(
     "simulator.cli.plan:plan",
     name="plan",
     help="""\
 Say in seconds whether a model fits a machine, how fast it will be, and what to change first.
 
 No scenario and no trace are needed: what is assumed of routing is said, and the speed is an interval.
+
+With a file of machines and settings, their prices and a promise, search it for the cheapest that keeps the promise.
 """,
     help_epilogue="""\
 Examples:
@@ -113,6 +134,7 @@ Examples:
     moesim plan --model gpt-oss-120b --gpu rtx-5090 --ram 96GiB --context 16384
     moesim plan --model mixtral-8x7b --gpu rtx-3090 --quant q4_k_m
     moesim plan --model gpt-oss-20b --vram 12GiB --trace t.safetensors --json
+    moesim plan examples/plan.yaml --store results/plan
 """,
 )
 app.command(
@@ -181,6 +203,20 @@ app.command(
     "simulator.cli.workload:app",
     name="workload",
     help="Describe the requests of a service, as in `moesim workload info requests.csv`.",
+)
+app.command(
+    "simulator.cli.schema:schema",
+    name="schema",
+    help="""\
+Write the JSON Schema of a kind of file (scenario, sweep, profile or model), with which editors complete keys, explain them
+and mark faults.
+""",
+    help_epilogue="""\
+Examples:
+
+    moesim schema scenario > scenario.schema.json
+    moesim schema profile > profile.schema.json
+""",
 )
 app.command(
     "simulator.cli.capture:capture",

@@ -94,9 +94,7 @@ def mrc(
     num_tokens = int((opened.sequence_start[1:] - opened.sequence_start[:-1])[list(chosen)].sum())
     notes = []
     if not is_compiled() and found[0].accesses > _MANY_ACCESSES:
-        notes.append(
-            "plain Python counted this; the same integers come about fifty times faster with moesim[fast] (numba)"
-        )
+        notes.append("plain Python counted this; the same integers come several times faster with moesim[fast] (numba)")
     about: dict[str, object] = {
         "trace": str(trace),
         "model_of_trace": opened.metadata.model,

@@ -2,6 +2,7 @@
 
 import json as json_module
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,21 +11,32 @@ from rich.console import Console
 
 from hardware_profiles.errors import InputError
 from simulator.cli.options import WholeNumber, command_line
-from simulator.cli.progress import work_progress
+from simulator.cli.progress import run_progress, work_progress
+from simulator.cli.replications import jobs_or_cores
+from simulator.cli.settings import apply_settings
 from simulator.html_file import check_html, write_html
 from simulator.plan.quick import plain, quick_plan
 from simulator.plan.quick_question import Question, model_of, profile_of, read_format
 from simulator.plan.quick_report import render_plan
 from simulator.plan.quick_routing import DEFAULT_SKEW, DEFAULT_STICKINESS
+from simulator.plan.search import search_space
+from simulator.plan.search_report import render_search, search_facts
+from simulator.plan.search_space import read_space
+from simulator.points.point import PointResult
+from simulator.results import summary_json
+from simulator.sweep.points import sweep_points
 
 _MACHINE = Group.create_ordered("Model and machine")
 _USE = Group.create_ordered("How it is used")
+_SPACE = Group.create_ordered("How a file is searched")
 _OUTPUT = Group.create_ordered("What comes out")
 _WIDTH_WITHOUT_TERMINAL = 200
 _DEFAULT_GPU = "rtx-4090"
 
 
 def plan(
+    space: Path | None = None,
+    /,
     *,
     model: Annotated[str | None, Parameter(group=_MACHINE)] = None,
     gpu: Annotated[str | None, Parameter(group=_MACHINE)] = None,
@@ -39,13 +51,21 @@ def plan(
     skew: Annotated[float | None, Parameter(group=_USE, show_default=False)] = None,
     stickiness: Annotated[float | None, Parameter(group=_USE, show_default=False)] = None,
     seed: Annotated[WholeNumber, Parameter(group=_USE)] = 0,
+    set_: Annotated[list[str] | None, Parameter(name="--set", group=_SPACE, negative="")] = None,
+    jobs: Annotated[WholeNumber | None, Parameter(group=_SPACE)] = None,
+    store: Annotated[Path | None, Parameter(group=_SPACE)] = None,
     json: Annotated[bool, Parameter(group=_OUTPUT, negative="", show_default=False)] = False,
     html: Annotated[Path | None, Parameter(group=_OUTPUT)] = None,
 ) -> None:
     """Say in seconds whether a model fits a machine, how fast it will be, and what to change first.
 
+    With a file, search the machines and settings that it names for the cheapest that keeps a promise.
+
     Parameters
     ----------
+    space
+        A YAML file with a scenario, axes, prices and a promise; see docs/plan.md. It takes the place of all that describes
+        a machine and its use.
     model
         A model that ships (see moesim models), a YAML spec, or a Hugging Face config.json.
     gpu
@@ -73,13 +93,40 @@ def plan(
         Correlation of scores at adjacent tokens in assumed routing, 0 to 0.7; 0.6 if left out.
     seed
         Seed of the routing that is drawn.
+    set_
+        Set any field of the file's scenario before it is varied, or any figure of its machine; may be repeated.
+    jobs
+        How many choices of a file to run at once; by default as many as there are processor cores.
+    store
+        Keep the result of every choice in this folder, and take those that are there: a search that was interrupted goes
+        on.
     json
         Print the plan as JSON to stdout, and nothing else.
     html
         Write a page with plots to this file; it needs no network to be read.
     """
+    described = {
+        "--model": model,
+        "--gpu": gpu,
+        "--vram": vram,
+        "--ram": ram,
+        "--pcie": pcie,
+        "--quant": quant,
+        "--quant-experts": quant_experts,
+        "--trace": trace,
+        "--skew": skew,
+        "--stickiness": stickiness,
+    }
+    if space is not None:
+        _refuse({"--html": html}, "draws the quick plan; leave it out")
+        _refuse(described, f"goes with the quick plan; say it in the scenario of {space}, or with --set")
+        _search(space, set_ or [], jobs=jobs, store=store, json=json)
+        return
+    _refuse({"--set": set_, "--jobs": jobs, "--store": store}, "goes with a file that says what to search")
     if model is None:
-        raise InputError("moesim plan", "needs a --model; `moesim models` lists those that ship")
+        raise InputError(
+            "moesim plan", "needs a --model; `moesim models` lists those that ship; or a file that says what to search"
+        )
     for option, count in (("--context", context), ("--batch", batch)):
         if count < 1:
             raise InputError(option, f"{count} is too few; name 1 or more")
@@ -147,3 +194,34 @@ def plan(
     console.print(render_plan(found, title))
     if html is not None:
         console.print(f"page: {html}", soft_wrap=True)
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Raise InputError for the first option that was given."""
+    for option, value in options.items():
+        if value is not None:
+            raise InputError(option, why)
+
+
+def _search(path: Path, settings: list[str], *, jobs: int | None, store: Path | None, json: bool) -> None:
+    """Search a space, and print the answer."""
+    space = read_space(path)
+    base = dict(space.sweep.base)
+    apply_settings(base, settings)
+    at_once = jobs_or_cores(jobs)
+    with run_progress(len(sweep_points(space.sweep, base).points), "choices") as bar:
+
+        def ended(result: PointResult) -> None:
+            if bar is not None:
+                bar(", ".join(f"{path} {value}" for path, value in result.point.labels.items()))
+
+        def probed(factor: float) -> None:
+            if bar is not None:
+                bar(f"the cheapest at {factor:g} times its load")
+
+        found = search_space(space, base, jobs=at_once, store=store, progress=ended, probed=probed)
+    if json:
+        sys.stdout.write(summary_json(search_facts(found, settings)))
+        return
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, markup=False, highlight=False)
+    console.print(render_search(found, settings), soft_wrap=False)

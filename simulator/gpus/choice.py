@@ -21,7 +21,7 @@ Peers = Literal["none", "pcie", "nvlink"]
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpusChoice:
-    """GPUs of one machine, all alike.
+    """GPUs of one machine, all alike. `count` is how many there are.
 
     `experts` says which GPU computes which: `partitioned`, each on one, in turn; `replicated`, the same but for the
     `replicas` most popular of each bank, which every GPU computes for its own tokens; `affinity`, each on one, so that

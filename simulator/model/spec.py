@@ -31,18 +31,33 @@ AttentionKind = Literal["full", "sliding", "chunked", "linear"]
 class ModelSpec:
     """One model; layers count from 0.
 
-    Provenance: `released_as` is the name of the checkpoint, `source` says where the figures come from, `unverified`
-    names fields without such a source ("field: why"), `limits` what this spec cannot say about the model.
+    `name` is that of its file. Provenance: `released_as` is the name of the checkpoint, `source` says where the figures
+    come from, `unverified` names fields without such a source ("field: why"), `limits` what this spec cannot say about
+    the model.
+
+    `hidden_size` is the width of the residual stream; `num_layers` counts all layers; `vocab_size` is that of the
+    vocabulary; `tied_embeddings`: input and output embedding are one matrix.
 
     MoE layers: from `first_dense_layers` on, each layer l with (l - `moe_layer_offset`) divisible by `moe_layer_step`,
-    except `dense_layers`. `expert_matrices` is 3 for gated experts (gate, up, down), 2 for plain ones.
-    `shared_expert_intermediate_size` is the width of a layer's shared experts taken together. `num_expert_groups` and
-    `top_k_groups` are those of group-limited routing.
+    except `dense_layers`. `dense_intermediate_size` is the width of a dense layer's block. `num_experts` are the routed
+    experts of a layer, of which a token gets `top_k`; `expert_intermediate_size` is the width of one. `expert_matrices`
+    is 3 for gated experts (gate, up, down), 2 for plain ones. `num_shared_experts` are computed for every token;
+    `shared_expert_intermediate_size` is the width of a layer's shared experts taken together; `shared_expert_gate`:
+    they have a gate. `router_bias`: the router has a bias. `num_expert_groups` and `top_k_groups` are those of
+    group-limited routing.
 
-    Attention: `head_dim`, or MLA when `kv_lora_rank` is set. `attention_pattern` repeats over the layers;
+    Attention: `num_heads` query heads; `num_kv_heads` heads of keys and values; `head_dim`, or MLA when `kv_lora_rank` is
+    set. `q_lora_rank` is that of a low-rank query projection; `qk_nope_head_dim`, `qk_rope_head_dim` and `v_head_dim` are
+    widths of MLA's heads. `attention_pattern` repeats over the layers;
     `attention_window` is the window of sliding layers or the chunk of chunked ones, in tokens. `shared_key_value`: one
     tensor serves as key and value. `query_gate`: the query projection makes a gate of the output as well. `o_lora_rank`
-    with `o_groups`: a low-rank output projection.
+    with `o_groups`: a low-rank output projection. `qk_norm` is the norm of queries and keys, by head or over all;
+    `attention_bias` says which projections have biases; `attention_sinks`: each head has a learned sink.
+    `linear_num_key_heads`, `linear_num_value_heads`, `linear_key_head_dim`, `linear_value_head_dim` and
+    `linear_conv_kernel` are the shape of linear attention.
+
+    Formats: `expert_quantisation` of routed experts, `rest_quantisation` of all other weights but the embeddings,
+    `embedding_quantisation` of these; a name (bf16, mxfp4) or bits per weight ("4.25 bit").
 
     Layers below `num_encoder_layers` are an encoder; the others then attend to it as well.
     """

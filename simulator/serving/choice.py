@@ -51,8 +51,15 @@ Priority = Annotated[int, Field(strict=True, ge=-1000, le=1000)]
 class SchedulerChoice:
     """How requests are served: see `simulator.serving.scheduler` and `simulator.serving.memory`.
 
-    `kv_cache` is how much KV cache there may be; without it, what the expert cache and all else leave of GPU memory. With
-    `memory: dynamic`, expert slots make room for more.
+    `policy` says what goes first: prefill_first, prompts before output tokens; decode_first, prompts only when nothing
+    decodes; mixed, output tokens and chunks of prompts in one step. `max_batch` requests run at once; `max_step_tokens` is
+    the most tokens of a step; `prefill_chunk_tokens` the most of one prompt in a step. A request that finds `max_waiting` in
+    the queue is refused. `priorities` by class: higher goes first; `displace` lets a request take the place of a running one
+    of lower priority; `preemption` says what becomes of the KV cache of a request that gives way.
+
+    `kv_cache` is how much KV cache there may be; without it, what the expert cache and all else leave of GPU memory.
+    `memory` is dynamic where expert slots make room for more. `page_tokens` are the tokens of a page of KV cache;
+    `spare_frac` is the share of it that is kept free when a request is let in.
     """
 
     policy: Literal["prefill_first", "decode_first", "mixed"] = "prefill_first"
@@ -85,7 +92,10 @@ class SloChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopChoice:
-    """Where a run ends, whichever comes first: requests answered, tokens put out, time simulated, time taken to simulate."""
+    """Where a run ends, whichever comes first.
+
+    `requests` answered; `tokens` put out; `time` simulated; `wall_time` taken to simulate.
+    """
 
     requests: Count | None = None
     tokens: Count | None = None

@@ -22,10 +22,10 @@ MAX_POINTS = 100_000
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleChoice:
-    """So many points drawn with a seed, each axis alike and by itself.
+    """So many `points` drawn with a `seed`, each axis alike and by itself.
 
-    `random` draws them one by one. `latin_hypercube` divides each axis into as many equal parts as there are points, and
-    has each part once. Source: McKay, Beckman and Conover, Technometrics 21 (1979), 239.
+    `method` is random, which draws them one by one, or latin_hypercube, which divides each axis into as many equal parts as
+    there are points, and has each part once. Source: McKay, Beckman and Conover, Technometrics 21 (1979), 239.
     """
 
     points: Annotated[int, Field(strict=True, ge=1, le=MAX_POINTS)]

@@ -36,7 +36,8 @@ class SweepChoice:
 
     `scenario` is a scenario's file, or its keys. `axes` are gone through each with each, and so is each group of `zip`,
     whose lists are gone through together; or a `sample` is drawn. `metrics` names the columns to keep, as patterns
-    (`tpot_*`).
+    (`tpot_*`). `constraints` are conditions on the axes, such as "cache.frac * batch <= 4": points that break one are left
+    out. `description` is a text.
     """
 
     scenario: str | dict[str, object]
@@ -89,7 +90,11 @@ def _adapter() -> "TypeAdapter[SweepChoice]":
 
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep file. Raises InputError with all that is wrong with it."""
-    values = read_yaml(path)
+    return parse_sweep(read_yaml(path), path)
+
+
+def parse_sweep(values: Mapping[str, object], path: Path) -> Sweep:
+    """Take the keys of a sweep file that need not exist: relative paths are from its folder. Raises as `read_sweep`."""
     faults: list[str] = []
     try:
         choice = validate(_adapter(), values, path)

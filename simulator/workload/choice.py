@@ -98,7 +98,7 @@ FormatName = Annotated[str | None, AfterValidator(_known_format)]
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoissonChoice:
-    """Arrivals that know nothing of each other."""
+    """Arrivals that know nothing of each other, at a mean `rate`."""
 
     process: Literal["poisson"]
     rate: RateText
@@ -107,7 +107,7 @@ class PoissonChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GammaChoice:
-    """Gaps of a coefficient of variation `cv`: above 1 in bursts, 0 evenly."""
+    """Arrivals at a mean `rate`, with gaps of a coefficient of variation `cv`: above 1 in bursts, 0 evenly."""
 
     process: Literal["gamma"]
     rate: RateText
@@ -117,7 +117,10 @@ class GammaChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnOffChoice:
-    """A busy rate and a quiet one in turn, for `on` and `off` of time each, exactly or as a mean."""
+    """A busy rate, `on_rate`, and a quiet one, `off_rate` (0 unless given), in turn.
+
+    `on` and `off` are how long they last; `phases` says whether as a mean (exponential) or exactly (fixed).
+    """
 
     process: Literal["on_off"]
     on_rate: RateText
@@ -130,7 +133,7 @@ class OnOffChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RampChoice:
-    """A rate that goes from one to another within `ramp`, and stays there; one that is left out is 0."""
+    """A rate that goes from `start_rate` to `end_rate` within `ramp`, and stays there; one that is left out is 0."""
 
     process: Literal["ramp"]
     start_rate: OptionalRate = None
@@ -141,7 +144,10 @@ class RampChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedLoopChoice:
-    """Users that wait for an answer, think for `think` (as a mean, or exactly), and ask again."""
+    """So many `users`, who wait for an answer, think for `think`, and ask again.
+
+    `thinking` says whether `think` is a mean (exponential) or exact (fixed); with `think_first` they think before they ask.
+    """
 
     process: Literal["closed_loop"]
     users: Count
@@ -169,10 +175,13 @@ class TokensChoice:
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileChoice:
-    """A request trace. `format` is told by its first line unless given; `sort` puts it in order of time in memory.
+    """A request trace, `file`. `format` is told by its first line unless given; `sort` puts it in order of time in memory.
 
-    Requests without a token of prompt or of output are left out and counted, or refused where `empty: refuse`. For the rest
-    see `simulator.workload.requests.protocol.ReadOptions`.
+    `empty` says what becomes of requests without a token of prompt or of output: left out and counted, or refused.
+    `category_field` names the column or field of a request's category. `turns` of a conversation: the first question and
+    its answer, or all answers, each with what was said before as its prompt. `characters_per_token` turns the text of a
+    turn into tokens where the file does not count them, which is an assumption. See also
+    `simulator.workload.requests.protocol.ReadOptions`.
     """
 
     file: str
@@ -196,7 +205,15 @@ TokenLengths = Annotated[TokensChoice, BeforeValidator(_count_or_distribution)]
 @strict
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadChoice:
-    """A workload: one of `file`, `arrivals` and `merge`, and what is made of it; see the module's text."""
+    """A workload: one of `file`, `arrivals` and `merge`, and what is made of it.
+
+    `file` is a request trace; `arrivals` a process; `merge` a list of workloads. `prompt_tokens` and `output_tokens` are the
+    lengths of requests that a process makes: a number, or a distribution; `lengths` is a request trace whose pairs of
+    lengths are drawn instead. `start` and `stop` cut out the part between these times of the source; `keep_frac` keeps each
+    request with this probability; `requests` keeps at most so many; `rate` is the mean rate that a file is brought to;
+    `rate_factor` is by how much arrivals are faster. `classes` is a name for the class of requests, or names with weights;
+    `categories` says the same of the routing trace's sequences. `description` is a text.
+    """
 
     file: File | None = None
     arrivals: Arrivals | None = None

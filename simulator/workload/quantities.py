@@ -8,6 +8,10 @@ from hardware_profiles.quantity import Dimension, parse_quantity
 
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:requests? ?)?/ ?(s|min|h)\s*")
 _LONG_SPAN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(min|h)\s*")
+RATE_PATTERN = f"^{_RATE.pattern}$"
+"""A regular expression of the texts that `parse_rate` takes, 0 among them."""
+SPAN_PATTERN = f"^{_LONG_SPAN.pattern}$"
+"""A regular expression of the spans of minutes and hours that `parse_span_ns` takes besides what is in seconds."""
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 _NS_PER_S = 10**9
 

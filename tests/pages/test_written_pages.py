@@ -67,6 +67,12 @@ def of_a_capacity(folder: Path) -> Path:
     return out / "capacity.html"
 
 
+def of_an_explanation(folder: Path) -> Path:
+    """Explain a short run."""
+    call("explain", ROOT / "examples/demo.yaml", "--max-tokens", "50", "--jobs", "1", "--out", folder / "explained")
+    return folder / "explained" / "explain.html"
+
+
 def of_a_validation(folder: Path) -> Path:
     """Write the page of a suite that was measured."""
     report: Mapping[str, object] = json.loads((ROOT / "validation/results/cpu.json").read_text(encoding="utf-8"))
@@ -112,6 +118,7 @@ WRITERS = [
     of_a_trace,
     of_a_workload,
     of_a_comparison,
+    of_an_explanation,
     of_a_run,
     of_a_service,
     of_a_plan,

@@ -1,0 +1,40 @@
+"""What is paid again and again beside the work: the runtime's own time per layer, step and stall, and kernel launches."""
+
+from simulator.explain.baseline import Baseline
+from simulator.explain.knobs.change import Change, Found, left_out
+from simulator.explain.knobs.gpu import uses_roofline
+
+OVERHEADS, LAUNCHES = "runtime overhead", "kernel launches"
+_NAMES = ("per_layer", "per_step", "per_stall")
+
+
+def overheads(baseline: Baseline) -> Found:
+    """None of the runtime's."""
+    runtime = baseline.profile.runtime
+    there = [name for name in _NAMES if (figure := getattr(runtime, name)) is not None and figure.value]
+    if not there:
+        return left_out(OVERHEADS, "the machine's runtime has none of its own (runtime.per_layer, per_step, per_stall)")
+    none = Change(
+        knob=OVERHEADS,
+        name="no overhead of the runtime",
+        settings={f"runtime.{name}": "0 s" for name in there},
+        figures={"factor": 0.0},
+        is_ideal=True,
+    )
+    return Found(changes=[none])
+
+
+def launches(baseline: Baseline) -> Found:
+    """No time for launching kernels."""
+    if not uses_roofline(baseline):
+        return left_out(LAUNCHES, "the machine states how long kernels take, their launches are not known apart")
+    if not baseline.profile.gpu.launch.value:
+        return left_out(LAUNCHES, "they take no time on this machine")
+    none = Change(
+        knob=LAUNCHES,
+        name="no time for launching kernels",
+        settings={"gpu.launch": "0 s"},
+        figures={"factor": 0.0},
+        is_ideal=True,
+    )
+    return Found(changes=[none])
