@@ -26,9 +26,10 @@ from simulator.workload.quantities import RATE_PATTERN, SPAN_PATTERN, parse_rate
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = [ROOT / "examples" / "sweep.yaml"]
+PLANS = [ROOT / "examples" / "plan.yaml"]  # of these there is no schema
 MODELS = [*sorted((ROOT / "simulator" / "model" / "library").glob("*.yaml")), ROOT / "examples/fixed_costs_model.yaml"]
 PROFILES = sorted((ROOT / "hardware_profiles" / "library").glob("*.yaml"))
-SCENARIOS = [path for path in sorted((ROOT / "examples").glob("*.yaml")) if path not in (*SWEEPS, *MODELS)]
+SCENARIOS = [path for path in sorted((ROOT / "examples").glob("*.yaml")) if path not in (*SWEEPS, *PLANS, *MODELS)]
 FILES = {"scenario": SCENARIOS, "sweep": SWEEPS, "model": MODELS, "profile": PROFILES}
 CHECKS = {kind: jsonschema.Draft202012Validator(json_schema(kind)) for kind in SCHEMAS}
 RUN = {"trace": "t.safetensors", "model": "gpt-oss-20b", "hardware": "rtx-4090"}
