@@ -13,7 +13,7 @@ from simulator.mrc.lru import lru_hits
 from traces.format import open_trace
 
 NUM_TIMEOUTS = 200_000
-BAR = 2.0
+BAR = 4.0
 
 
 def test_accesses_of_all_sizes_per_bare_timeout(recorded_trace: Path) -> None:
