@@ -1,5 +1,7 @@
 """What policies share that rank the keys of a pool by a number, and that look at where layers lie."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ Keys = NDArray[np.int64]
 Scores = NDArray[np.float64]
 
 
-class Scored:
+class Scored(ABC):
     """Evict the key of lowest score that is not held, ties to the lowest key. A decision looks at the whole pool."""
 
     def __init__(self, view: View) -> None:
@@ -32,9 +34,9 @@ class Scored:
         candidates = np.array(sorted(self._keys - self._view.held), np.int64)
         return int(candidates[self.scores(candidates).argmin()]) if len(candidates) else None
 
+    @abstractmethod
     def scores(self, keys: Keys) -> Scores:
         """Return how much each of `keys`, which ascend, deserves its slot now."""
-        raise NotImplementedError
 
 
 class Layers:
