@@ -20,6 +20,7 @@ class Scored(ABC):
 
     def touch(self, key: int) -> None:
         """Do nothing: what counts is seen elsewhere."""
+        del key
 
     def insert(self, key: int) -> None:
         """Add the key."""
