@@ -1,37 +1,49 @@
-"""How fast the processor is at this moment, by a fixed piece of scalar work.
+"""How fast the machine is at this moment, by a fixed piece of work: as much arithmetic as reading of memory.
 
 On a shared machine a core may be twice as slow for seconds or minutes, because others use its sibling thread, its clock or
 its memory. The probe tells such times apart, independently of what is being measured: calibration keeps the samples that
 were taken at one speed, and a replay says of each step whether the machine was as fast as then.
 
-Limits: one core at one moment. What slows memory alone, or comes and goes between two probes, is not seen.
+The memory is some of a region larger than caches, of which each probe reads the next part, so that it is in none.
+
+Limits: one core at one moment. What comes and goes between two probes is not seen.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import cycle
 
 import numpy as np
+import numpy.typing as npt
 
-TOLERANCE = 0.3
+TOLERANCE = 0.15
 """How far a probe may lie from the reference, as a share of it, for the machine to count as equally fast."""
 
 _LEAST_FRAC = 0.2
 _FASTEST = 0.05
 
-_ITERATIONS = 4000
-_TRIES = 2
+_ITERATIONS = 12_000
+_PARTS = 16
+_PART_BYTES = 8 << 20
 
 
 def probe_ns() -> int:
-    """Time the fixed work, the better of two tries: some 0.1 ms."""
-    best = 1 << 62
-    for _ in range(_TRIES):
-        began_ns = time.perf_counter_ns()
-        total = 0
-        for number in range(_ITERATIONS):
-            total += number
-        best = min(best, time.perf_counter_ns() - began_ns)
-    return best
+    """Time the fixed work: some 0.5 ms."""
+    part = _next_part()()
+    began_ns = time.perf_counter_ns()
+    total = 0
+    for number in range(_ITERATIONS):
+        total += number
+    part.max()
+    return time.perf_counter_ns() - began_ns
+
+
+@cache
+def _next_part() -> Callable[[], npt.NDArray[np.int64]]:
+    """Return what gives one part of the region after the other."""
+    parts = cycle(np.ones((_PARTS, _PART_BYTES // 8), dtype=np.int64))
+    return lambda: next(parts)
 
 
 def reference_ns(probes_ns: Sequence[float]) -> float:
