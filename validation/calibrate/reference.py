@@ -18,7 +18,7 @@ from validation.runtime.speed import probe_ns, reference_ns
 from validation.runtime.waiting import waited_ns
 
 _PROBES = 400
-_MOVED_BYTES = 32 << 20
+_MOVED_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
