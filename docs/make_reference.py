@@ -18,6 +18,7 @@ DOCS = Path(__file__).resolve().parent
 TITLES = {
     "scenario": ("Scenario", "../scenario.md"),
     "sweep": ("Sweep", "../sweep.md"),
+    "plan": ("Space of a plan", "../plan.md"),
     "profile": ("Hardware profile", "../hardware_profiles.md"),
     "model": ("Model", "../models.md"),
 }
@@ -45,8 +46,10 @@ def page(kind: str) -> str:
     ]
     named = definitions(schema) if "$defs" in schema else {}
     headings = _headings(schema, named)
-    if kind == "sweep":
+    if kind in ("sweep", "plan"):
         headings = {name: heading for name, heading in headings.items() if not heading.startswith("scenario")}
+    if kind == "plan":
+        headings.pop("SampleChoice")  # it stands on the page of sweeps
     lines += _table(schema, headings)
     for name, heading in headings.items():
         lines += [f"({_anchor(name)})=", f"## {heading}", "", _text(named[name]), "", *_table(named[name], headings)]
@@ -173,6 +176,8 @@ def _words(name: str) -> str:
         return "[a duration](../hardware_profiles.md#a-figure)"
     if name == "Scenario":
         return "[the keys of a scenario](scenario.md)"
+    if name == "SampleChoice":
+        return "[a sample](sweep.md#samplechoice)"
     return f"[a figure](../hardware_profiles.md#a-figure) of {_UNITS.get(name, name)}"
 
 

@@ -282,12 +282,12 @@ def _gpus(gpus: Mapping[str, object]) -> Table:
     for heading in (
         "GPU",
         "busy",
-        "link busy",
+        "link\nbusy",
         "hits",
         "misses",
         "H2D",
-        "from peers",
-        "exchange",
+        "from\npeers",
+        "all to\nall",
         "waits",
     ):
         table.add_column(heading, justify="right")

@@ -14,7 +14,7 @@ from simulator.capacity.rate import at_rate, require_scalable
 from simulator.capacity.search import Bracket, search
 from simulator.metrics.replications import replication_seeds
 from simulator.points.point import Point
-from simulator.points.run import run_points
+from simulator.points.run import PointPool
 from simulator.replicate.run import summaries_of
 from simulator.scenario import Values, build_scenario
 
@@ -74,7 +74,7 @@ def find_capacity(
     def keeps(factor: float) -> bool:
         scaled = at_rate(values, factor)
         points = [Point(values={**scaled, "seed": seed}, labels={"seed": seed}) for seed in seeds]
-        summaries = summaries_of(run_points(points, store=store, jobs=jobs), source)
+        summaries = summaries_of(pool.run(points), source)
         found = kept_share(summaries, promised, source)
         probe = Probe(factor=factor, values=scaled, summaries=summaries, kept_share=found, is_kept=found >= share)
         probes.append(probe)
@@ -84,7 +84,8 @@ def find_capacity(
 
     bracket: Bracket | None = None
     try:
-        bracket = search(keeps, tolerance=tolerance)
+        with PointPool(store=store, jobs=jobs) as pool:
+            bracket = search(keeps, tolerance=tolerance)
     except KeyboardInterrupt:
         if not probes:
             raise

@@ -19,12 +19,11 @@ from simulator.plan.quick import plain, quick_plan
 from simulator.plan.quick_question import Question, model_of, profile_of, read_format
 from simulator.plan.quick_report import render_plan
 from simulator.plan.quick_routing import DEFAULT_SKEW, DEFAULT_STICKINESS
-from simulator.plan.search import search_space
+from simulator.plan.search import num_choices, search_space
 from simulator.plan.search_report import render_search, search_facts
 from simulator.plan.search_space import read_space
 from simulator.points.point import PointResult
 from simulator.results import summary_json
-from simulator.sweep.points import sweep_points
 
 _MACHINE = Group.create_ordered("Model and machine")
 _USE = Group.create_ordered("How it is used")
@@ -103,7 +102,7 @@ def plan(
     json
         Print the plan as JSON to stdout, and nothing else.
     html
-        Write a page with plots to this file; it needs no network to be read.
+        Write a page with plots to this file; it needs no network to be read. Of a file, all its choices can be explored.
     """
     described = {
         "--model": model,
@@ -118,9 +117,8 @@ def plan(
         "--stickiness": stickiness,
     }
     if space is not None:
-        _refuse({"--html": html}, "draws the quick plan; leave it out")
         _refuse(described, f"goes with the quick plan; say it in the scenario of {space}, or with --set")
-        _search(space, set_ or [], jobs=jobs, store=store, json=json)
+        _search(space, set_ or [], jobs=jobs, store=store, json=json, html=html)
         return
     _refuse({"--set": set_, "--jobs": jobs, "--store": store}, "goes with a file that says what to search")
     if model is None:
@@ -203,13 +201,17 @@ def _refuse(options: Mapping[str, object], why: str) -> None:
             raise InputError(option, why)
 
 
-def _search(path: Path, settings: list[str], *, jobs: int | None, store: Path | None, json: bool) -> None:
+def _search(
+    path: Path, settings: list[str], *, jobs: int | None, store: Path | None, json: bool, html: Path | None
+) -> None:
     """Search a space, and print the answer."""
+    if html is not None:
+        check_html(html)
     space = read_space(path)
     base = dict(space.sweep.base)
     apply_settings(base, settings)
     at_once = jobs_or_cores(jobs)
-    with run_progress(len(sweep_points(space.sweep, base).points), "choices") as bar:
+    with run_progress(num_choices(space, base), "choices") as bar:
 
         def ended(result: PointResult) -> None:
             if bar is not None:
@@ -220,8 +222,15 @@ def _search(path: Path, settings: list[str], *, jobs: int | None, store: Path | 
                 bar(f"the cheapest at {factor:g} times its load")
 
         found = search_space(space, base, jobs=at_once, store=store, progress=ended, probed=probed)
+    if html is not None:
+        from simulator.plan.search_page import search_page
+
+        options: dict[str, object] = {"jobs": jobs, "store": store}
+        write_html(html, search_page(found, settings, command_line("plan", options, str(path), settings=settings)))
     if json:
         sys.stdout.write(summary_json(search_facts(found, settings)))
         return
     console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, markup=False, highlight=False)
     console.print(render_search(found, settings), soft_wrap=False)
+    if html is not None:
+        console.print(f"page: {html}", soft_wrap=True)

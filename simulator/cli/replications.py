@@ -9,6 +9,7 @@ from rich.console import Console
 
 from hardware_profiles.errors import InputError
 from simulator.cli.progress import run_progress
+from simulator.html_file import write_html
 from simulator.replicate.facts import replication_facts
 from simulator.replicate.run import replicate
 from simulator.replicate.table import render_replications
@@ -25,13 +26,22 @@ def run_replications(
     store: Path | None,
     json: bool,
     folder: ReplicationFolder | None,
+    html: Path | None,
+    command: str | None,
 ) -> None:
-    """Run them, and print or write what they say. Raises InputError."""
+    """Run them, and print or write what they say; no page to the folder without a `command` on it. Raises InputError."""
     with run_progress(replications, "replications") as done:
         found = replicate(dict(values), source, replications, jobs=jobs_or_cores(jobs), store=store, done=done)
     facts = replication_facts(found, source, values)
+    page = None
+    if command is not None and (folder is not None or html is not None):
+        from simulator.replicate.page import replication_page
+
+        page = replication_page(facts, command)
     if folder is not None:
-        folder.write(facts)
+        folder.write(facts, page)
+    if html is not None and page is not None:
+        write_html(html, page)
     if json:
         sys.stdout.write(summary_json(facts))
         return
@@ -39,6 +49,8 @@ def run_replications(
     console.print(render_replications(facts))
     if folder is not None:
         console.print(f"results: {folder.path}/", soft_wrap=True)
+    if html is not None:
+        console.print(f"page: {html}", soft_wrap=True)
 
 
 def jobs_or_cores(jobs: int | None) -> int:

@@ -154,23 +154,29 @@ def run(
     if html is not None:
         if no_html:
             raise InputError("--html", "asks for a page and --no-html for none; leave one of them out")
-        if replications is not None:
-            raise InputError("--html", "is of one run; leave out --replications")
         check_html(html)
     for option, value in (("--jobs", jobs), ("--store", store)):
         if replications is None and value is not None:
             raise InputError(option, "is for --replications; this is one run")
     checked = build_scenario(values, source)
+    options |= {f"cache_{key}": value for key, value in given.items()} | {"replications": replications}
+    command = command_line("run", options, *([] if scenario is None else [str(scenario)]), settings=set_ or [])
 
     if replications is not None:
         several = ReplicationFolder(out, overwrite=overwrite) if out is not None else None
         with several or nullcontext():
             run_replications(
-                values, source, replications=replications, jobs=jobs, store=store, json=json, folder=several
+                values,
+                source,
+                replications=replications,
+                jobs=jobs,
+                store=store,
+                json=json,
+                folder=several,
+                html=html,
+                command=None if no_html else command,
             )
         return
-    options |= {f"cache_{key}": value for key, value in given.items()}
-    command = command_line("run", options, *([] if scenario is None else [str(scenario)]), settings=set_ or [])
     folder = ResultFolder(out, overwrite=overwrite) if out is not None else None
     with folder or nullcontext():
         with token_progress() as progress:

@@ -13,7 +13,7 @@ def schema(kind: str, /) -> None:
     Parameters
     ----------
     kind
-        scenario, sweep, profile or model.
+        scenario, sweep, plan (the file that `moesim plan` searches), profile or model.
     """
     from simulator.json_schema import SCHEMAS, json_schema
 

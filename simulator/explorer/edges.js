@@ -34,11 +34,12 @@ function edge(axis) {
   return { at: place => values[place], layout };
 }
 
-/** A column of numbers along a plot's edge: `at(row)` and what Plotly is told. */
+/** A column of numbers along a plot's edge: `at(row)`, the `factor` between its unit and the one drawn, and what Plotly is told. */
 function measure(column, rows, log) {
   const scale = scaleOf(rows.map(row => column.values[row]), column.unit);
   return {
     at: row => column.values[row] / scale.factor,
+    factor: scale.factor,
     layout: { title: { text: plain(headed(column.label, scale)) }, type: log ? 'log' : 'linear', autorange: true,
       ...(log ? {} : { rangemode: 'tozero' }) },
   };

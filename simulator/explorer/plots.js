@@ -44,8 +44,16 @@ function drawLines(data, state, rows) {
   const left = levels.length > MOST_LINES ? ` ${levels.length - MOST_LINES} more lines are not drawn.` : '';
   return {
     traces, caption: `${middleOf(rest)}${left}`,
-    layout: { xaxis: x.layout, yaxis: y.layout, yaxis2: { overlaying: 'y', range: [0, 1], visible: false, fixedrange: true } },
+    layout: { xaxis: x.layout, yaxis: y.layout, shapes: limitOf(data, metric, y.factor), yaxis2: { overlaying: 'y', range: [0, 1], visible: false, fixedrange: true } },
   };
+}
+
+/** The line that a metric is not to cross, where the page has one for it; `factor` is what a drawn unit is worth. */
+function limitOf(data, metric, factor) {
+  const limit = data.limits[metric.name];
+  if (limit === undefined) return [];
+  return [{ type: 'line', xref: 'paper', x0: 0, x1: 1, y0: limit / factor, y1: limit / factor,
+    line: { color: plotInk().soft, width: 1.5, dash: 'dash' }, label: { text: 'promised', textposition: 'end' } }];
 }
 
 function drawHeat(data, state, rows) {
@@ -108,7 +116,7 @@ function drawFront(data, state, rows) {
           color: by ? front.map(row => lookOf(data, by.at[row]).color) : data.colours[0] } },
       ring(data, state, xEdge.at, yEdge.at),
     ],
-    layout: { xaxis: xEdge.layout, yaxis: yEdge.layout, showlegend: false },
+    layout: { xaxis: xEdge.layout, yaxis: yEdge.layout, shapes: limitOf(data, y, yEdge.factor), showlegend: false },
     caption: `${front.length} of ${known.length} points are beaten by none in both (${better(x)} and ${better(y)} are better)` +
       `${by ? `; colours as the lines of ${by.label}` : ''}.${left > 0 ? ` ${left} that lie on others are not drawn.` : ''}`,
   };

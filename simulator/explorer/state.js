@@ -27,7 +27,7 @@ function freshState(data) {
   );
   return {
     metric: latency, along: along.name, by: by ? by.name : '', down: down ? down.name : along.name, across: along.name,
-    x: cost, y: latency, line: '', log: false, outcome: '', only: {}, sort: '', page: 0, words: '', at: '', more: [],
+    x: cost, y: latency, line: '', log: false, outcome: '', only: {}, sort: '', page: 0, words: '', at: '', more: [], ...data.start,
   };
 }
 

@@ -13,6 +13,7 @@ from simulator.json_schema.generate import Schema
 from simulator.json_schema.model import model_schema
 from simulator.json_schema.profile import profile_schema
 from simulator.json_schema.scenario import scenario_schema
+from simulator.json_schema.space import space_schema
 from simulator.json_schema.sweep import sweep_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -20,6 +21,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMAS: Mapping[str, Callable[[], Schema]] = {
     "scenario": scenario_schema,
     "sweep": sweep_schema,
+    "plan": space_schema,
     "profile": profile_schema,
     "model": model_schema,
 }

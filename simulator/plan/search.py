@@ -1,4 +1,6 @@
-"""Search a space for the cheapest choice that keeps a promise: simulate every choice, then load the best one further.
+"""Search a space for the cheapest choice that keeps a promise: simulate the choices, then load the best one further.
+
+A space is run whole, unless it has more choices than its file asks for: then `simulator.plan.optimizer` says which.
 
     cost by the hour = what the file says of its values + what its machine's profile says, electricity included
 
@@ -10,20 +12,24 @@ Limits: one seed per choice; what keeps its promise by less than the spread of r
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from hardware_profiles.errors import InputError
 from simulator.capacity.rate import at_rate, require_scalable
 from simulator.capacity.search import search
 from simulator.pareto import pareto_front
+from simulator.plan.optimizer import Optimizer, Outcome, size
 from simulator.plan.promise import Bound
 from simulator.plan.search_space import Space
 from simulator.points.point import Point, PointResult
-from simulator.points.run import Progress, run_points
+from simulator.points.run import PointPool, Progress, run_points
 from simulator.scenario import build_scenario
+from simulator.sweep.draw import MAX_POINTS, draw
 from simulator.sweep.metrics import chosen, flat_metrics
-from simulator.sweep.points import sweep_points
+from simulator.sweep.points import is_allowed, point_of, require_sound, sweep_points
 
+_BATCH = 16
 _NS_PER_HOUR = 3600 * 10**9
 _TOLERANCE = 0.05
 _MOST_DOUBLINGS = 6
@@ -59,9 +65,13 @@ class Breaking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The answer: all choices, the cheapest that keeps the promise, the front of cost against the first bound's figure."""
+    """The answer: the choices, the cheapest that keeps the promise, the front of cost against the first bound's figure.
+
+    `size` is how many choices the space has, infinite along a span, constraints aside where not all were run.
+    """
 
     space: Space
+    size: float
     choices: Sequence[Choice]
     cheapest: Choice | None
     front: Sequence[Choice]
@@ -82,20 +92,19 @@ def search_space(
     `progress` hears of each choice, `probed` of each load that the cheapest is tried with. Raises InputError for a space
     that cannot be run, a bound on a figure that no run has, and choices that nobody has put a price on.
     """
-    points = sweep_points(space.sweep, base).points
-    results = run_points(points, store=store, jobs=jobs, progress=progress)
-    choices = [_choice(space, result) for result in results]
+    points = _whole(space, base)
+    with PointPool(store=store, jobs=jobs) as pool:
+
+        def run_all(points: Sequence[Point]) -> list[Choice]:
+            choices = [_choice(space, result) for result in pool.run(points, progress)]
+            _require_answers(space, choices)
+            return choices
+
+        choices = run_all(points) if points is not None else _proposed(space, base, run_all)
     run = [choice for choice in choices if choice.figures]
     if not run:
         reasons = list(dict.fromkeys(choice.reason for choice in choices))
         raise InputError(space.sweep.path, [f"no choice could be run: {reason}" for reason in reasons])
-    _require_metrics(space, run)
-    unpriced = next((choice for choice in run if choice.usd_per_hour is None), None)
-    if unpriced is not None:
-        raise InputError(
-            space.sweep.path,
-            f"prices: nobody says what {_told(unpriced.point)} costs; write prices of an axis, or set price.per_hour",
-        )
     keeping = [choice for choice in run if choice.keeps]
     first = space.promise[0]
     cheapest = min(keeping, key=lambda choice: (_usd(choice), -min(choice.headroom.values())), default=None)
@@ -104,11 +113,87 @@ def search_space(
     places = pareto_front([(_usd(choice), sign * float(choice.figures[first.metric])) for choice in compared])
     return Found(
         space=space,
+        size=size(space.sweep.axes) if points is None else len(points),
         choices=choices,
         cheapest=cheapest,
         front=[compared[place] for place in places],
         breaking=None if cheapest is None else _breaking(space, cheapest, store=store, probed=probed),
     )
+
+
+def num_choices(space: Space, base: Mapping[str, object]) -> int:
+    """Return how many choices of a space will be run at most. Raises InputError for a space that cannot be run."""
+    points = _whole(space, base)
+    if points is not None:
+        return len(points)
+    assert space.search is not None
+    return space.search.choices
+
+
+def _whole(space: Space, base: Mapping[str, object]) -> Sequence[Point] | None:
+    """Return all choices of a space that is run whole; None of one that is too large for that."""
+    sweep, search = space.sweep, space.search
+    if search is not None:
+        if size(sweep.axes) > MAX_POINTS:
+            return None
+        allowed = (labels for labels in draw(sweep.axes, None) if is_allowed(sweep, labels))
+        if len(list(islice(allowed, search.choices + 1))) > search.choices:
+            return None
+    return sweep_points(sweep, base).points
+
+
+def _proposed(
+    space: Space, base: Mapping[str, object], run_all: Callable[[Sequence[Point]], list[Choice]]
+) -> list[Choice]:
+    """Run as many choices of a large space as its file asks for, each batch proposed from what came of those before.
+
+    Batches do not depend on how many processes there are, so that neither does the answer.
+    """
+    sweep, search = space.sweep, space.search
+    assert search is not None
+    optimizer = Optimizer(
+        sweep.axes, num_choices=search.choices, seed=search.seed, allows=lambda labels: is_allowed(sweep, labels)
+    )
+    choices: list[Choice] = []
+    while len(choices) < search.choices:
+        asked = optimizer.ask(min(_BATCH, search.choices - len(choices)))
+        if not asked:
+            break
+        points = [point_of(sweep, base, labels) for labels in asked.values()]
+        if not choices:
+            require_sound(sweep, points)
+        new = run_all(points)
+        for place, choice in zip(asked, new, strict=True):
+            optimizer.tell(place, _outcome(space, choice))
+        choices += new
+    if not choices:
+        raise InputError(sweep.path, "constraints: leave none of the choices that were tried; loosen them")
+    return choices
+
+
+def _outcome(space: Space, choice: Choice) -> Outcome | None:
+    """Return what a search learns from a choice; None where it lacks a figure of the promise."""
+    if choice.usd_per_hour is None or len(choice.headroom) < len({bound.metric for bound in space.promise}):
+        return None
+    first = space.promise[0]
+    figure = float(choice.figures[first.metric])
+    return Outcome(
+        figures=(choice.usd_per_hour, figure if first.is_most else -figure),
+        beyond={str(bound): max(0.0, -choice.headroom[bound.metric]) for bound in space.promise},
+    )
+
+
+def _require_answers(space: Space, choices: Sequence[Choice]) -> None:
+    """Raise InputError where a promise is of no figure, and where a choice has no price."""
+    run = [choice for choice in choices if choice.figures]
+    if run:
+        _require_metrics(space, run)
+    unpriced = next((choice for choice in run if choice.usd_per_hour is None), None)
+    if unpriced is not None:
+        raise InputError(
+            space.sweep.path,
+            f"prices: nobody says what {_told(unpriced.point)} costs; write prices of an axis, or set price.per_hour",
+        )
 
 
 def _choice(space: Space, result: PointResult) -> Choice:

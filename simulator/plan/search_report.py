@@ -1,6 +1,7 @@
 """The answer of a search: as plain values, and on the terminal."""
 
 from collections.abc import Mapping
+from math import isinf
 
 from rich.box import SIMPLE
 from rich.console import Group, RenderableType
@@ -19,6 +20,8 @@ def search_facts(found: Found, settings: list[str]) -> dict[str, object]:
     breaking = found.breaking
     return {
         "promise": [str(bound) for bound in found.space.promise],
+        "num_run": len(found.choices),
+        "num_choices": None if isinf(found.size) else int(found.size),
         "cheapest": None if found.cheapest is None else _row(found, found.cheapest, settings),
         "headroom_frac": None if found.cheapest is None else dict(found.cheapest.headroom),
         "breaks_first": None
@@ -35,28 +38,44 @@ def search_facts(found: Found, settings: list[str]) -> dict[str, object]:
 
 def render_search(found: Found, settings: list[str]) -> RenderableType:
     """Lay the answer out: the cheapest choice, how far it goes, and the front of cost against latency."""
-    run = [choice for choice in found.choices if choice.figures]
-    num_keeping = sum(choice.keeps for choice in run)
-    failed = len(found.choices) - len(run)
-    parts: list[RenderableType] = [
-        Text(f"Promised: {'; '.join(map(str, found.space.promise))}", style="bold"),
-        Text(f"{num_keeping} of {len(run)} choices keep it" + (f"; {failed} more could not be run" if failed else "")),
-    ]
-    if found.cheapest is None:
-        closest = max(run, key=lambda choice: min(choice.headroom.values(), default=float("-inf")))
-        parts.append(Text(f"None does. The closest is {_place(closest)}: {_headroom(found, closest)}"))
-    else:
-        parts += [
-            Text(f"The cheapest is {_place(found.cheapest)}, at {found.cheapest.usd_per_hour:.4g} USD/h"),
-            Text(_headroom(found, found.cheapest)),
-            Text(_breaks(found)),
-            Text(f"Most of its time: {_cause(found.cheapest)}"),
-            Text(command_of(found.space.sweep, found.cheapest.point, settings), style="dim"),
-        ]
+    promised, *sentences = search_sentences(found)
+    parts: list[RenderableType] = [Text(promised, style="bold"), *map(Text, sentences)]
+    if found.cheapest is not None:
+        parts.append(Text(command_of(found.space.sweep, found.cheapest.point, settings), style="dim"))
     parts.append(_front(found))
     reasons = dict.fromkeys(choice.reason for choice in found.choices if choice.reason)
     parts += [Text(f"could not be run: {reason}", style="yellow") for reason in reasons]
     return Group(*parts)
+
+
+def search_sentences(found: Found) -> list[str]:
+    """Return the answer in sentences: what is promised, how many choices keep it, and which of them is cheapest."""
+    run = [choice for choice in found.choices if choice.figures]
+    num_keeping = sum(choice.keeps for choice in run)
+    failed = len(found.choices) - len(run)
+    told = [
+        f"Promised: {'; '.join(map(str, found.space.promise))}",
+        f"{num_keeping} of {len(run)} choices keep it" + (f"; {failed} more could not be run" if failed else ""),
+    ]
+    if found.size > len(found.choices):
+        of = "a continuum" if isinf(found.size) else f"{found.size:,.0f}"
+        told.append(f"These were proposed out of {of}: one that was not run may be cheaper")
+    if found.cheapest is None:
+        closest = closest_choice(found)
+        return [*told, f"None does. The closest is {_place(closest)}: {_headroom(found, closest)}"]
+    return [
+        *told,
+        f"The cheapest is {_place(found.cheapest)}, at {found.cheapest.usd_per_hour:.4g} USD/h",
+        _headroom(found, found.cheapest),
+        _breaks(found),
+        f"Most of its time: {_cause(found.cheapest)}",
+    ]
+
+
+def closest_choice(found: Found) -> Choice:
+    """Return the choice whose worst bound is broken by least."""
+    run = [choice for choice in found.choices if choice.figures]
+    return max(run, key=lambda choice: min(choice.headroom.values(), default=float("-inf")))
 
 
 def _front(found: Found) -> Table:

@@ -10,33 +10,53 @@
       most: {tpot_p99_s: "80 ms"}
 
 All keys of a sweep file may stand in it. `prices` say what a value of an axis costs by the hour, a number in
-quotes; those of several axes add up, and so does what the machine's own profile says. All faults are told at once.
+quotes; those of several axes add up, and so does what the machine's own profile says. Of a space with more choices than
+`search: {choices: 300}` that many are proposed one after the other; spans need no points then. All faults are told at once.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.quantity import Dimension, parse_quantity
 from hardware_profiles.suggest import one_of
-from hardware_profiles.yaml_file import read_yaml
+from hardware_profiles.yaml_file import read_yaml, strict, validate
 from simulator.plan.promise import Bound, parse_promise
 from simulator.sweep.command import flow_text
+from simulator.sweep.draw import MAX_POINTS
 from simulator.sweep.file import Sweep, parse_sweep
 
-_OWN = ("prices", "promise")
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+_OWN = ("prices", "promise", "search")
+_SAMPLED = "sample and search are given; keep one: a sample is drawn blindly, a search learns from what it has run"
 Prices = Mapping[str, Mapping[str, float]]
 """USD per hour, by path and by a value as YAML writes it."""
 
 
+@strict
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchChoice:
+    """How a large space is searched: so many `choices` are run at most. Which, depends on the `seed`."""
+
+    choices: Annotated[int, Field(strict=True, ge=1, le=MAX_POINTS)]
+    seed: Annotated[int, Field(strict=True, ge=0, lt=1 << 32)] = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """What there is to choose from, what it costs, and what is promised."""
+    """What there is to choose from, what it costs, and what is promised; and how much of it is run, None for all."""
 
     sweep: Sweep
     prices: Prices
     promise: Sequence[Bound]
+    search: SearchChoice | None = None
 
     def stated_usd_per_hour(self, labels: Mapping[str, object]) -> float | None:
         """Return what the file says that a point costs, None where it says nothing."""
@@ -50,10 +70,14 @@ def read_space(path: Path) -> Space:
     values = read_yaml(path)
     faults: list[str] = []
     sweep: Sweep | None = None
+    choice = _search(values.get("search"), path, faults)
     try:
-        sweep = parse_sweep({key: value for key, value in values.items() if key not in _OWN}, path)
+        given = {key: value for key, value in values.items() if key not in _OWN}
+        sweep = parse_sweep(given, path, is_searched=choice is not None)
     except InputError as error:
         faults += error.faults
+    if choice is not None and values.get("sample") is not None:
+        faults.append(_SAMPLED)
     promise: Sequence[Bound] = ()
     try:
         promise = parse_promise(values.get("promise"))
@@ -62,7 +86,27 @@ def read_space(path: Path) -> Space:
     prices = {} if sweep is None else _prices(values.get("prices"), sweep, faults)
     if faults or sweep is None:
         raise InputError(path, faults)
-    return Space(sweep=sweep, prices=prices, promise=promise)
+    return Space(sweep=sweep, prices=prices, promise=promise, search=choice)
+
+
+@cache
+def _adapter() -> "TypeAdapter[SearchChoice]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(SearchChoice)
+
+
+def _search(given: object, path: Path, faults: list[str]) -> SearchChoice | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        faults.append("search: is no mapping; write {choices: 300}")
+        return None
+    try:
+        return validate(_adapter(), given, path)
+    except InputError as error:
+        faults += [f"search: {fault}" for fault in error.faults]
+        return None
 
 
 def _prices(given: object, sweep: Sweep, faults: list[str]) -> dict[str, dict[str, float]]:

@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from hardware_profiles.errors import InputError
 from simulator.inputs import resolve_inputs
@@ -13,7 +15,7 @@ from simulator.points.files import Files
 from simulator.points.key import is_repeatable, result_key
 from simulator.points.point import Point, PointResult
 from simulator.points.store import Store, Stored
-from simulator.points.workers import spread
+from simulator.points.workers import Workers, spread
 from simulator.run import simulate
 from simulator.scenario import build_scenario
 from traces.errors import TraceError
@@ -87,26 +89,51 @@ def run_points(
     What goes wrong with a point is told in its result and stops no other. Raises InputError for a store that cannot be
     written.
     """
-    if store is not None:
-        Store(store).make()
-    same: dict[str, list[int]] = {}
-    for index, point in enumerate(points):
-        same.setdefault(_written(point.values), []).append(index)
-    groups = list(same.values())
-    results: dict[int, PointResult] = {}
+    with PointPool(store=store, jobs=jobs, ray=ray) as pool:
+        return pool.run(points, progress)
 
-    def done(group: int, result: PointResult) -> None:
-        for index in groups[group]:
-            results[index] = replace(result, point=points[index])
-            if progress is not None:
-                progress(results[index])
 
-    tasks = [points[group[0]] for group in groups]
-    if ray is None:
-        spread(PointRunner(store), tasks, jobs=jobs, lost=_lost, done=done)
-    else:
-        _run_on_ray(ray, tasks, store=store, jobs=jobs, done=done)
-    return [results[index] for index in range(len(points))]
+class PointPool:
+    """Runs lists of points, one after the other, in the same processes: see `run_points`. To be left as a context."""
+
+    def __init__(self, *, store: Path | None = None, jobs: int = 1, ray: str | None = None) -> None:
+        if store is not None:
+            Store(store).make()
+        self._store = store
+        self._jobs = jobs
+        self._ray = ray
+        self._workers = Workers(PointRunner(store), jobs=jobs, lost=_lost)
+
+    def __enter__(self) -> Self:
+        """Start nothing yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all processes."""
+        self._workers.__exit__(kind, error, trace)
+
+    def run(self, points: Sequence[Point], progress: Progress | None = None) -> list[PointResult]:
+        """Run points and return their results in the same order."""
+        same: dict[str, list[int]] = {}
+        for index, point in enumerate(points):
+            same.setdefault(_written(point.values), []).append(index)
+        groups = list(same.values())
+        results: dict[int, PointResult] = {}
+
+        def done(group: int, result: PointResult) -> None:
+            for index in groups[group]:
+                results[index] = replace(result, point=points[index])
+                if progress is not None:
+                    progress(results[index])
+
+        tasks = [points[group[0]] for group in groups]
+        if self._ray is None:
+            self._workers.run(tasks, done)
+        else:
+            _run_on_ray(self._ray, tasks, store=self._store, jobs=self._jobs, done=done)
+        return [results[index] for index in range(len(points))]
 
 
 def _pass_on_interrupt(summary: Mapping[str, object]) -> None:

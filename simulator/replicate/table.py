@@ -10,7 +10,12 @@ from simulator.durations import format_duration
 
 
 def render_replications(facts: Mapping[str, object]) -> RenderableType:
-    """Lay replications out: a row for each figure that varies, or is not 0, then remarks and warnings."""
+    """Lay replications out."""
+    return Group(*replication_parts(facts))
+
+
+def replication_parts(facts: Mapping[str, object]) -> Sequence[RenderableType]:
+    """Return a heading, a table with a row for each figure that varies, or is not 0, then warnings and remarks."""
     table = Table(title_justify="left")
     for heading in ("", "mean", "± (95 %)", "least", "most"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -25,8 +30,7 @@ def render_replications(facts: Mapping[str, object]) -> RenderableType:
         table,
     ]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in _texts(facts["warnings"])]
-    parts += [Text(f"note: {note}") for note in _texts(facts["notes"])]
-    return Group(*parts)
+    return [*parts, *(Text(f"note: {note}") for note in _texts(facts["notes"]))]
 
 
 def title_of(name: str) -> str:

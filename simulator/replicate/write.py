@@ -6,7 +6,7 @@ from pathlib import Path
 from simulator.new_folder import NewFolder, csv_text
 from simulator.results import summary_json
 
-FILES = ("replications.json", "replications.csv")
+FILES = ("replications.json", "replications.csv", "replications.html")
 
 
 class ReplicationFolder(NewFolder):
@@ -15,8 +15,8 @@ class ReplicationFolder(NewFolder):
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         super().__init__(path, names=FILES, writer="replications", overwrite=overwrite)
 
-    def write(self, facts: Mapping[str, object]) -> None:
-        """Write them as JSON, and as CSV with a row for each figure of each replication."""
+    def write(self, facts: Mapping[str, object], page: str | None = None) -> None:
+        """Write them as JSON, as CSV with a row for each figure of each replication, and as a page, if there is one."""
         measures, seeds = facts["measures"], facts["seeds"]
         assert isinstance(measures, Mapping)
         assert isinstance(seeds, list)
@@ -25,4 +25,5 @@ class ReplicationFolder(NewFolder):
             for name, one in measures.items()
             for seed, value in zip(seeds, one["values"], strict=True)
         ]
-        self.write_texts({"replications.json": summary_json(facts), "replications.csv": csv_text(rows)})
+        pages = {} if page is None else {"replications.html": page}
+        self.write_texts({"replications.json": summary_json(facts), "replications.csv": csv_text(rows), **pages})

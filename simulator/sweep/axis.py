@@ -4,8 +4,8 @@
     batch: {from: 1, to: 16, step: 5}
     link.h2d.bandwidth: {from: "10 GB/s", to: "80 GB/s", points: 4, scale: log}
 
-Of a span in a sample neither `points` nor `step` is needed: any value of it may be drawn. Values in between are written with
-six digits; where both ends are whole numbers they are whole.
+Of a span in a sample, or in a search, neither `points` nor `step` is needed: any value of it may be drawn. Values in
+between are written with six digits; where both ends are whole numbers they are whole.
 """
 
 import math
@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 
 Level = tuple[object, ...]
 """What the paths of an axis are set to, in their order."""
@@ -48,11 +49,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """The paths that are set together, and to what: one of `levels`, or anything in `span`, for a sample alone."""
+    """The paths that are set together, and to what: one of `levels`, or anything in `span`, where points are drawn.
+
+    Levels that `is_ordered` rise along one scale.
+    """
 
     paths: tuple[str, ...]
     levels: tuple[Level, ...] = ()
     span: Span | None = None
+    is_ordered: bool = False
 
     def at(self, share: float) -> Level:
         """Return the level that lies at a share of the way, from 0 to below 1."""
@@ -72,7 +77,7 @@ def parse_axis(path: str, value: object, *, is_sampled: bool) -> Axis:
     twice = next((item for place, item in enumerate(value) if _is_in(item, value[:place])), _NONE)
     if twice is not _NONE:
         raise ValueError(f"{twice!r} stands twice; keep one")
-    return Axis(paths=(path,), levels=tuple((item,) for item in value))
+    return Axis(paths=(path,), levels=tuple((item,) for item in value), is_ordered=_rises(value))
 
 
 def parse_zip(group: object) -> Axis:
@@ -96,6 +101,12 @@ def _is_in(item: object, others: Sequence[object]) -> bool:
     return any(item == other and type(item) is type(other) for other in others)
 
 
+def _rises(values: Sequence[object]) -> bool:
+    """Tell whether values are numbers, each above the one before."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return len(numbers) == len(values) and all(low < high for low, high in pairwise(numbers))
+
+
 def _parse_span(path: str, value: Mapping[object, object], *, is_sampled: bool) -> Axis:
     unknown = [str(key) for key in value if key not in _KEYS]
     if unknown:
@@ -117,9 +128,9 @@ def _parse_span(path: str, value: Mapping[object, object], *, is_sampled: bool) 
     if "points" in value and "step" in value:
         raise ValueError("points and step are given; keep one")
     if "points" in value:
-        return Axis(paths=(path,), levels=_spaced(span, value["points"]))
+        return Axis(paths=(path,), levels=_spaced(span, value["points"]), is_ordered=True)
     if "step" in value:
-        return Axis(paths=(path,), levels=_stepped(span, value["step"]))
+        return Axis(paths=(path,), levels=_stepped(span, value["step"]), is_ordered=True)
     if not is_sampled:
         raise ValueError("a span needs points or step, or a sample that draws from it")
     return Axis(paths=(path,), span=span)

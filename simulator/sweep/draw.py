@@ -42,14 +42,14 @@ def draw(axes: Sequence[Axis], sample: SampleChoice | None) -> Iterator[Labels]:
     """Yield the labels of all points: of a grid with the last axis the fastest, of a sample as they are drawn."""
     if sample is None:
         for levels in product(*(axis.levels for axis in axes)):
-            yield _labels(axes, levels)
+            yield labels_of(axes, levels)
         return
-    shares = [_shares(sample, place) for place in range(len(axes))]
-    for drawn in zip(*shares, strict=True):
-        yield _labels(axes, [axis.at(share) for axis, share in zip(axes, drawn, strict=True)])
+    for drawn in shares(len(axes), sample):
+        yield labels_of(axes, [axis.at(share) for axis, share in zip(axes, drawn, strict=True)])
 
 
-def _labels(axes: Sequence[Axis], levels: Sequence[tuple[object, ...]]) -> Labels:
+def labels_of(axes: Sequence[Axis], levels: Sequence[tuple[object, ...]]) -> Labels:
+    """Return what each path is set to by a level of each axis."""
     return {
         path: value
         for axis, level in zip(axes, levels, strict=True)
@@ -57,8 +57,13 @@ def _labels(axes: Sequence[Axis], levels: Sequence[tuple[object, ...]]) -> Label
     }
 
 
+def shares(num_axes: int, sample: SampleChoice) -> Iterator[tuple[float, ...]]:
+    """Yield where on each axis each point lies, from 0 to below 1."""
+    return zip(*(_shares(sample, axis) for axis in range(num_axes)), strict=True)
+
+
 def _shares(sample: SampleChoice, axis: int) -> Sequence[float]:
-    """Return where on an axis each point lies, from 0 to below 1. Axes do not disturb each other's numbers."""
+    """Return where on an axis each point lies. Axes do not disturb each other's numbers."""
     numbers = random.Random(f"{sample.seed}/{axis}")
     shares = [numbers.random() for _ in range(sample.points)]
     if sample.method == "random":

@@ -93,15 +93,18 @@ def read_sweep(path: Path) -> Sweep:
     return parse_sweep(read_yaml(path), path)
 
 
-def parse_sweep(values: Mapping[str, object], path: Path) -> Sweep:
-    """Take the keys of a sweep file that need not exist: relative paths are from its folder. Raises as `read_sweep`."""
+def parse_sweep(values: Mapping[str, object], path: Path, *, is_searched: bool = False) -> Sweep:
+    """Take the keys of a sweep file that need not exist: relative paths are from its folder. Raises as `read_sweep`.
+
+    Of a space that is searched spans need no points, and there may be any number of points.
+    """
     faults: list[str] = []
     try:
         choice = validate(_adapter(), values, path)
     except InputError as error:
         faults += error.faults
         choice = None
-    is_sampled = values.get("sample") is not None
+    is_sampled = is_searched or values.get("sample") is not None
     axes = [*_axes(values.get("axes"), faults, is_sampled=is_sampled), *_zips(values.get("zip"), faults)]
     paths = [name for axis in axes for name in axis.paths]
     faults += [f"{name}: stands on two axes; keep one" for name in dict.fromkeys(paths) if paths.count(name) > 1]
@@ -109,7 +112,7 @@ def parse_sweep(values: Mapping[str, object], path: Path) -> Sweep:
     scenario_path, base = _scenario(values.get("scenario"), path.parent, faults)
     if choice is not None:
         num_points = count(axes, choice.sample)
-        if num_points > MAX_POINTS:
+        if num_points > MAX_POINTS and not is_searched:
             faults.append(f"axes: make {num_points} points, at most {MAX_POINTS}; shorten them, or give a sample")
         if not axes and not faults:
             faults.append("axes: there are none; name what is varied, such as axes: {cache.frac: [0.1, 0.5]}")

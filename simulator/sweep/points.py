@@ -26,28 +26,36 @@ class Drawn:
 
 def sweep_points(sweep: Sweep, base: Mapping[str, object]) -> Drawn:
     """Return the points of a sweep over a scenario's plain values. Raises InputError with all values that cannot be run."""
-    kept: list[Labels] = []
-    for labels in draw(sweep.axes, sweep.sample):
-        try:
-            if all(constraint.allows(labels) for constraint in sweep.constraints):
-                kept.append(labels)
-        except ValueError as error:
-            raise InputError(sweep.path, f"constraints: with {_shown(labels)}: {error}") from None
+    kept = [labels for labels in draw(sweep.axes, sweep.sample) if is_allowed(sweep, labels)]
     num_drawn = count(sweep.axes, sweep.sample)
     if not kept:
         raise InputError(sweep.path, f"constraints: leave none of {num_drawn} points; loosen them")
-    points = [Point(values=_values(sweep, base, labels), labels=labels) for labels in kept]
-    faults = list(dict.fromkeys(_faults(sweep, points)))
-    if faults:
-        raise InputError(sweep.path, faults)
+    points = [point_of(sweep, base, labels) for labels in kept]
+    require_sound(sweep, points)
     return Drawn(points=points, num_drawn=num_drawn)
 
 
-def _values(sweep: Sweep, base: Mapping[str, object], labels: Labels) -> dict[str, object]:
+def is_allowed(sweep: Sweep, labels: Labels) -> bool:
+    """Tell whether the constraints leave a point. Raises InputError for one that cannot be told of it."""
+    try:
+        return all(constraint.allows(labels) for constraint in sweep.constraints)
+    except ValueError as error:
+        raise InputError(sweep.path, f"constraints: with {_shown(labels)}: {error}") from None
+
+
+def point_of(sweep: Sweep, base: Mapping[str, object], labels: Labels) -> Point:
+    """Return the point of a place on the axes, over a scenario's plain values."""
     values = deepcopy(dict(base))
     for path, value in labels.items():
         set_path(values, path, deepcopy(sweep.placed_value(path, value)))
-    return values
+    return Point(values=values, labels=labels)
+
+
+def require_sound(sweep: Sweep, points: Sequence[Point]) -> None:
+    """Raise InputError with all values on the axes of these points that cannot be run."""
+    faults = list(dict.fromkeys(_faults(sweep, points)))
+    if faults:
+        raise InputError(sweep.path, faults)
 
 
 def _faults(sweep: Sweep, points: Sequence[Point]) -> Iterator[str]:

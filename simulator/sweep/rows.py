@@ -20,7 +20,7 @@ def sweep_rows(results: Sequence[PointResult], *, metrics: Sequence[str], comman
     return [
         {
             "point": place,
-            **{path: _cell(value) for path, value in result.point.labels.items()},
+            **{path: cell(value) for path, value in result.point.labels.items()},
             "status": "ok" if result.summary is not None else "failed",
             "reason": result.reason,
             **{name: numbers.get(name) for name in kept},
@@ -32,7 +32,7 @@ def sweep_rows(results: Sequence[PointResult], *, metrics: Sequence[str], comman
     ]
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
     """Return a number, a text or None as it is; anything else as a line of YAML."""
     return value if value is None or isinstance(value, int | float | str) else flow_text(value)
 

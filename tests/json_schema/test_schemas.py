@@ -19,6 +19,7 @@ from simulator.cli import app
 from simulator.json_schema import SCHEMAS, json_schema
 from simulator.json_schema.generate import Schema, definitions, properties
 from simulator.model.spec import build_spec
+from simulator.plan.search_space import read_space
 from simulator.scenario import build_scenario, plain, read_scenario
 from simulator.sweep.file import read_sweep
 from simulator.systems import system_names
@@ -26,11 +27,11 @@ from simulator.workload.quantities import RATE_PATTERN, SPAN_PATTERN, parse_rate
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = [ROOT / "examples" / "sweep.yaml"]
-PLANS = [ROOT / "examples" / "plan.yaml"]  # of these there is no schema
+PLANS = [ROOT / "examples" / "plan.yaml"]
 MODELS = [*sorted((ROOT / "simulator" / "model" / "library").glob("*.yaml")), ROOT / "examples/fixed_costs_model.yaml"]
 PROFILES = sorted((ROOT / "hardware_profiles" / "library").glob("*.yaml"))
 SCENARIOS = [path for path in sorted((ROOT / "examples").glob("*.yaml")) if path not in (*SWEEPS, *PLANS, *MODELS)]
-FILES = {"scenario": SCENARIOS, "sweep": SWEEPS, "model": MODELS, "profile": PROFILES}
+FILES = {"scenario": SCENARIOS, "sweep": SWEEPS, "plan": PLANS, "model": MODELS, "profile": PROFILES}
 CHECKS = {kind: jsonschema.Draft202012Validator(json_schema(kind)) for kind in SCHEMAS}
 RUN = {"trace": "t.safetensors", "model": "gpt-oss-20b", "hardware": "rtx-4090"}
 POISSON = {"process": "poisson", "rate": "2 requests/s"}
@@ -69,7 +70,8 @@ def test_the_settings_of_systems_are_valid(system: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "page"), [("scenario", "scenario"), ("scenario", "gpus"), ("scenario", "editors"), ("sweep", "sweep")]
+    ("kind", "page"),
+    [("scenario", "scenario"), ("scenario", "gpus"), ("scenario", "editors"), ("sweep", "sweep"), ("plan", "plan")],
 )
 def test_examples_of_the_guides_are_valid(kind: str, page: str) -> None:
     """Each YAML block with a trace, or with axes."""
@@ -192,6 +194,30 @@ def test_a_wrong_sweep_is_refused_by_both(change: dict[str, object], tmp_path: P
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     with pytest.raises(InputError):
         read_sweep(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"promise": None},
+        {"promise": {}},
+        {"promise": {"at_most": {"tpot_p99_s": "80 ms"}}},
+        {"prices": {"batch": {"1": 0.1}}},
+        {"prices": {"batch": {"1": "0.1 USD"}}},
+        {"search": {"choices": 0}},
+        {"search": 300},
+        {"search": {"trials": 300}},
+    ],
+)
+def test_a_wrong_space_is_refused_by_both(change: dict[str, object], tmp_path: Path) -> None:
+    """By the schema, and by what reads the file."""
+    values = {"scenario": RUN, "axes": {"batch": [1]}, "promise": {"most": {"tpot_p99_s": "80 ms"}}}
+    assert CHECKS["plan"].is_valid(values)
+    assert not CHECKS["plan"].is_valid(values | change)
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(values | change), encoding="utf-8")
+    with pytest.raises(InputError):
+        read_space(path)
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)

@@ -53,6 +53,13 @@ def of_a_service(folder: Path) -> Path:
     return page
 
 
+def of_replications(folder: Path) -> Path:
+    """Run a service three times."""
+    page, service = folder / "replications.html", ROOT / "examples/service.yaml"
+    call("run", service, "--set", "workload.requests=60", "--replications", "3", "--jobs", "1", "--html", page)
+    return page
+
+
 def of_a_plan(folder: Path) -> Path:
     """Plan for a model that fits with offloading."""
     page = folder / "plan.html"
@@ -121,6 +128,7 @@ WRITERS = [
     of_an_explanation,
     of_a_run,
     of_a_service,
+    of_replications,
     of_a_plan,
     of_a_capacity,
     of_a_validation,
@@ -178,4 +186,25 @@ def test_a_sweep(page: Page, tmp_path: Path) -> None:
     page.redraw("document.querySelector('#rows tbody button').click()")
     table = json.loads((tmp_path / "swept/points.json").read_text(encoding="utf-8"))
     assert page.text("#command") == table["rows"][0]["command"]
+    assert page.overflow_pixels() == 0
+
+
+def test_a_search(page: Page, tmp_path: Path) -> None:
+    """`moesim plan SPACE.yaml` leaves a page that starts with cost against latency, its limit, and the cheapest choice."""
+    out = tmp_path / "plan.html"
+    call("plan", ROOT / "examples/plan.yaml", "--set", "workload.requests=40", "--jobs", "1", "--html", out)
+    page.show(out)
+    assert page.js("return ['metric','x','y'].map(name=>document.getElementById('choose-'+name).value)") == [
+        "tpot_p99_s",
+        "cost_usd_per_hour",
+        "tpot_p99_s",
+    ]
+    page.js("document.getElementById('front').scrollIntoView()")
+    page.wait("return Boolean(document.getElementById('front').layout)")
+    unit_s = {"(ms)": 1e-3, "(µs)": 1e-6, "(us)": 1e-6, "(s)": 1.0}
+    title = str(page.js("return document.getElementById('front').layout.yaxis.title.text"))
+    drawn = page.number("return document.getElementById('front').layout.shapes[0].y0")
+    assert drawn * unit_s[title.split()[-1]] == pytest.approx(700e-6)
+    assert "The cheapest is" in page.text("body")
+    assert page.text("#command").startswith("moesim run")
     assert page.overflow_pixels() == 0

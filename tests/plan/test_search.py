@@ -11,6 +11,7 @@ from simulator.capacity.rate import at_rate
 from simulator.cli import app
 from simulator.plan.promise import Bound, parse_promise, shown
 from simulator.plan.search import Choice, Found, search_space
+from simulator.plan.search_report import search_sentences
 from simulator.plan.search_space import read_space
 from simulator.run import simulate
 from simulator.scenario import build_scenario, read_scenario
@@ -44,6 +45,11 @@ def _written(tmp_path: Path, **changed: object) -> Path:
 def _searched(path: Path, store: Path | None = None) -> Found:
     space = read_space(path)
     return search_space(space, space.sweep.base, jobs=1, store=store)
+
+
+def render(found: Found) -> str:
+    """Return the answer's sentences."""
+    return "\n".join(search_sentences(found))
 
 
 def _place(choice: Choice) -> tuple[object, object]:
@@ -205,3 +211,80 @@ def test_the_example_is_a_space() -> None:
     assert space.stated_usd_per_hour({"hardware": "rtx-3090", "cache.frac": 0.5, "pcie": "gen5x16"}) == pytest.approx(
         0.27
     )
+
+
+_SERVICE_AXES: dict[str, object] = {"hardware": list(PRICES), "cache.frac": list(FRACS), "seed": [1, 2, 3]}
+
+
+def _large(tmp_path: Path, **changed: object) -> Path:
+    """Write a space of twelve choices, of which eight are to be run."""
+    return _written(tmp_path, **({"axes": _SERVICE_AXES, "search": {"choices": 8, "seed": 2}} | changed))
+
+
+def test_a_large_space_is_run_in_part(tmp_path: Path) -> None:
+    """So many choices, each once, and what is said of them is what a whole search says of the same ones."""
+    pytest.importorskip("optuna", reason="optuna is not installed: pip install 'moesim[search]'")
+    found = _searched(_large(tmp_path), store=tmp_path / "store")
+    assert (found.size, len(found.choices)) == (12, 8)
+    whole = _searched(_large(tmp_path, search=None), store=tmp_path / "store")
+    of_all = {str(choice.point.labels): choice for choice in whole.choices}
+    assert len({str(choice.point.labels) for choice in found.choices}) == 8
+    assert all(choice == of_all[str(choice.point.labels)] for choice in found.choices)
+    keeping = [choice.usd_per_hour for choice in found.choices if choice.keeps and choice.usd_per_hour is not None]
+    assert found.cheapest is not None
+    assert found.cheapest.usd_per_hour == min(keeping)
+    assert "8 of" not in render(whole)
+    assert "proposed out of 12" in render(found)
+
+
+def test_a_part_is_the_same_with_more_processes(tmp_path: Path) -> None:
+    """And where it is taken up again from its store."""
+    pytest.importorskip("optuna", reason="optuna is not installed: pip install 'moesim[search]'")
+    space = read_space(_large(tmp_path))
+    one = search_space(space, space.sweep.base, jobs=1, store=tmp_path / "store")
+    stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "store").rglob("*.json")}
+    again = search_space(space, space.sweep.base, jobs=1, store=tmp_path / "store")
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "store").rglob("*.json")} == stamps
+    two = search_space(space, space.sweep.base, jobs=2)
+    assert one.choices == again.choices == two.choices
+    assert one.breaking == again.breaking == two.breaking
+
+
+def test_a_small_space_is_run_whole(tmp_path: Path) -> None:
+    """Constraints make one small: no search is needed, nor Optuna."""
+    path = _large(tmp_path, constraints=["seed <= 1"], search={"choices": 4})
+    found = _searched(path)
+    assert (found.size, len(found.choices)) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"search": {"choices": 0}}, "search: choices: "),
+        ({"search": {"trials": 3}}, "search: trials: "),
+        ({"sample": {"points": 3}}, "sample and search are given; keep one"),
+        ({"axes": _SERVICE_AXES | {"hardware": ["rtx-3060-12gb", "rtx-9999"]}, "prices": None}, "rtx-9999"),
+        ({"constraints": ["seed > 3"]}, "constraints: leave none"),
+    ],
+)
+def test_what_is_wrong_with_a_large_space_is_told(tmp_path: Path, changed: dict[str, object], said: str) -> None:
+    """With the key at fault."""
+    pytest.importorskip("optuna", reason="optuna is not installed: pip install 'moesim[search]'")
+    with pytest.raises(InputError) as told:
+        _searched(_large(tmp_path, **changed))
+    assert said in str(told.value)
+
+
+def test_the_page_has_all_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The answer in words, the command that asks again; the same bytes again."""
+    path = _written(tmp_path)
+    words = ["plan", str(path), "--jobs", "1", "--store", str(tmp_path / "store"), "--html"]
+    for name in ("one.html", "two.html"):
+        app([*words, str(tmp_path / name)], result_action="return_value")
+    told = capsys.readouterr().out
+    page = (tmp_path / "one.html").read_text(encoding="utf-8")
+    assert page == (tmp_path / "two.html").read_text(encoding="utf-8")
+    best = next(line for line in told.splitlines() if line.startswith("The cheapest is"))
+    assert best.strip() in page
+    assert f"moesim plan {path} --jobs 1 --store {tmp_path / 'store'}" in page
+    assert f"page: {tmp_path / 'two.html'}" in told

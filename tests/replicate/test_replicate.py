@@ -24,7 +24,8 @@ from simulator.run import simulate
 from simulator.scenario import build_scenario
 from simulator.serving.scheduler import Scheduler
 from simulator.workload.step import Step
-from tests.cli.conftest import CommandLine
+from tests.cli.conftest import CommandLine, contents
+from tests.cli.page_parts import plot_of, texts_of
 
 
 def test_each_is_a_run_of_its_own_seed(service_values: dict[str, object]) -> None:
@@ -136,6 +137,21 @@ def test_the_command(moesim: CommandLine, service_values: dict[str, object]) -> 
     ):
         refused = moesim(*command, *arguments)
         assert (refused.code, fault in refused.err) == (2, True)
+    assert set(contents(moesim.place / "several")) == {f"replications.{kind}" for kind in ("json", "csv", "html")}
+    assert "page: alone.html" in moesim(*command, "--html", "alone.html", "--out", "bare", "--overwrite").out
+    page = (moesim.place / "several" / "replications.html").read_text(encoding="utf-8")
+    assert (moesim.place / "alone.html").read_text(encoding="utf-8") == page
+    facts = json.loads(stored)
+    drawn = plot_of(page, "Each figure of each replication")
+    of_each = dict(zip(drawn[0]["text"], drawn[0]["x"], strict=True))
+    ttft = facts["measures"]["ttft_p99_s"]
+    for seed, value in zip(facts["seeds"], ttft["values"], strict=True):
+        told = f"TTFT p99: {written('ttft_p99_s', value)}, seed {seed}"
+        assert of_each[told] == pytest.approx(100 * (value / ttft["mean"] - 1))
+        assert written("ttft_p99_s", value) in texts_of(page, "td")
+    assert texts_of(page, "pre") == ["moesim run service.yaml --replications 2"]
+    moesim(*command, "--out", "none", "--no-html")
+    assert set(contents(moesim.place / "none")) == {"replications.json", "replications.csv"}
     assert "--replications" in moesim("run", "service.yaml", "--jobs", "2").err
     assert moesim("run", "service.yaml", "--replications", "1").code == 2
 
