@@ -72,8 +72,8 @@ def _sections(calibrated: Calibrated, samples: Samples, titles: Mapping[str, str
 
 def _speed(reference_ns: float, counted_frac: float) -> str:
     return (
-        f"Machine speed: {speed_in_words(reference_ns, counted_frac)}. A probe is a fixed piece of arithmetic and reading, timed "
-        "before and after each sample; the slower of both is shown. Samples taken at the speed chosen at the "
+        f"Machine speed: {speed_in_words(reference_ns, counted_frac)}. A probe is a fixed piece of arithmetic and reading, "
+        "timed before and after each sample; the slower of both is shown. Samples taken at the speed chosen at the "
         "beginning count."
     )
 
