@@ -356,7 +356,6 @@ CASES = [
     options("a page in no folder", "--html|none/page.html", "--html none/page.html", "not a folder", "another file"),
     options("a page as a folder", "--html|notes", "--html notes", "is a folder", "name a file"),
     options("a page and none", "--html|a.html|--no-html", "--html", "--no-html", "leave one"),
-    options("a page of several runs", "--html|a.html|--replications|2", "--html", "leave out --replications"),
     options("fails while it holds a folder", "--out|results|--overwrite|--eviction|lruu", "eviction: 'lruu'"),
     options("fails before a new folder", "--out|new/results|--timeline|--warmup-steps|9", "warmup_steps: 9", "3 steps"),
     # other commands
