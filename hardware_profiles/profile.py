@@ -308,8 +308,9 @@ class Runtime:
 
     `expert_kernels` says whether each expert is a kernel of its own, or all that are resident are one.
     `per_stall` is what the first expert after a wait for the link loses beyond the transfer: noticing its end, waking up,
-    computing with cold caches; none where it is not given. `cpu_workers` is how many experts the host's processor computes
-    at once; one where it is not given.
+    computing with cold caches; none where it is not given. `per_cpu_join` is what a layer whose experts the host's processor
+    has computed, some of them, loses beyond the wait: handing over, noticing the end, adding up; none where it is not given.
+    `cpu_workers` is how many experts the processor computes at once; one where it is not given.
     """
 
     per_layer: Seconds
@@ -317,6 +318,7 @@ class Runtime:
     expert_kernels: Literal["per_expert", "grouped"] = "per_expert"
     cpu_workers: WholeCount | None = None
     per_stall: Seconds | None = None
+    per_cpu_join: Seconds | None = None
 
 
 @strict

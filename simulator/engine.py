@@ -335,6 +335,7 @@ class Engine:
             yield from self._read_in_place(layer, dispatch.in_place, tokens_of)
         if awaited:
             yield from self._cpu.join(stream, layer, awaited)
+            stream.lose(layer, self._costs.cpu_join_overhead_ns)
         if dispatch.gives_up:
             yield Timeout(env, stream.free_ns - env.now)
         dispatch.computed(keys)

@@ -58,6 +58,10 @@ class Costs(Protocol):
         """What the stream loses after each wait for the link, before it computes what arrived."""
 
     @property
+    def cpu_join_overhead_ns(self) -> int:
+        """What the stream loses at the end of a layer that has taken in results of the CPU, after any wait for them."""
+
+    @property
     def num_cpu_workers(self) -> int:
         """How many experts the host's processor computes at once, 1 or more."""
 

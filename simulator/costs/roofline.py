@@ -25,7 +25,7 @@ from fractions import Fraction
 from math import lcm
 
 from hardware_profiles.errors import InputError
-from hardware_profiles.profile import HardwareProfile
+from hardware_profiles.profile import Figure, HardwareProfile
 from simulator.costs.cpu import COMPUTE_DTYPES, CpuCosts
 from simulator.costs.exact import NS_PER_S, DurationCurve, ceil_ns, exact
 from simulator.costs.protocol import MemoryDemands, StepCosts
@@ -118,8 +118,8 @@ class RooflineCosts:
         self._steps_are_stated = self._is_stated()
         self._flops_per_attended = _attention_flops(model)
         self._stated_layer_ns: dict[tuple[int, int, int], int] = {}
-        per_stall = profile.runtime.per_stall
-        self.stall_overhead_ns = 0 if per_stall is None else ceil_ns(exact(per_stall.value) * NS_PER_S)
+        self.stall_overhead_ns = _overhead_ns(profile.runtime.per_stall)
+        self.cpu_join_overhead_ns = _overhead_ns(profile.runtime.per_cpu_join)
         self.kernels_are_grouped = profile.runtime.expert_kernels == "grouped"
         self.chunk_ends_ns = transfer_chunks_ns(profile, self._expert_bytes)
         self.read_chunk_ends_ns: Sequence[int] = read_chunks_ns(profile, self._expert_bytes) if reads_nvme else ()
@@ -303,6 +303,10 @@ class RooflineCosts:
             representative = first_of.setdefault((*traits, attention_kind(model, layer)), layer)
             classes.append(_LayerClass(*traits, representative))
         return classes
+
+
+def _overhead_ns(overhead: Figure | None) -> int:
+    return 0 if overhead is None else ceil_ns(exact(overhead.value) * NS_PER_S)
 
 
 def _split_at_gates(layers: Sequence[tuple[int, bool]]) -> list[tuple[int, ...]]:

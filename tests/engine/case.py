@@ -30,6 +30,7 @@ class Case:
     prefill_chunk: int | None = None
     max_tokens: int | None = None
     stall_overhead_ns: int = 0
+    cpu_join_overhead_ns: int = 0
     # the CPU
     cpu_workers: int = 1
     cpu_base_ns: int = 0

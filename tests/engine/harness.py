@@ -40,6 +40,7 @@ class StatedCosts:
         self.kernels_are_grouped = case.grouped
         self.num_cpu_workers = case.cpu_workers
         self.stall_overhead_ns = case.stall_overhead_ns
+        self.cpu_join_overhead_ns = case.cpu_join_overhead_ns
         self.low_chunk_ends_ns: Sequence[int] = case.low_chunk_ends_ns
         self.write_back_ns = case.back_ns
         self.read_chunk_ends_ns: Sequence[int] = case.read_ends_ns

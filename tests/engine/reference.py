@@ -320,6 +320,7 @@ class Reference:
         self.servers.finish_jobs([job for group in groups for job in group.jobs])
         until_ns = max(max(job.end_ns for job in group.jobs) + group.activation_ns for group in groups)
         self.work("cpu", max(0, until_ns - self.now_ns))
+        self.work("lost", self.case.cpu_join_overhead_ns)
 
     # slots and transfers
 

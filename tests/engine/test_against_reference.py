@@ -56,6 +56,7 @@ def random_case(seed: int) -> Case:
         prefill_chunk=random.choice([None, 1, 3]),
         max_tokens=random.choice([None, None, random.randint(1, 12)]),
         stall_overhead_ns=random.choice([0, 0, 1, 5]),
+        cpu_join_overhead_ns=random.choice([0, 0, 2, 6]),
         cpu_workers=random.randint(1, 3),
         cpu_base_ns=random.randint(0, 12),
         cpu_token_ns=random.randint(0, 4),

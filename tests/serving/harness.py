@@ -62,6 +62,7 @@ class StepTimes:
     write_back_ns: int = 0
     kernels_are_grouped: bool = False
     stall_overhead_ns: int = 0
+    cpu_join_overhead_ns: int = 0
     num_cpu_workers: int = 1
     memory_demands: None = None
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -22,7 +22,8 @@ KV_BYTES = 40
 
 
 def _trace() -> Trace:
-    return write_plain_trace(Path(mkdtemp()) / "plain.safetensors")
+    with TemporaryDirectory() as folder:
+        return write_plain_trace(Path(folder) / "plain.safetensors")  # mapped: it may go
 
 
 TRACE = _trace()

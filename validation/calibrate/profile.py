@@ -2,22 +2,22 @@
 
 gpu, cpu, host, link  `machine_figures`: plain copies, reads, products and transfers
 durations             `duration_tables`: experts and passes, of the model and of its siblings
-runtime.per_stall     what a miss costs beyond its transfer: passes of misses against passes of hits
+runtime.per_*         `duration_tables`, `wait_figures`: passes of misses against passes of hits
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardware_profiles.profile import DurationTable, Figure, HardwareProfile, Links, Runtime
+from hardware_profiles.profile import DurationTable, HardwareProfile, Runtime
 from hardware_profiles.quantity import Dimension
 from validation.calibrate.duration_tables import DurationTables
 from validation.calibrate.evidence import Evidence, Fitted, measured
 from validation.calibrate.facts import Facts
 from validation.calibrate.machine_figures import MachineFigures
-from validation.calibrate.measure import stalls
 from validation.calibrate.measurement import medians
 from validation.calibrate.samples import Samples
 from validation.calibrate.subject import Subject
+from validation.calibrate.wait_figures import per_cpu_join, per_stall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,8 @@ def assemble(samples: Samples, facts: Facts, subject: Subject, *, name: str) -> 
         host=machine.host(),
         runtime=Runtime(
             per_layer=tables.per_layer(),
-            per_stall=_per_stall(evidence, facts, subject, links),
+            per_stall=per_stall(evidence, facts, subject, links),
+            per_cpu_join=per_cpu_join(evidence, subject, links, durations),
             per_step=measured(0.0, Dimension.SECONDS, evidence.source(["pass.decode"], "contained in durations.step")),
             expert_kernels="per_expert",
             cpu_workers=measured(subject.cpu_workers, Dimension.COUNT, f"as calibrated, {date}: --cpu-workers"),
@@ -63,21 +64,4 @@ def assemble(samples: Samples, facts: Facts, subject: Subject, *, name: str) -> 
         fits=tuple(evidence.fits),
         expert_in_pass_frac=min(medians(singles, "expert")) / durations.expert.seconds[0],
         counted_frac=evidence.counted_frac() if evidence.reference is not None else None,
-    )
-
-
-def _per_stall(evidence: Evidence, facts: Facts, subject: Subject, links: Links) -> Figure:
-    """Return what a stall costs beyond the transfer; see `validation.calibrate.measure.stalls`."""
-    hits, missing = evidence.series(stalls.NAME)
-    (hit_s, miss_s), (expert_s,) = medians([hits, missing], "pass"), medians([hits], "expert")
-    (misses,), (transfer_s,) = medians([missing], "misses"), medians([missing], "transfer")
-    if transfer_s == 0:
-        assert links.h2d.bandwidth is not None
-        assert links.h2d.latency is not None
-        transfer_s = links.h2d.latency.value + facts.weights.expert / links.h2d.bandwidth.value
-    per_layer_s = (miss_s - hit_s) / subject.offloaded.num_layers
-    return measured(
-        max(0.0, per_layer_s - misses * transfer_s + (subject.offloaded.top_k - 1) * expert_s),
-        Dimension.SECONDS,
-        evidence.source([stalls.NAME], "passes of misses, less passes of hits, less the transfers"),
     )

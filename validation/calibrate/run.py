@@ -25,7 +25,7 @@ from validation.calibrate.measure.experts import measure_experts
 from validation.calibrate.measure.link import measure_link
 from validation.calibrate.measure.machine import measure_machine, num_cores
 from validation.calibrate.measure.passes import measure_passes
-from validation.calibrate.measure.stalls import measure_stalls
+from validation.calibrate.measure.waits import measure_waits
 from validation.calibrate.measurement import Measurement
 from validation.calibrate.page import calibration_page
 from validation.calibrate.profile import Calibrated, assemble
@@ -155,7 +155,7 @@ def all_measurements(subject: Subject, siblings: Sequence[Sibling], throttle_byt
         *measure_experts(subject, siblings),
         *measure_cpu_experts(subject, siblings),
         *measure_passes(subject, siblings),
-        *measure_stalls(
+        *measure_waits(
             subject,
             throttle_bytes_per_s=throttle_bytes_per_s if subject.device.torch_device.type == "cpu" else None,
         ),

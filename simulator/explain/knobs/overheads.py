@@ -1,11 +1,11 @@
-"""What is paid again and again beside the work: the runtime's own time per layer, step and stall, and kernel launches."""
+"""What is paid again and again beside the work: the runtime's own time per layer, step and wait, and kernel launches."""
 
 from simulator.explain.baseline import Baseline
 from simulator.explain.knobs.change import Change, Found, left_out
 from simulator.explain.knobs.gpu import uses_roofline
 
 OVERHEADS, LAUNCHES = "runtime overhead", "kernel launches"
-_NAMES = ("per_layer", "per_step", "per_stall")
+_NAMES = ("per_layer", "per_step", "per_stall", "per_cpu_join")
 
 
 def overheads(baseline: Baseline) -> Found:
@@ -13,7 +13,7 @@ def overheads(baseline: Baseline) -> Found:
     runtime = baseline.profile.runtime
     there = [name for name in _NAMES if (figure := getattr(runtime, name)) is not None and figure.value]
     if not there:
-        return left_out(OVERHEADS, "the machine's runtime has none of its own (runtime.per_layer, per_step, per_stall)")
+        return left_out(OVERHEADS, f"the machine's runtime has none of its own (runtime.{', '.join(_NAMES)})")
     none = Change(
         knob=OVERHEADS,
         name="no overhead of the runtime",

@@ -21,7 +21,10 @@ def lru_cache(num_experts: int, num_resident: int) -> ExpertCache:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_hits_are_resident_and_misses_are_not(seed: int) -> None:
-    """Whatever is asked for before: picks that differ, and as many misses as there are absent experts for."""
+    """Whatever is asked for before: picks that differ, and as many misses as there are absent experts for.
+
+    Those that are passed over stay absent.
+    """
     random = Random(seed)
     num_experts = random.randint(2, 12)
     num_resident = random.randint(1, num_experts)
@@ -40,6 +43,9 @@ def test_hits_are_resident_and_misses_are_not(seed: int) -> None:
             assert cache.take_slot(key)
             cache.state[key] = RESIDENT
         cache.held.clear()
+        passed_over = rotation.passed_over(count)
+        assert len(set(passed_over)) == min(count, num_experts - num_resident)
+        assert all(cache.state[key] == ABSENT for key in passed_over)
 
 
 def test_all_residents_take_turns() -> None:
@@ -53,3 +59,5 @@ def test_all_experts_take_turns_as_misses() -> None:
     """With three residents of five, two at a time."""
     rotation = Rotation(5, num_resident=3)
     assert [rotation.misses(2) for _ in range(4)] == [[3, 4], [0, 1], [2, 3], [4, 0]]
+    assert [rotation.passed_over(1) for _ in range(3)] == [[1], [2], [1]]
+    assert rotation.misses(2) == [2, 1]

@@ -21,7 +21,7 @@ from validation.calibrate.evidence import Evidence
 from validation.calibrate.facts import Facts, read_facts
 from validation.calibrate.measure.cpu_experts import measure_cpu_experts
 from validation.calibrate.measure.experts import measure_experts
-from validation.calibrate.measure.narrow_visits import NarrowVisits
+from validation.calibrate.measure.narrow_visits import NO_MISSES, Misses, NarrowVisits
 from validation.calibrate.measure.pass_timer import PassTimer
 from validation.calibrate.measure.passes import attended_tokens, measure_passes, step_of
 from validation.calibrate.measurement import At
@@ -134,7 +134,7 @@ def test_a_sibling_that_cannot_be_built_is_told(subject: Subject, monkeypatch: p
 
 @pytest.mark.parametrize("num_resident", [2, 4, 8])
 def test_a_pass_uses_other_experts_than_the_one_before(subject: Subject, num_resident: int) -> None:
-    """Among as many as the memory holds, all hits; and where it is asked for, all misses."""
+    """Among as many as the memory holds, all hits; where it is asked for, all misses, or some of them on the CPU."""
     slot_bytes = num_resident * LAYERS * subject.expert_bytes
     request = Request(index=0, sequence=0, prompt_tokens=0, total_tokens=64)
     runner = StepRunner(subject.offloaded.model, torch.device("cpu"), batch=1, max_context=64, seed=0)
@@ -145,18 +145,23 @@ def test_a_pass_uses_other_experts_than_the_one_before(subject: Subject, num_res
         assert visits.dispatch is not None
         counters = visits.dispatch.counters
 
-        def missed(*, are_misses: bool) -> int:
+        def missed(misses: Misses = NO_MISSES) -> int:
             before = sum(counters.misses)
-            timer.time(lambda: runner.run(next(steps)), are_misses=are_misses)
+            timer.time(lambda: runner.run(next(steps)), misses)
             used.append(set(visits.narrowed(torch.zeros((1, TOP_K), dtype=torch.int64)).flatten().tolist()))
             return sum(counters.misses) - before
 
         slots = min(num_resident, EXPERTS - TOP_K)
-        assert [missed(are_misses=False) for _ in range(6)] == [0] * 6
+        assert [missed() for _ in range(6)] == [0] * 6
         assert len(set().union(*used)) == slots
-        assert [missed(are_misses=True) for _ in range(4)] == [LAYERS * TOP_K] * 4
-        assert [missed(are_misses=False) for _ in range(3)] == [0] * 3
+        assert [missed(Misses(are_fetched=True)) for _ in range(4)] == [LAYERS * TOP_K] * 4
+        assert [missed() for _ in range(3)] == [0] * 3
         assert sum(counters.hits) == 9 * LAYERS * TOP_K
+        assert sum(counters.cpu_experts) == 0
+        assert [missed(Misses(on_cpu=1)) for _ in range(4)] == [LAYERS] * 4
+        assert sum(counters.hits) == (9 + 4) * LAYERS * TOP_K - 4 * LAYERS
+        assert sum(counters.cpu_experts) == 4 * LAYERS
+        assert [missed() for _ in range(3)] == [0] * 3  # nothing was fetched for them
 
 
 def law_s(fixed_s: float, per_byte_s: float, tokens: float, num_bytes: int) -> float:

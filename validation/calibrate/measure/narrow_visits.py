@@ -2,7 +2,7 @@
 
 A pass is narrowed to a few experts of each layer, those that were used longest ago: the work of a visit is that of a run,
 and since some gigabytes of experts come by before one does again, caches are as cold as a run leaves them, for a model of
-any size. Every expert of a pass is a hit, or, if asked for, a miss.
+any size. Every expert of a pass is a hit, or, if asked for, a miss: fetched, or computed by the CPU.
 
 Limits: the same experts in every layer; of a model whose few experts per layer fill all of the memory, no others come by.
 
@@ -11,6 +11,7 @@ Legend: N tokens, K top-k, H hidden width.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from simulator.dispatch import Dispatch, Policies
 from simulator.eviction import EVICTION
 from simulator.lay_out import CacheSize, lay_out_cache
-from simulator.miss import MISS
+from simulator.miss import MissAction
 from simulator.placement import Residents, Room
 from simulator.slots import SLOTS
 from validation.calibrate.measure.rotation import Rotation
@@ -35,11 +36,25 @@ from validation.runtime.slots import SlotChannel, Slots
 from validation.runtime.throttle import Throttle
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misses:
+    """Whether all of a pass's experts are fetched; else, of each layer, how many the CPU computes, and the others are hits.
+
+    Both as far as the layer has experts for it.
+    """
+
+    are_fetched: bool = False
+    on_cpu: int = 0
+
+
+NO_MISSES = Misses()
+
+
 class NarrowVisits:
     """An executor with LRU eviction and no prefetch, over a cache that is full of experts. A context manager.
 
     `slot_bytes` is what the cache may take, if the experts that are used at once do not need more. With `has_misses`, there
-    may be passes in which every expert is a miss, as far as the layer has experts for it.
+    may be passes with misses.
 
     `experts` holds, from pass to pass until it is cleared, when each expert began and ended.
     """
@@ -60,7 +75,8 @@ class NarrowVisits:
         self._num_slots = max(self._num_at_once, min(most, affordable))
         self._throttle = throttle
         self._rotation = Rotation(offloaded.num_experts, num_resident=self._num_slots)
-        self._are_misses = False
+        self._miss = _AsAsked()
+        self._misses = NO_MISSES
         self._narrowed: Tensor | None = None  # of this pass
         self.dispatch: Dispatch | None = None
         self._resources = ExitStack()
@@ -72,9 +88,10 @@ class NarrowVisits:
         """Start and end of each expert, in order."""
         return self._spans.experts
 
-    def move_on(self, *, are_misses: bool = False) -> None:
-        """Have other experts in the next pass: hits, or misses."""
-        self._are_misses = are_misses
+    def move_on(self, misses: Misses = NO_MISSES) -> None:
+        """Have other experts in the next pass, with these misses."""
+        self._misses = misses
+        self._miss.action = MissAction.FETCH if misses.are_fetched else MissAction.CPU
         if self._narrowed is not None:
             self._narrowed = self._narrow(self._narrowed)  # most likely for as many tokens as before
 
@@ -92,8 +109,14 @@ class NarrowVisits:
     def _narrow(self, like_NK: Tensor) -> Tensor:
         num_tokens, top_k = like_NK.shape
         count = min(self._num_at_once, num_tokens + top_k - 1)
-        picked = torch.tensor(self._rotation.misses(count) if self._are_misses else self._rotation.hits(count))
+        picked = torch.tensor(self._pick(count))
         return picked[(torch.arange(num_tokens)[:, None] + torch.arange(top_k)[None, :]) % count].to(like_NK)
+
+    def _pick(self, count: int) -> list[int]:
+        if self._misses.are_fetched:
+            return self._rotation.misses(count)
+        on_cpu = self._rotation.passed_over(min(count, self._misses.on_cpu))
+        return [*self._rotation.hits(count - len(on_cpu)), *on_cpu]
 
     def visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
         """Run the experts of one layer, in the executor."""
@@ -114,7 +137,7 @@ class NarrowVisits:
             held=view.held_keys,
         )
         link = self._resources.enter_context(CopyLink(device, throttle=self._throttle))
-        cpu_pool = self._resources.enter_context(CpuPool(1, 1))
+        cpu_pool = self._resources.enter_context(CpuPool(self._subject.cpu_workers, 1))
         slots = Slots(device, offloaded.host, num_slots=self._num_slots * num_banks)
         channel = SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link)
         channel.fill()
@@ -122,7 +145,7 @@ class NarrowVisits:
             view=view,
             cache=cache,
             channel=channel,
-            policies=Policies(miss=MISS["fetch"](view)),
+            policies=Policies(miss=self._miss),
             timeline=None,
             now_ns=device.now_ns,
         )
@@ -145,6 +168,18 @@ class NarrowVisits:
     ) -> None:
         self._executor = None
         self._resources.close()
+
+
+class _AsAsked:
+    """Do the same with all misses: `simulator.miss.Miss`."""
+
+    def __init__(self) -> None:
+        self.action = MissAction.FETCH
+
+    def decide(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
+        """Do what is to be done in this pass."""
+        del num_tokens
+        return [self.action] * len(keys)
 
 
 class _ExpertSpans(Recording):

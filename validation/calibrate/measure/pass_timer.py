@@ -16,7 +16,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from validation.calibrate.measure.narrow_visits import NarrowVisits
+from validation.calibrate.measure.narrow_visits import NO_MISSES, Misses, NarrowVisits
 from validation.calibrate.subject import Subject
 from validation.runtime.device import Mark
 
@@ -37,17 +37,18 @@ class PassTimer:
         self._executed: NarrowVisits | None = None
         self._resources = ExitStack()
 
-    def time(self, run: Callable[[], object], *, are_misses: bool = False) -> Mapping[str, float]:
-        """Run one forward pass, all of its experts hits or all misses, and return seconds by part.
+    def time(self, run: Callable[[], object], misses: Misses = NO_MISSES) -> Mapping[str, float]:
+        """Run one forward pass, with these misses, and return seconds by part.
 
         `layer` and `visit_overhead` are means over MoE layers, `dense_layer` over the others, if there are any, `expert`
-        over all experts of all layers; `step` is what is in no layer, `pass` the whole.
+        over all experts of all layers that the device computed, 0 if there are none; `step` is what is in no layer, `pass`
+        the whole.
         """
         device, executed = self._subject.device, self._executed
         assert executed is not None, "not within the context"
         for marks in (self._starts, self._ends, self._visits, self._first_expert, executed.experts):
             marks.clear()
-        executed.move_on(are_misses=are_misses)
+        executed.move_on(misses)
         device.synchronize()
         began = device.mark()
         executed.begin()
@@ -72,7 +73,7 @@ class PassTimer:
             "layer": sum(moe) / len(moe),
             "step": whole - sum(layers),
             "visit_overhead": sum(overhead) / len(overhead),
-            "expert": sum(map(sum, experts)) / num_experts,
+            "expert": sum(map(sum, experts)) / max(1, num_experts),
             "pass": whole,
         }
         return parts | ({"dense_layer": sum(dense) / len(dense)} if dense else {})

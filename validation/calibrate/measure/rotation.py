@@ -28,3 +28,9 @@ class Rotation:
         self._absent.extend(self._resident.popleft() for _ in range(num_missing))
         self._resident.extend(kept + fetched)
         return kept + fetched
+
+    def passed_over(self, count: int) -> list[int]:
+        """Return up to `count` of the absent experts that were used longest ago; they are used now, and stay absent."""
+        picked = [self._absent.popleft() for _ in range(min(count, len(self._absent)))]
+        self._absent.extend(picked)
+        return picked

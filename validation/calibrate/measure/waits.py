@@ -1,23 +1,27 @@
-"""What a stall costs beyond the transfer: passes in which every expert is a hit, against passes in which each is a miss.
+"""What waiting costs beyond what is waited for: passes of hits, against passes of misses, fetched or left to the CPU.
 
-In a pass of misses, each layer's K experts arrive one after the other, T apart, and T is long against an expert's time; the
-stream waits, computes one while the next is on its way, and the last after the last:
+In a pass of misses that are fetched, each layer's K experts arrive one after the other, T apart, and T is long against an
+expert's time; the stream waits, computes one while the next is on its way, and the last after the last. In a pass with the
+CPU, its workers compute c of the K, half of them, in a time C, and the device the others meanwhile:
 
-    pass of hits      L (layer + K expert) + step
-    pass of misses    L (layer + K T + expert + per_stall) + step
+    pass of hits       L (layer + K expert) + step
+    pass of misses     L (layer + K T + expert + per_stall) + step
+    pass with the CPU  L (layer + max((K - c) expert, C) + per_cpu_join) + step
 
 so that per_stall = (misses - hits) / L - K T + (K - 1) expert: the decisions and hand-overs of a miss, noticing the end of
-the transfer, waking up, and an expert and a layer that begin with cold caches.
+the transfer, waking up, and an expert and a layer that begin with cold caches. And per_cpu_join = (with the CPU - hits) / L
++ K expert - max((K - c) expert, C): the same of experts on the CPU, adding up their results, and what the device loses
+while workers use the memory that it uses, if it is one.
 
 Limits: batch 1; on the CPU device the link is throttled, as it is in the runs that this is for; on CUDA it is the link
-itself, and T is what it takes back to back.
+itself, and T is what it takes back to back. What depends on how many experts the CPU computes is not told apart.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from simulator.workload.request import Request
-from validation.calibrate.measure.narrow_visits import NarrowVisits
+from validation.calibrate.measure.narrow_visits import Misses, NarrowVisits
 from validation.calibrate.measure.pass_timer import PassTimer
 from validation.calibrate.measure.passes import step_of
 from validation.calibrate.measurement import At, Measure, Measurement
@@ -25,21 +29,26 @@ from validation.calibrate.subject import Subject
 from validation.replay.forward import StepRunner
 from validation.runtime.throttle import Throttle
 
-NAME = "pass.stalls"
+NAME = "pass.waits"
 CONTEXT = 16
 _PAGE_BYTES = 4096
 
 
-def measure_stalls(subject: Subject, *, throttle_bytes_per_s: float | None) -> list[Measurement]:
+def measure_waits(subject: Subject, *, throttle_bytes_per_s: float | None) -> list[Measurement]:
     """Return the measurement, over a link at `throttle_bytes_per_s`, or the device's own.
 
     Of a sample, `misses` is a count per layer, `transfer` the stated time T of one, 0 where it is the device's own.
     """
+    top_k = subject.offloaded.top_k
     return [
         Measurement(
             name=NAME,
-            title="Decode steps of one sequence, by the misses of each layer",
-            grid=[{"misses": 0}, {"misses": subject.offloaded.top_k}],
+            title="Decode steps of one sequence, by the misses of each layer: fetched, or on the CPU",
+            grid=[
+                {"fetched": 0, "on_cpu": 0},
+                {"fetched": top_k, "on_cpu": 0},
+                {"fetched": 0, "on_cpu": max(1, top_k // 2)},
+            ],
             set_up=lambda: _passes(subject, throttle_bytes_per_s),
             weight=8,
         )
@@ -65,7 +74,8 @@ def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Me
             runner.run(first)
             runner.prepare(second)
             before = _misses(visits)
-            times = timer.time(lambda: runner.run(second), are_misses=at["misses"] > 0)
+            misses = Misses(are_fetched=at["fetched"] > 0, on_cpu=round(at["on_cpu"]))
+            times = timer.time(lambda: runner.run(second), misses)
             return {
                 "pass": times["pass"],
                 "expert": times["expert"],

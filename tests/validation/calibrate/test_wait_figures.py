@@ -1,0 +1,113 @@
+"""What waiting costs, found again in passes that follow the law that the measurement states."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import ceil
+
+import pytest
+import torch
+import transformers
+
+from hardware_profiles.profile import Durations, DurationTable, Link, Links
+from hardware_profiles.quantity import Dimension
+from validation.calibrate.evidence import Evidence, measured
+from validation.calibrate.facts import Facts, read_facts
+from validation.calibrate.measure.waits import measure_waits
+from validation.calibrate.robust import Series
+from validation.calibrate.samples import Samples, Taken
+from validation.calibrate.subject import Subject
+from validation.calibrate.wait_figures import per_cpu_join, per_stall
+from validation.models.random import random_model
+from validation.runtime.device import open_device
+
+LAYERS, TOP_K, HIDDEN = 3, 4, 32
+LAYER_S, EXPERT_S, STEP_S, STALL_S, JOIN_S = 2e-3, 1e-3, 5e-4, 3e-4, 4e-4
+LATENCY_S, BYTES_PER_S = 1e-5, 1e9
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A tiny Mixtral of four experts per token, on the CPU."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    transformers.MixtralConfig(
+        architectures=["MixtralForCausalLM"],
+        vocab_size=97,
+        hidden_size=HIDDEN,
+        intermediate_size=48,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=8,
+        num_experts_per_tok=TOP_K,
+        max_position_embeddings=256,
+    ).save_pretrained(folder)
+    device = open_device("cpu")
+    offloaded = random_model(folder, device, torch.float32, 0)
+    return Subject(offloaded=offloaded, device=device, threads=1, cpu_workers=1, max_tokens=8, max_batch=2)
+
+
+@pytest.fixture(scope="module")
+def links() -> Links:
+    """Both directions alike."""
+    link = Link(
+        bandwidth=measured(BYTES_PER_S, Dimension.BYTES_PER_S, "made up"),
+        latency=measured(LATENCY_S, Dimension.SECONDS, "made up"),
+    )
+    return Links(h2d=link, d2h=link)
+
+
+def durations_of(cpu_expert_s: float) -> Durations:
+    """Experts on the CPU that all take so long."""
+    return Durations(cpu_expert=DurationTable(amounts=(1,), seconds=(cpu_expert_s,), kind="measured", source="made up"))
+
+
+def cpu_s(cpu_expert_s: float, *, count: int, workers: int) -> float:
+    """The time of experts on the CPU, and of their states and results on the way."""
+    return ceil(count / workers) * cpu_expert_s + 2 * (LATENCY_S + count * HIDDEN * 4 / BYTES_PER_S)
+
+
+def evidence_of(
+    subject: Subject, facts: Facts, *, cpu_expert_s: float, transfer_s: float, stated_s: float, join_s: float = JOIN_S
+) -> Evidence:
+    """Return passes by the law: `transfer_s` is what a transfer takes, `stated_s` what the samples say of it."""
+    (waits,) = measure_waits(subject, throttle_bytes_per_s=1e9)
+
+    def sample(at: Mapping[str, float]) -> Mapping[str, float]:
+        fetched, on_cpu = at["fetched"], round(at["on_cpu"])
+        visit_s = (TOP_K - on_cpu) * EXPERT_S
+        if fetched:
+            visit_s = fetched * transfer_s + EXPERT_S + STALL_S
+        if on_cpu:
+            visit_s = max(visit_s, cpu_s(cpu_expert_s, count=on_cpu, workers=subject.cpu_workers)) + join_s
+        return {
+            "pass": LAYERS * (LAYER_S + visit_s) + STEP_S,
+            "expert": EXPERT_S,
+            "misses": fetched + on_cpu,
+            "transfer": stated_s,
+        }
+
+    series = [Series(at=at, samples={name: [value] * 3 for name, value in sample(at).items()}) for at in waits.grid]
+    taken = {waits.name: Taken(series=series, began="2026-01-01T00:00:00+00:00", took_s=1.0)}
+    return Evidence(Samples(identity={}, taken=taken), facts)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("cpu_expert_s", [1e-4, 5e-3])
+def test_the_cost_of_waiting_is_found_again(subject: Subject, links: Links, workers: int, cpu_expert_s: float) -> None:
+    """Whether the device or the CPU ends last, with a stated link or the device's own."""
+    subject = replace(subject, cpu_workers=workers)
+    facts = read_facts(subject, model="tiny", dtype="float32", reserve_bytes=1)
+    own_s = LATENCY_S + facts.weights.expert / BYTES_PER_S
+    for transfer_s, stated_s in ((5e-3, 5e-3), (own_s, 0.0)):
+        evidence = evidence_of(subject, facts, cpu_expert_s=cpu_expert_s, transfer_s=transfer_s, stated_s=stated_s)
+        assert per_stall(evidence, facts, subject, links).value == pytest.approx(STALL_S, rel=2e-3)
+        join = per_cpu_join(evidence, subject, links, durations_of(cpu_expert_s))
+        assert join.value == pytest.approx(JOIN_S, rel=2e-3)
+        assert "half of the experts on the CPU" in join.source
+
+
+def test_no_cost_is_below_nothing(subject: Subject, links: Links) -> None:
+    """Where passes with the CPU are faster than the parts that they are made of."""
+    facts = read_facts(subject, model="tiny", dtype="float32", reserve_bytes=1)
+    evidence = evidence_of(subject, facts, cpu_expert_s=5e-3, transfer_s=5e-3, stated_s=5e-3, join_s=-1e-3)
+    assert per_cpu_join(evidence, subject, links, durations_of(5e-3)).value == 0

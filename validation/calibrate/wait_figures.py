@@ -1,0 +1,53 @@
+"""What waiting costs beyond what is waited for, from passes of hits and of misses: `validation.calibrate.measure.waits`."""
+
+from math import ceil
+
+from hardware_profiles.profile import Durations, DurationTable, Figure, Link, Links
+from hardware_profiles.quantity import Dimension
+from validation.calibrate.evidence import Evidence, measured
+from validation.calibrate.facts import Facts
+from validation.calibrate.measure import waits
+from validation.calibrate.measurement import medians
+from validation.calibrate.subject import Subject
+
+
+def per_stall(evidence: Evidence, facts: Facts, subject: Subject, links: Links) -> Figure:
+    """Return what a stall costs beyond the transfer."""
+    hits, missing, _ = evidence.series(waits.NAME)
+    (hit_s, miss_s), (expert_s,) = medians([hits, missing], "pass"), medians([hits], "expert")
+    (misses,), (transfer_s,) = medians([missing], "misses"), medians([missing], "transfer")
+    if transfer_s == 0:
+        transfer_s = _copy_s(links.h2d, facts.weights.expert)
+    per_layer_s = (miss_s - hit_s) / subject.offloaded.num_layers
+    return measured(
+        max(0.0, per_layer_s - misses * transfer_s + (subject.offloaded.top_k - 1) * expert_s),
+        Dimension.SECONDS,
+        evidence.source([waits.NAME], "passes of misses, less passes of hits, less the transfers"),
+    )
+
+
+def per_cpu_join(evidence: Evidence, subject: Subject, links: Links, durations: Durations) -> Figure:
+    """Return what the CPU's experts cost a layer beyond their time."""
+    hits, _, joined = evidence.series(waits.NAME)
+    (hit_s, joined_s), (expert_s,) = medians([hits, joined], "pass"), medians([hits], "expert")
+    on_cpu = round(medians([joined], "misses")[0])
+    assert isinstance(durations.cpu_expert, DurationTable)
+    states_bytes = on_cpu * subject.hidden_width * subject.offloaded.dtype.itemsize
+    activations_s = sum(_copy_s(link, states_bytes) for link in (links.d2h, links.h2d))
+    cpu_s = ceil(on_cpu / subject.cpu_workers) * durations.cpu_expert.seconds[0] + activations_s
+    top_k = subject.offloaded.top_k
+    per_layer_s = (joined_s - hit_s) / subject.offloaded.num_layers
+    return measured(
+        max(0.0, per_layer_s + top_k * expert_s - max((top_k - on_cpu) * expert_s, cpu_s)),
+        Dimension.SECONDS,
+        evidence.source(
+            [waits.NAME], "passes with half of the experts on the CPU, less passes of hits, less their time"
+        ),
+    )
+
+
+def _copy_s(link: Link, num_bytes: int) -> float:
+    """Return the time of one copy over a link that is idle."""
+    assert link.bandwidth is not None
+    assert link.latency is not None
+    return link.latency.value + num_bytes / link.bandwidth.value
