@@ -262,7 +262,7 @@ class Cpu:
     """The host's processor, `name`, with `cores`.
 
     `flops` are peaks by dtype, or what a named kernel reaches; `expert_bandwidth` is what an expert kernel draws from
-    memory. `speed_probe` is the time of a fixed piece of arithmetic and reading when this profile was measured: validation
+    memory. `speed_probe` is the time of a fixed piece of work when this profile was measured: validation
     tells by it which steps ran on a machine as fast as then. No simulation uses it.
     """
 

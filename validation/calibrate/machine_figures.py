@@ -116,7 +116,7 @@ class MachineFigures:
         return measured(
             self._evidence.reference.speed_ns / 1e9,
             Dimension.SECONDS,
-            f"moesim calibrate, {self._evidence.reference.began[:10]}: a fixed piece of arithmetic and reading, "
+            f"moesim calibrate, {self._evidence.reference.began[:10]}: a fixed piece of work, "
             f"undisturbed or as it prevailed, among {len(self._evidence.reference.probes_ns)} probes before the "
             "measurements; "
             f"{self._evidence.counted_frac():.0%} of all samples were taken at it and counted; {self._facts.processor}",

@@ -72,7 +72,7 @@ def _sections(calibrated: Calibrated, samples: Samples, titles: Mapping[str, str
 
 def _speed(reference_ns: float, counted_frac: float) -> str:
     return (
-        f"Machine speed: {speed_in_words(reference_ns, counted_frac)}. A probe is a fixed piece of arithmetic and reading, "
+        f"Machine speed: {speed_in_words(reference_ns, counted_frac)}. A probe is a fixed piece of work, "
         "timed before and after each sample; the slower of both is shown. Samples taken at the speed chosen at the "
         "beginning count."
     )

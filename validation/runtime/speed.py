@@ -1,11 +1,12 @@
-"""How fast the machine is at this moment, by a fixed piece of work: as much arithmetic as reading of memory.
+"""How fast the machine is at this moment, by a fixed piece of work: as many small torch kernels as reading of memory.
 
 On a shared machine a core may be twice as slow for seconds or minutes, because others use its sibling thread, its clock or
 its memory. The probe tells such times apart, independently of what is being measured: calibration keeps the samples that
 were taken at one speed, and a replay says of each step whether the machine was as fast as then.
 
-The memory is some of a region larger than caches, of which each probe reads the next part, so that it is in none. Some of
-both is done before the clock starts, so that the time depends little on what ran before.
+A small kernel is mostly what it takes to launch it: interpreter, dispatcher, allocator, a few megabytes of code that others
+push out of shared caches. The memory is some of a region larger than caches, of which each probe reads the next part, so
+that it is in none. Some of both is done before the clock starts, so that the time depends little on what ran before.
 
 Limits: one core at one moment. What comes and goes between two probes is not seen.
 """
@@ -17,6 +18,8 @@ from itertools import cycle
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor, nn
 
 TOLERANCE = 0.2
 """How far a probe may lie from the reference, as a share of it, for the machine to count as equally fast."""
@@ -24,7 +27,7 @@ TOLERANCE = 0.2
 _LEAST_FRAC = 0.2
 _FASTEST = 0.05
 
-_WARM_UP_ITERATIONS, _ITERATIONS = 1_000, 12_000
+_WARM_UP_KERNELS, _KERNELS, _WIDTH = 4, 48, 64
 _WARM_UP_BYTES, _BYTES = 1 << 20, 8 << 20
 _PARTS = 16
 
@@ -32,17 +35,26 @@ _PARTS = 16
 def probe_ns() -> int:
     """Time the fixed work: some 0.5 ms."""
     part = _next_part()()
-    _work(_WARM_UP_ITERATIONS, part[: _WARM_UP_BYTES // 8])
+    _work(_WARM_UP_KERNELS, part[: _WARM_UP_BYTES // 8])
     began_ns = time.perf_counter_ns()
-    _work(_ITERATIONS, part[_WARM_UP_BYTES // 8 :])
+    _work(_KERNELS, part[_WARM_UP_BYTES // 8 :])
     return time.perf_counter_ns() - began_ns
 
 
-def _work(iterations: int, memory: npt.NDArray[np.int64]) -> None:
-    total = 0
-    for number in range(iterations):
-        total += number
+def _work(num_kernels: int, memory: npt.NDArray[np.int64]) -> None:
+    layer, state = _small_layer()
+    for _ in range(num_kernels):
+        layer(state)
     memory.max()
+
+
+@cache
+def _small_layer() -> tuple[nn.Module, Tensor]:
+    """Return a layer of which no gradient is taken, and one state for it. Nobody's random numbers are drawn."""
+    layer = nn.utils.skip_init(nn.Linear, _WIDTH, _WIDTH).requires_grad_(False)
+    for parameter in layer.parameters():
+        parameter.fill_(1.0)
+    return layer, torch.ones((1, _WIDTH))
 
 
 @cache

@@ -151,7 +151,7 @@ def test_a_pass_uses_other_experts_than_the_one_before(subject: Subject, num_res
             used.append(set(visits.narrowed(torch.zeros((1, TOP_K), dtype=torch.int64)).flatten().tolist()))
             return sum(counters.misses) - before
 
-        slots = min(num_resident, EXPERTS - TOP_K)
+        slots = min(num_resident, EXPERTS // 2)
         assert [missed() for _ in range(6)] == [0] * 6
         assert len(set().union(*used)) == slots
         assert [missed(Misses(are_fetched=True)) for _ in range(4)] == [LAYERS * TOP_K] * 4

@@ -54,7 +54,7 @@ class NarrowVisits:
     """An executor with LRU eviction and no prefetch, over a cache that is full of experts. A context manager.
 
     `slot_bytes` is what the cache may take, if the experts that are used at once do not need more. With `has_misses`, there
-    may be passes with misses.
+    may be passes with misses, and half of the experts are absent, so that many take turns on either side.
 
     `experts` holds, from pass to pass until it is cleared, when each expert began and ended.
     """
@@ -70,7 +70,9 @@ class NarrowVisits:
         self._subject = subject
         offloaded = subject.offloaded
         self._num_at_once = offloaded.top_k if has_misses else subject.num_at_once
-        most = offloaded.num_experts - (offloaded.top_k if has_misses else 0)
+        most = offloaded.num_experts
+        if has_misses:
+            most = min(most // 2, most - offloaded.top_k)
         affordable = slot_bytes // (offloaded.host.num_banks * subject.expert_bytes)
         self._num_slots = max(self._num_at_once, min(most, affordable))
         self._throttle = throttle
