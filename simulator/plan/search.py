@@ -163,6 +163,7 @@ def _proposed(
         if not choices:
             require_sound(sweep, points)
         new = run_all(points)
+        _require_prices(space, new)  # before any more are run in vain
         for place, choice in zip(asked, new, strict=True):
             optimizer.tell(place, _outcome(space, choice))
         choices += new
@@ -188,7 +189,12 @@ def _require_answers(space: Space, choices: Sequence[Choice]) -> None:
     run = [choice for choice in choices if choice.figures]
     if run:
         _require_metrics(space, run)
-    unpriced = next((choice for choice in run if choice.usd_per_hour is None), None)
+    _require_prices(space, run)
+
+
+def _require_prices(space: Space, choices: Sequence[Choice]) -> None:
+    """Raise InputError where a choice that could be run has no price."""
+    unpriced = next((choice for choice in choices if choice.figures and choice.usd_per_hour is None), None)
     if unpriced is not None:
         raise InputError(
             space.sweep.path,
