@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import cycle
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 TOLERANCE = 0.2
 """How far a probe may lie from the reference, as a share of it, for the machine to count as equally fast."""
@@ -49,8 +51,11 @@ def _work(num_kernels: int, memory: npt.NDArray[np.int64]) -> None:
 
 
 @cache
-def _small_layer() -> tuple[nn.Module, Tensor]:
+def _small_layer() -> "tuple[nn.Module, Tensor]":
     """Return a layer of which no gradient is taken, and one state for it. Nobody's random numbers are drawn."""
+    import torch  # probes alone need it: what has been measured is compared without
+    from torch import nn
+
     layer = nn.utils.skip_init(nn.Linear, _WIDTH, _WIDTH).requires_grad_(False)
     for parameter in layer.parameters():
         parameter.fill_(1.0)
