@@ -73,7 +73,7 @@ check: $(VENV)/installed-test
 
 VALIDATED := results/validation
 SUITE := cpu-quick
-BUDGET := 60 s
+BUDGET := 50 s
 validate: $(VENV)/installed-live
 	@mkdir -p $(VALIDATED)
 	for model in lab-narrow lab-wide; do \

@@ -310,6 +310,7 @@ class Runtime:
     `per_stall` is what the first expert after a wait for the link loses beyond the transfer: noticing its end, waking up,
     computing with cold caches; none where it is not given. `per_cpu_join` is what a layer whose experts the host's processor
     has computed, some of them, loses beyond the wait: handing over, noticing the end, adding up; none where it is not given.
+    `per_lookahead` is what applying the gate of a later layer to the current state takes; nothing where it is not given.
     `cpu_workers` is how many experts the processor computes at once; one where it is not given.
     """
 
@@ -319,6 +320,7 @@ class Runtime:
     cpu_workers: WholeCount | None = None
     per_stall: Seconds | None = None
     per_cpu_join: Seconds | None = None
+    per_lookahead: Seconds | None = None
 
 
 @strict
@@ -326,13 +328,15 @@ class Runtime:
 class Durations:
     """Measured or stated durations that take the place of the roofline.
 
-    `expert` and `cpu_expert` (on one CPU worker) by the tokens of one expert; `layer` (the non-expert work of a MoE
+    `expert`, `low_expert` (of a low-precision copy, made ready and computed) and `cpu_expert` (on one CPU worker) by the
+    tokens of one expert; `layer` (the non-expert work of a MoE
     layer), `dense_layer` and `step` (head, sampling) by the tokens of the step; `context`, which is added to a stated
     `layer` or `dense_layer`, by attended tokens, summed over the tokens of the step; `transfer` and `nvme_read`, into host
     memory, by bytes.
     """
 
     expert: DurationByTokens | None = None
+    low_expert: DurationByTokens | None = None
     layer: DurationByTokens | None = None
     dense_layer: DurationByTokens | None = None
     context: DurationByAttendedTokens | None = None

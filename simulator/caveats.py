@@ -51,10 +51,11 @@ def warnings_of_service(scenario: Scenario, classes: Mapping[str, OfClass]) -> l
     return warnings
 
 
-def assumptions(inputs: Inputs, view: RunView) -> list[str]:
+def assumptions(inputs: Inputs, view: RunView, low_format: str | None) -> list[str]:
     """List what the result rests on and nobody has measured, times that are scaled to other weights included.
 
-    Of power and price also what is not assumed: a board's limit is stated by its vendor, and is not what it draws.
+    `low_format` is that of low-precision copies, if there are any. Of power and price also what is not assumed: a board's
+    limit is stated by its vendor, and is not what it draws.
     """
     listed = [f"{path} = {describe(figure)} ({figure.source})" for path, figure in assumed_figures(inputs.profile)]
     listed += [
@@ -62,7 +63,7 @@ def assumptions(inputs: Inputs, view: RunView) -> list[str]:
         for path, figure in resolved_figures(inputs.profile)
         if path.startswith(("power.", "price.")) and figure.kind not in ("assumed", "measured")
     ]
-    listed += [str(scaling) for scaling in scalings(inputs.model, inputs.profile.durations)]
+    listed += [str(scaling) for scaling in scalings(inputs.model, inputs.profile.durations, low_format)]
     if view.uses_own_popularity:
         listed.append("popular experts are known beforehand: popularity is counted on the very sequences of the run")
     listed += view.assumed_of_lookahead()

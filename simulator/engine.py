@@ -123,6 +123,8 @@ class Engine:
         self._tiles_overhead_ns = (tiles.count - 1) * tiles.overhead_ns
         self._is_pageable = is_pageable
         self._wait: Wait | None = None
+        self._num_lookaheads = 0
+        view.applies_ahead = self._count_lookahead if costs.lookahead_ns else None
         self._whole = WholeSteps.where_possible(self.dispatch, costs, policies, view, timeline)
 
     def run(self) -> None:
@@ -242,6 +244,10 @@ class Engine:
             yield Timeout(env, stream.free_ns - env.now)
             self._end(step)
 
+    def _count_lookahead(self, distance: int) -> None:
+        del distance
+        self._num_lookaheads += 1
+
     def _end(self, step: Step) -> None:
         """Count a step whose tokens are out, and say so."""
         count_step(self.counters, step)
@@ -290,6 +296,9 @@ class Engine:
         env, channel, stream, dispatch = self.env, self._channel, self.stream, self.dispatch
         arrived, grouped = dispatch.arrived, self._costs.kernels_are_grouped
         ready, left, waiting, on_cpu = dispatch.gate(layer, keys, tokens_of)
+        if self._num_lookaheads:
+            stream.lose(layer, self._num_lookaheads * self._costs.lookahead_ns)
+            self._num_lookaheads = 0
         awaited: list[OnCpu] = []
         if on_cpu or dispatch.deferred or dispatch.early or self._cpu.is_busy():
             awaited = self._cpu.begin(layer, on_cpu, dispatch.deferred, dispatch.early, tokens_of)

@@ -292,10 +292,11 @@ def _summary(
         )
     num_low = cache.num_slots_of(range(ready.view.num_keys, len(cache.state)))
     num_slots = cache.num_slots - num_low
+    low_format = None if scenario.low_precision is None else scenario.low_precision.format
     return summary | {
         "quality": quality_of(
             loss,
-            low_format=None if scenario.low_precision is None else scenario.low_precision.format,
+            low_format=low_format,
             is_counted=not isinstance(ready.policies.miss, StartsEarly),
         ),
         "cache": {
@@ -326,7 +327,7 @@ def _summary(
                 scenario, inputs, knows_future=ready.view.future is not None, is_exact=latencies.itl.is_exact
             ),
         ],
-        "assumptions": [*assumptions(inputs, ready.view), *notes],
+        "assumptions": [*assumptions(inputs, ready.view, low_format), *notes],
     }
 
 

@@ -60,8 +60,9 @@ class RunView:
     """A view made before the policies, which are built with it.
 
     The executor sets `step` before each step, to None where nobody knows its tokens, and before each gate, where a model
-    picks for itself, `live`; its dispatch sets the rest. `is_past_gate` is false from a step's start to its first gate: what
-    its tokens will pick is not known then.
+    picks for itself, `live`; its dispatch sets the rest. It has `applies_ahead` called, if it has set it, once per visit and
+    distance of `lookahead`: there a gate is applied to a state that is not its own, which takes time. `is_past_gate` is
+    false from a step's start to its first gate: what its tokens will pick is not known then.
     """
 
     def __init__(self, facts: RunFacts) -> None:
@@ -76,6 +77,7 @@ class RunView:
         self.step: Step | None = None
         self.is_past_gate = False
         self.live: LiveGate | None = None
+        self.applies_ahead: Callable[[int], object] | None = None
         self.num_queued: Callable[[], int] = _none_queued
         self.future: RecordedFuture | None = None
         self.lookahead_layers = 0
@@ -87,6 +89,8 @@ class RunView:
         self._training: Training | None = None
         self._estimates: Estimates | None = None
         self._num_randoms = 0
+        self._visit_ahead = -1  # that of which `_ahead` has the picks, by distance
+        self._ahead: dict[int, Picks] = {}
 
     def first_key(self, layer: int) -> int:
         """Return the key of expert 0 of the bank that a routing round draws from."""
@@ -178,6 +182,16 @@ class RunView:
         """Return per token the keys that the gate `distance` layers on would pick; empty past the last layer."""
         if not self.is_past_gate or self.layer + distance >= self.num_layers:
             return ()
+        if self._visit_ahead != self.visit:
+            self._visit_ahead = self.visit
+            self._ahead.clear()
+        if distance not in self._ahead:
+            if self.applies_ahead is not None:
+                self.applies_ahead(distance)
+            self._ahead[distance] = self._picks_ahead(distance)
+        return self._ahead[distance]
+
+    def _picks_ahead(self, distance: int) -> Picks:
         if self.live is not None:
             return self.live.ahead(distance)
         assert self.step is not None

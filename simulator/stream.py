@@ -107,7 +107,7 @@ class GpuStream:
             self.free_ns = until_ns
 
     def lose(self, layer: int, overhead_ns: int) -> None:
-        """Have the stream lose time after a wait."""
+        """Have the stream lose time to the runtime."""
         if overhead_ns:
             self._counters.runtime_overhead_ns[layer] += overhead_ns
             if self._timeline is not None:

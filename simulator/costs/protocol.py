@@ -62,6 +62,10 @@ class Costs(Protocol):
         """What the stream loses at the end of a layer that has taken in results of the CPU, after any wait for them."""
 
     @property
+    def lookahead_ns(self) -> int:
+        """What the stream loses each time that a later layer's gate is applied to the current state."""
+
+    @property
     def num_cpu_workers(self) -> int:
         """How many experts the host's processor computes at once, 1 or more."""
 

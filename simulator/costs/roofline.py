@@ -83,8 +83,9 @@ class RooflineCosts:
         self._kv_bytes_per_value = kv_cache.bits_per_weight / 8
         self._rest = parse_quantisation(model.rest_quantisation)
         durations = profile.durations
-        self._expert, self._layer, self._dense_layer, self._step = map(
-            stated, (durations.expert, durations.layer, durations.dense_layer, durations.step)
+        self._expert, self._low_expert, self._layer, self._dense_layer, self._step = map(
+            stated,
+            (durations.expert, durations.low_expert, durations.layer, durations.dense_layer, durations.step),
         )
         self._context = None if durations.context is None else DurationCurve(durations.context)
         gpu = profile.gpu
@@ -120,10 +121,12 @@ class RooflineCosts:
         self._stated_layer_ns: dict[tuple[int, int, int], int] = {}
         self.stall_overhead_ns = _overhead_ns(profile.runtime.per_stall)
         self.cpu_join_overhead_ns = _overhead_ns(profile.runtime.per_cpu_join)
+        self.lookahead_ns = _overhead_ns(profile.runtime.per_lookahead)
         self.kernels_are_grouped = profile.runtime.expert_kernels == "grouped"
         self.chunk_ends_ns = transfer_chunks_ns(profile, self._expert_bytes)
         self.read_chunk_ends_ns: Sequence[int] = read_chunks_ns(profile, self._expert_bytes) if reads_nvme else ()
         self._low: RooflineCosts | None = None
+        self._low_expert_ns: dict[int, int] = {}
         self.low_expert_bytes = 0
         self.low_chunk_ends_ns: Sequence[int] = ()
         if low_format is not None:
@@ -190,9 +193,14 @@ class RooflineCosts:
         return known
 
     def low_expert_ns(self, num_tokens: int) -> int:
-        """The kernel of a low-precision copy, which is as fast as its bytes allow."""
+        """The kernel of a low-precision copy: as stated, or as fast as its bytes allow."""
         assert self._low is not None, "there are no low-precision copies"
-        return self._low.expert_ns(num_tokens)
+        if self._low_expert is None:
+            return self._low.expert_ns(num_tokens)
+        known = self._low_expert_ns.get(num_tokens)
+        if known is None:
+            known = self._low_expert_ns[num_tokens] = ceil_ns(self._low_expert.ns(num_tokens, self.low_expert_bytes))
+        return known
 
     def group_ns(self, num_tokens: Sequence[int]) -> int:
         """One kernel over several experts: one launch for all; stated durations add up."""

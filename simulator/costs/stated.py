@@ -11,12 +11,13 @@ Source: work that reads each weight once takes the time of reading, where few to
 many tokens grows with the same parameters, if not with their bits. The fixed part: measured, see docs/calibration.md.
 
 Limits: of a duration stated for one size all is scaled, its fixed part too; a format with other bits per weight goes by its
-bytes even where arithmetic sets the pace; a shape that kernels like less is not seen.
+bytes even where arithmetic sets the pace, and so does a low-precision copy of another format than the one that was timed,
+whatever its unpacking takes; a shape that kernels like less is not seen.
 """
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from operator import itemgetter
 
@@ -30,6 +31,7 @@ from simulator.model.spec import ModelSpec, is_moe_layer
 _WORTH_TELLING = Fraction(5, 1000)
 _WEIGHTS = {
     "expert": "experts",
+    "low_expert": "low-precision copies",
     "layer": "layers",
     "dense_layer": "dense layers",
     "step": "a head",
@@ -98,10 +100,10 @@ def _and(texts: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def scalings(model: ModelSpec, durations: Durations) -> list[Scaling]:
-    """List the durations whose weights are not, within 0.5 %, those of `model`."""
+def scalings(model: ModelSpec, durations: Durations, low_format: str | None = None) -> list[Scaling]:
+    """List the durations whose weights are not, within 0.5 %, those of `model`, or of its copies in `low_format`."""
     found = []
-    for name, model_bytes in _weights_of(model).items():
+    for name, model_bytes in _weights_of(model, low_format).items():
         duration: Duration | None = getattr(durations, name)
         if duration is None or duration.weights_bytes is None:
             continue
@@ -111,7 +113,7 @@ def scalings(model: ModelSpec, durations: Durations) -> list[Scaling]:
     return found
 
 
-def _weights_of(model: ModelSpec) -> Mapping[str, tuple[int, ...]]:
+def _weights_of(model: ModelSpec, low_format: str | None) -> Mapping[str, tuple[int, ...]]:
     """Return the distinct bytes, ascending, of the weights that each duration's work reads in `model`."""
     rest = parse_quantisation(model.rest_quantisation)
     layers: dict[bool, set[int]] = {True: set(), False: set()}
@@ -120,6 +122,7 @@ def _weights_of(model: ModelSpec) -> Mapping[str, tuple[int, ...]]:
     expert = (expert_bytes(model),)
     return {
         "expert": expert,
+        "low_expert": () if low_format is None else (expert_bytes(replace(model, expert_quantisation=low_format)),),
         "layer": tuple(sorted(layers[True])),
         "dense_layer": tuple(sorted(layers[False])),
         "step": (head_bytes(model),),

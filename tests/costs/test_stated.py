@@ -1,6 +1,7 @@
 """Stated durations for weights of other bytes, and the time that a context adds."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -82,6 +83,24 @@ def test_experts_of_twice_the_bytes_take_twice_as_long() -> None:
         for weights, factor in ((num_bytes, 1), (num_bytes // 2, 2), (2 * num_bytes, Fraction(1, 2))):
             durations: dict[str, object] = {"expert": {**stated, "weights": f"{weights} B", **MEASURED}}
             assert costs(SPEC, durations).expert_ns(2) == at_two * factor
+
+
+def test_a_low_precision_copy_takes_its_own_time_where_one_is_stated() -> None:
+    """By the bytes of the copy, and said so; else that of an expert of so few bytes. Experts take theirs in either case."""
+    low = RooflineCosts(replace(SPEC, expert_quantisation="int4_g128"), load_profile("rtx-4090"), BF16)
+    num_bytes = footprint.expert_bytes(replace(SPEC, expert_quantisation="int4_g128"))
+    plain = RooflineCosts(SPEC, load_profile("rtx-4090"), BF16, low_format="int4_g128")
+    assert plain.low_expert_ns(3) == low.expert_ns(3) < plain.expert_ns(3)
+    for weights, factor in ((num_bytes, 1), (num_bytes // 3, 3)):
+        table = {"tokens": [1, 5], "time": ["200 us", "300 us"], "weights": f"{weights} B", **MEASURED}
+        profile = load_profile("rtx-4090", {"durations.low_expert": table})
+        found = RooflineCosts(SPEC, profile, BF16, low_format="int4_g128")
+        assert found.low_expert_ns(3) == pytest.approx(factor * 250_000, rel=1e-5)
+        assert found.low_expert_ns(3) == found.low_expert_ns(3)
+        assert found.expert_ns(3) == plain.expert_ns(3)
+        said = [one.name for one in scalings(SPEC, profile.durations, "int4_g128")]
+        assert said == ([] if factor == 1 else ["low_expert"])
+        assert scalings(SPEC, profile.durations) == [], "there are no copies"
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

@@ -34,7 +34,7 @@ def test_a_report_becomes_a_section(tmp_path: Path) -> None:
     report = build_report(suite, compared, profiles(tmp_path), device="cpu", device_name=NAME)
     page = SCRIPT["validation_page"]([report])
     assert "nothing is claimed" not in page
-    assert f"## tiny, on {NAME}" in page
+    assert f"## `tiny`, {NAME}, {str(report['date'])[:10]} " in page
     for configuration in suite.configurations:
         assert f"| `{configuration.id}` |" in page
     assert "### With a profile of the other model" in page

@@ -31,6 +31,8 @@ class Case:
     max_tokens: int | None = None
     stall_overhead_ns: int = 0
     cpu_join_overhead_ns: int = 0
+    gates_asked: int = 0  # at each gate, of the layers that follow
+    lookahead_ns: int = 0
     # the CPU
     cpu_workers: int = 1
     cpu_base_ns: int = 0

@@ -41,6 +41,7 @@ class StatedCosts:
         self.num_cpu_workers = case.cpu_workers
         self.stall_overhead_ns = case.stall_overhead_ns
         self.cpu_join_overhead_ns = case.cpu_join_overhead_ns
+        self.lookahead_ns = case.lookahead_ns
         self.low_chunk_ends_ns: Sequence[int] = case.low_chunk_ends_ns
         self.write_back_ns = case.back_ns
         self.read_chunk_ends_ns: Sequence[int] = case.read_ends_ns
@@ -122,6 +123,36 @@ class AllByKey(ByKey):
         return self._case.early(list(self._oracle.upcoming(1)))
 
 
+class AsksGates:
+    """Ask the gates that follow, each twice, and prefetch what another prefetcher says, if there is one."""
+
+    def __init__(self, view: View, case: Case, prefetch: Prefetch | None) -> None:
+        view.require_lookahead(case.gates_asked)
+        self._view = view
+        self._distances = range(1, case.gates_asked + 1)
+        self._prefetch = prefetch
+        self.WHOLE_LAYERS = getattr(prefetch, "WHOLE_LAYERS", False)
+
+    def at_step_start(self) -> Sequence[int]:
+        """Ask before any state is there, which costs nothing."""
+        self._ask()
+        return self._prefetch.at_step_start() if self._prefetch is not None else ()
+
+    def after_gate(self, keys: Sequence[int]) -> Sequence[int]:
+        """Ask."""
+        self._ask()
+        return self._prefetch.after_gate(keys) if self._prefetch is not None else ()
+
+    def at_layer_end(self) -> Sequence[int]:
+        """Ask again."""
+        self._ask()
+        return self._prefetch.at_layer_end() if self._prefetch is not None else ()
+
+    def _ask(self) -> None:
+        for distance in self._distances:
+            self._view.lookahead(distance)
+
+
 class Picky(LRU):
     """Let only some experts into a full pool."""
 
@@ -160,10 +191,22 @@ def make_miss(case: Case, view: View) -> Miss:
     return MISS["fetch"](view) if case.actions == ("fetch",) else ByKey(case)
 
 
+def make_prefetch(case: Case, view: View, prefetch: Callable[[View], Prefetch] | None = None) -> Prefetch | None:
+    """Make the case's prefetcher, or one in its place; either way one that asks the gates that the case has asked."""
+    if prefetch is None and case.streamed_layers:
+        prefetch = partial(PREFETCH["stream_layers"], distance=case.streamed_layers)
+    if prefetch is None and case.lookahead:
+        prefetch = partial(PREFETCH["perfect"], lookahead_layers=case.lookahead)
+    made = prefetch(view) if prefetch is not None else None
+    return AsksGates(view, case, made) if case.gates_asked else made
+
+
 def write_case_trace(case: Case, path: Path, *, lookahead_ids: NDArray[np.uint8] | None = None) -> Trace:
     """Write the sequences of a case as a trace and open it. `lookahead_ids` is [T, L, D, K]."""
     ids = np.array([token for sequence, _ in case.sequences for token in sequence], dtype=np.uint8)
     lengths = [len(sequence) for sequence, _ in case.sequences]
+    if lookahead_ids is None and case.gates_asked:
+        lookahead_ids = np.repeat(ids[:, :, None], case.gates_asked, axis=2)
     write_trace(
         path,
         Sequences(
@@ -212,10 +255,6 @@ def make_engine(
             seed=0,
         )
     )
-    if prefetch is None and case.streamed_layers:
-        prefetch = partial(PREFETCH["stream_layers"], distance=case.streamed_layers)
-    if prefetch is None and case.lookahead:
-        prefetch = partial(PREFETCH["perfect"], lookahead_layers=case.lookahead)
     cache = lay_out_cache(
         view=view,
         make_eviction=lambda: make_eviction(case, view),
@@ -227,7 +266,7 @@ def make_engine(
     )
     policies = Policies(
         miss=make_miss(case, view),
-        prefetch=prefetch(view) if prefetch is not None else None,
+        prefetch=make_prefetch(case, view, prefetch),
         order=ORDER[case.order](view) if case.order != "first_appearance" else None,
         queue=QUEUE[case.queue](view) if case.queue != "keep" else None,
     )

@@ -127,7 +127,9 @@ class Reference:
         if shared:
             self.fetch_waiting()
         self.prefetch()
+        gates_ahead = min(case.gates_asked, len(case.banks) - 1 - layer)
         on_cpu = self.begin_on_cpu(with_action["cpu"] + shared, with_action["defer"], layer)
+        self.work("lost", gates_ahead * case.lookahead_ns)
         turns = [key for key in (standing_in.get(key, key) for key in needed) if key in ready or key in awaited]
         if case.order == "in_turn":
             self.compute_in_turn(turns, ready)

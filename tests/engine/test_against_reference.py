@@ -57,6 +57,8 @@ def random_case(seed: int) -> Case:
         max_tokens=random.choice([None, None, random.randint(1, 12)]),
         stall_overhead_ns=random.choice([0, 0, 1, 5]),
         cpu_join_overhead_ns=random.choice([0, 0, 2, 6]),
+        gates_asked=random.choice([0, 0, 1, 3]) if num_layers > 1 else 0,
+        lookahead_ns=random.choice([0, 1, 4]),
         cpu_workers=random.randint(1, 3),
         cpu_base_ns=random.randint(0, 12),
         cpu_token_ns=random.randint(0, 4),

@@ -119,7 +119,7 @@ class KnowsTheStep:
 @pytest.mark.parametrize("distance", [1, 2])
 def test_gates_that_never_err_know_the_step(case: Case, distance: int, tmp_path: Path) -> None:
     """Where the recorded picks of gates ahead are the routing itself, lookahead is an oracle that ends with the step."""
-    case = replace(case, lookahead=0)
+    case = replace(case, lookahead=0, gates_asked=0, lookahead_ns=0)
     num_layers, top_k = len(case.banks), len(case.sequences[0][0][0][0])
     ids = np.array([token for sequence, _ in case.sequences for token in sequence], dtype=np.uint8)
     ahead = np.zeros((len(ids), num_layers, distance, top_k), dtype=np.uint8)

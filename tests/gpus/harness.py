@@ -22,7 +22,6 @@ from simulator.gpus.several import recorded_future
 from simulator.lay_out import CacheSize, lay_out_cache
 from simulator.miss import MISS
 from simulator.placement import PLACEMENT
-from simulator.prefetch import PREFETCH
 from simulator.resources.clock import Clock
 from simulator.run_view import RunFacts, RunView
 from simulator.slots import SLOTS
@@ -30,7 +29,7 @@ from simulator.timeline import Timeline
 from simulator.workload.closed_loop import ClosedLoop
 from simulator.workload.step import Step
 from tests.engine.case import Case
-from tests.engine.harness import StatedCosts, make_eviction, write_case_trace
+from tests.engine.harness import StatedCosts, make_eviction, make_prefetch, write_case_trace
 from tests.gpus.plain import GpusCase, OfGpu, Outcome
 from traces.format import Trace
 
@@ -91,10 +90,9 @@ def make_lockstep(
             held=view.held_keys,
             elsewhere=part.elsewhere,
         )
-        prefetch = PREFETCH["perfect"](view, lookahead_layers=case.lookahead) if case.lookahead else None
         views.append(view)
         caches.append(cache)
-        policies.append(Policies(miss=MISS["fetch"](view), prefetch=prefetch))
+        policies.append(Policies(miss=MISS["fetch"](view), prefetch=make_prefetch(case, view)))
     env = Clock()
     timelines = [
         None if timeline is None else timeline.beside(process=gpu + 2, process_name=f"GPU {gpu}")
@@ -119,7 +117,7 @@ def make_lockstep(
 
     return Lockstep(
         env=env,
-        steps=loop.steps(),
+        steps=loop.steps(lookahead_layers=views[0].lookahead_layers),
         gpus=gpus,
         router=Router(homes),
         exchange=Exchange(1, Port(bandwidth=Fraction(NS_PER_S, run.token_ns), latency_ns=Fraction(run.exchange_ns))),
@@ -171,7 +169,7 @@ def _facts(case: Case, trace: Trace, costs: TokenCosts) -> RunFacts:
         num_keys=case.num_keys,
         top_k=trace.top_k,
         has_gate_weights=False,
-        recorded_lookahead=0,
+        recorded_lookahead=trace.lookahead_distances,
         stated_lookahead=None,
         stated_lookahead_by=(),
         make_future=unknown,  # type: ignore[arg-type]

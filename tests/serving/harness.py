@@ -63,6 +63,7 @@ class StepTimes:
     kernels_are_grouped: bool = False
     stall_overhead_ns: int = 0
     cpu_join_overhead_ns: int = 0
+    lookahead_ns: int = 0
     num_cpu_workers: int = 1
     memory_demands: None = None
 

@@ -249,6 +249,61 @@ def test_a_throttled_link_keeps_to_its_rate() -> None:
         assert link.max_late_ns > 0
 
 
+def test_no_piece_begins_in_a_pause(chunked: CopyLink, device: GatedDevice) -> None:
+    """The chunk in flight ends; what is queued meanwhile, and the rest, goes on afterwards in the usual order."""
+    prefetch(chunked, 1)
+    assert device.begun() == (1, 0, 2)
+    with chunked.paused():
+        demand(chunked, 2)
+        device.give_leave(4)
+        time.sleep(0.02)
+        assert device._begun.empty()
+        assert chunked.completed() == []
+    assert ended(chunked, 2) == [2, 1]
+    assert [device.begun() for _ in range(3)] == [(2, 0, 2), (2, 2, 2), (1, 2, 2)]
+
+
+def test_nothing_begins_on_an_idle_link_in_a_pause(link: CopyLink, device: GatedDevice) -> None:
+    """Nor ends."""
+    device.give_leave()
+    with link.paused():
+        demand(link, 1)
+        time.sleep(0.02)
+        assert device._begun.empty()
+        assert link.completed() == []
+    assert ended(link, 1) == [1]
+
+
+def test_a_paused_link_closes() -> None:
+    """Within the pause, though a transfer is under way."""
+    link = CopyLink(CpuDevice(), throttle=Throttle(bandwidth_bytes_per_s=1e6))
+    link.demand(1, *expert(1, 10_000), None)
+    with link.paused():
+        link.close()
+    assert not link._thread.is_alive()
+
+
+@pytest.mark.parametrize("num_pauses", [0, 1, 7])
+def test_a_throttled_link_brings_nothing_in_its_pauses(num_pauses: int) -> None:
+    """8 transfers of 5 ms take 40 ms besides all pauses of 10 ms, wherever these fall, and little more."""
+    target, source = torch.zeros(500_000, dtype=torch.uint8), torch.ones(500_000, dtype=torch.uint8)
+    with CopyLink(CpuDevice(), throttle=Throttle(bandwidth_bytes_per_s=100e6)) as link:
+        for key in range(8):
+            link.prefetch(key, target, source, None)
+        paused_ns = 0
+        for _ in range(num_pauses):
+            time.sleep(0.004)
+            with link.paused():
+                since_ns = time.perf_counter_ns()
+                time.sleep(0.01)
+                least_ns = time.perf_counter_ns() - since_ns
+            paused_ns += least_ns
+        assert ended(link, 8) == list(range(8))
+        taken_ns = link.services[-1][2] - link.services[0][1]
+        assert taken_ns >= 40_000_000 + paused_ns
+        assert taken_ns - 40_000_000 - paused_ns < 35_000_000
+
+
 def test_an_idle_throttled_link_starts_when_a_transfer_is_queued() -> None:
     """Each of three, with pauses between them, takes its latency and its bytes from then on."""
     target, source = torch.zeros(100_000, dtype=torch.uint8), torch.ones(100_000, dtype=torch.uint8)

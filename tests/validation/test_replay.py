@@ -31,6 +31,7 @@ from simulator.scenario import Scenario, build_scenario
 from simulator.workload.step import Step
 from tests.hand_made import make_trace, random_routing
 from tests.validation.plain_visits import PlainVisits, Said, plain_low
+from traces.capture.layers import MoELayer
 from traces.format import Sequences, TraceMetadata, write_trace
 from validation.models.random import random_model
 from validation.replay.forward import StepRunner
@@ -38,6 +39,8 @@ from validation.replay.replay import Machine, Replayed, replay
 from validation.runtime.cores import Cores
 from validation.runtime.device import CpuDevice
 from validation.runtime.executor import Executor
+from validation.runtime.gates import picks_by_weight
+from validation.runtime.link import CopyLink
 from validation.runtime.offload import OffloadedModel
 from validation.runtime.recording import Recording, span_cost_ns
 from validation.runtime.throttle import Throttle
@@ -386,6 +389,33 @@ def test_own_routing_is_compared_with_the_trace(
     assert replay(scenario, offloaded, machine, forced=False, throttle=FAST).num_other_picks > 0
 
 
+@pytest.mark.parametrize("forced", [True, False])
+@pytest.mark.parametrize("distance", [1, 2])
+def test_gates_ahead_are_applied_whoever_knows_the_picks(
+    forced: bool,
+    distance: int,
+    config: Path,
+    offloaded: OffloadedModel,
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once in each visit for each later layer within the distance, though eviction asks as well; recorded picks count."""
+    applied: list[MoELayer] = []
+
+    def note(layer: MoELayer, hidden_NH: Tensor) -> object:
+        applied.append(layer)
+        return picks_by_weight(layer, hidden_NH)
+
+    monkeypatch.setattr("validation.runtime.executor.picks_by_weight", note)
+    prefetch = {"name": "gate_lookahead", "distance": distance}
+    eviction = {"name": "predicted_unused_first", "distance": distance}
+    scenario = rich_scenario(4, config, tmp_path, prefetch=prefetch, eviction=eviction, batching="together")
+    replayed = replay(scenario, offloaded, machine, forced=forced, throttle=FAST)
+    asked = [later for layer in range(LAYERS) for later in range(layer + 1, min(layer + distance, LAYERS - 1) + 1)]
+    assert applied == [offloaded.layers[later] for later in asked] * len(replayed.steps)
+
+
 def test_timeline_has_what_happened(config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path) -> None:
     """Every expert, transfer and gate of the run, in the simulator's schema; slices of a track do not overlap."""
     scenario = random_scenario(3, config, tmp_path, miss="fetch", eviction="lru")
@@ -410,12 +440,24 @@ def test_timeline_has_what_happened(config: Path, offloaded: OffloadedModel, mac
 def test_what_happens_between_steps_takes_no_time(
     config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two probes and a preparation of 30 ms each leave steps, makespan, attribution and timeline as they are without."""
+    """Two probes and a preparation of 30 ms each leave steps, makespan, attribution and timeline as they are without.
+
+    Meanwhile the link is paused.
+    """
     scenario = random_scenario(3, config, tmp_path, miss="fetch", eviction="lru", warmup_steps=1)
     path, pause_s, probes_ns = tmp_path / "timeline.json.gz", 0.03, iter(range(100, 1000))
 
+    links: list[CopyLink] = []
+    link_is_paused: list[bool] = []
+
+    class Noted(CopyLink):
+        def __init__(self, device: CpuDevice, *, chunk_bytes: int | None, throttle: Throttle | None) -> None:
+            super().__init__(device, chunk_bytes=chunk_bytes, throttle=throttle)
+            links.append(self)
+
     def probe() -> int:
         time.sleep(pause_s)
+        link_is_paused.append(links[0]._is_paused())
         return next(probes_ns)
 
     class Slow(StepRunner):
@@ -423,6 +465,7 @@ def test_what_happens_between_steps_takes_no_time(
             time.sleep(pause_s)
             super().prepare(step)
 
+    monkeypatch.setattr("validation.replay.replay.CopyLink", Noted)
     monkeypatch.setattr("validation.replay.replay.probe_ns", probe)
     monkeypatch.setattr("validation.replay.replay.Cores", lambda: Cores(probe))
     monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0})  # one core: settling is one probe
@@ -430,6 +473,8 @@ def test_what_happens_between_steps_takes_no_time(
     replayed = replay(scenario, offloaded, machine, forced=True, throttle=FAST, timeline_path=path)
     steps, summary = replayed.steps, replayed.summary
     assert len(steps) == 1 + summary["steps"] > 5  # type: ignore[operator]
+    assert link_is_paused == [True] * 2 * len(steps)
+    assert not links[0]._is_paused()
     paused_ns = 2 * pause_s * 1e9 * len(steps)
     total_ns = sum(step.duration_ns for step in steps)
     assert 0 < total_ns < paused_ns / 2

@@ -1,6 +1,7 @@
 """The durations of a profile: each a table of the model's own, and one of each sibling for weights of other bytes.
 
     expert              medians on the device, alone
+    low_expert          the same of low-precision copies
     cpu_expert          medians on a CPU worker under the load of a run
     layer, context      decode steps and prefills, as a time by tokens and a time by attended tokens; a sibling attends to as
                         much as the model, so its layers are its passes' without the model's context
@@ -53,6 +54,9 @@ class DurationTables:
         on_worker = "on a CPU worker, all workers busy, while the device computes"
         return Durations(
             expert=self._sized(lambda scale: self._expert("expert.alone", on_device, scale), lambda one: one.expert),
+            low_expert=self._sized(
+                lambda scale: self._expert("low_expert.alone", on_device, scale), lambda one: one.low_expert
+            ),
             cpu_expert=self._sized(
                 lambda scale: self._expert("cpu_expert.beside", on_worker, scale), lambda one: one.expert
             ),

@@ -53,7 +53,7 @@ def read_facts(
         reserve_bytes=reserve_bytes,
         model=model,
         dtype=dtype,
-        weights=weights_of(subject.offloaded.model, subject.offloaded.layers, subject.expert_bytes),
+        weights=weights_of(subject.offloaded.model, subject.offloaded.layers, subject.offloaded.layout),
         sibling_weights={sibling.scale: sibling.weights for sibling in siblings},
         versions={name: str(value) for name, value in version_facts().items()},
     )

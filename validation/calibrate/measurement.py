@@ -19,7 +19,8 @@ class Measurement:
 
     `set_up` allocates, yields the function that measures a point once, and puts everything back. `weight` is its share of
     the time for all, relative to the others. `is_crowded` says that its own threads may outnumber the cores: then waiting
-    for one is part of what is measured.
+    for one is part of what is measured. `is_long` says that a sample is a forward pass or more: it need not settle, and a
+    turn is one sample.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Measurement:
     set_up: Callable[[], AbstractContextManager[Measure]]
     weight: float = 1.0
     is_crowded: bool = False
+    is_long: bool = False
 
 
 def column(series: Sequence[Series], key: str) -> list[float]:

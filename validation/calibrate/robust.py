@@ -8,8 +8,9 @@
 
 Turns, and not one point after the other, so that a machine that slows down (clocks, neighbours) does so under all points
 alike. Settling, because short work right after long work is slower than in a row of its own kind, as a run has it: an
-expert of one token by 15 % after one of 256, on the machine this was written on. Every other sample is kept, and
-`counting` picks those that count: medians and quartiles are taken from them later.
+expert of one token by 15 % after one of 256, on the machine this was written on. Samples of one turn are of one moment, so
+work that is long enough not to need settling has many turns of one sample each. Every other sample is kept, and `counting`
+picks those that count: medians and quartiles are taken from them later.
 
 Source: the standard error of a median of n samples is sqrt(pi / 2) * sigma / sqrt(n) for a normal law; sigma is taken as
 the larger of 1.4826 times the median absolute deviation and the distance of the quartiles / 1.349, which outliers do not

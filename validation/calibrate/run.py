@@ -39,7 +39,7 @@ from validation.runtime.cores import Cores
 from validation.runtime.device import open_device
 from validation.runtime.quiet import quiet
 
-_IN_TURN = 3
+_TURN, _LONG_TURN = {"settle": 1, "in_turn": 3}, {"settle": 0, "in_turn": 1}
 _LEAST_SHARE = 0.7
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the time for all that has passed."""
@@ -218,7 +218,7 @@ def _plan(
             progress(name, min(1.0, before + share * own_s / total_s))
 
         tell(0.0)
-        yield measurement, Effort(budget_s=share_s, in_turn=_IN_TURN, settle=1), tell
+        yield measurement, Effort(budget_s=share_s, **(_LONG_TURN if measurement.is_long else _TURN)), tell
         time_left_s = max(0.0, time_left_s - (time.perf_counter() - began_s))
         left -= measurement.weight
 

@@ -88,7 +88,7 @@ def _sibling(subject: Subject, scale: float) -> Sibling:
     found = survey(network)
     for layer in found.layers:
         drop_weights(layer.experts, found.layout)
-    return Sibling(scale=scale, config=config, weights=weights_of(network, found.layers, found.layout.num_bytes))
+    return Sibling(scale=scale, config=config, weights=weights_of(network, found.layers, found.layout))
 
 
 def _scaled(config: PretrainedConfig, scale: float) -> PretrainedConfig:

@@ -1,4 +1,4 @@
-"""What waiting costs beyond what is waited for, from passes of hits and of misses: `validation.calibrate.measure.waits`."""
+"""What waiting, and looking ahead, cost: from the passes of `validation.calibrate.measure.waits`."""
 
 from math import ceil
 
@@ -13,7 +13,7 @@ from validation.calibrate.subject import Subject
 
 def per_stall(evidence: Evidence, facts: Facts, subject: Subject, links: Links) -> Figure:
     """Return what a stall costs beyond the transfer."""
-    hits, missing, _ = evidence.series(waits.NAME)
+    hits, missing, *_ = evidence.series(waits.NAME)
     (hit_s, miss_s), (expert_s,) = medians([hits, missing], "pass"), medians([hits], "expert")
     (misses,), (transfer_s,) = medians([missing], "misses"), medians([missing], "transfer")
     if transfer_s == 0:
@@ -28,7 +28,7 @@ def per_stall(evidence: Evidence, facts: Facts, subject: Subject, links: Links) 
 
 def per_cpu_join(evidence: Evidence, subject: Subject, links: Links, durations: Durations) -> Figure:
     """Return what the CPU's experts cost a layer beyond their time."""
-    hits, _, joined = evidence.series(waits.NAME)
+    hits, _, joined, *_ = evidence.series(waits.NAME)
     (hit_s, joined_s), (expert_s,) = medians([hits, joined], "pass"), medians([hits], "expert")
     on_cpu = round(medians([joined], "misses")[0])
     assert isinstance(durations.cpu_expert, DurationTable)
@@ -43,6 +43,18 @@ def per_cpu_join(evidence: Evidence, subject: Subject, links: Links, durations: 
         evidence.source(
             [waits.NAME], "passes with half of the experts on the CPU, less passes of hits, less their time"
         ),
+    )
+
+
+def per_lookahead(evidence: Evidence) -> Figure | None:
+    """Return what applying a later layer's gate takes, None of a model that has no later layer."""
+    looking = [one for one in evidence.series(waits.NAME) if one.at["looks_ahead"]]
+    if not looking:
+        return None
+    return measured(
+        medians(looking, "lookahead")[0],
+        Dimension.SECONDS,
+        evidence.source([waits.NAME], "the next layer's gate, in passes that apply it in each layer"),
     )
 
 

@@ -135,6 +135,7 @@ def _tables(report: dict[str, object]) -> Iterator[Table]:
             table.add_column(heading, justify="right")
         if is_of_all:
             table.add_column("counts equal", justify="right")
+            table.add_column("within 1 point", justify="right")
         for name, num_configurations, *cells in rows:
             table.add_row(name, num_configurations, *(cells[6:] if is_of_all else cells[:6]))
         yield table

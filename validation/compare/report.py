@@ -3,6 +3,7 @@
     error      = simulated / measured - 1, over the steps that ran at the speed of the profile (`validation.compare.steady`)
     error, all = the same of TPOT, over all steps; measured is the median over the repeats
     spread     = range of the repeats (of all steps with quartiles), as shares of their median
+    counts off = the largest difference in hits, late hits or misses, as a share of the accesses; medians over the repeats
 
 A machine that others use as well may be slow for a while, which no profile of it foretells. The first error says how well
 the simulator knows the machine that was calibrated, the second what was seen. An error lies within the spread if the
@@ -42,8 +43,9 @@ from validation.compare.simulations import Simulation
 from validation.compare.suite import Configuration, Suite, plain
 from validation.compare.validate import Compared
 
-FORMAT = 2
+FORMAT = 3
 BANDS = (0.04, 0.08)
+_POINT = 0.01
 _ROOT = Path(__file__).resolve().parents[2]
 _STEP_COUNTS = ("num_steps", "num_steady")
 
@@ -106,6 +108,7 @@ def _errors(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
         **_sizes([row["tpot_error_all_frac"] for row in rows], "all_"),
         "all_within_spread": sum(bool(row["all_within_spread"]) for row in rows),
         "counts_equal": sum(bool(row["counts_equal"]) for row in rows),
+        "counts_within_1_point": sum(float(str(row["counts_off_frac"])) <= _POINT for row in rows),
     }
 
 
@@ -194,6 +197,8 @@ def _comparison(item: Compared, simulation: Simulation) -> dict[str, object]:
         "counts_equal": all(
             count_of(replay.summary, name) == count_of(simulated, name) for replay in replays for name in EXACT
         ),
+        "counts_off_frac": max(abs(_count(replays, name) - count_of(simulated, name)) for name in EXACT)
+        / max(1, _count(replays, "accesses")),
     }
 
 
@@ -202,9 +207,14 @@ def _measured(replays: Sequence[Stored]) -> dict[str, object]:
     times = {name: [time_of(replay.summary, name) for replay in replays] for name in TIMES}
     return {
         **{name: _median(values) for name, values in times.items()},
-        **{name: statistics.median_low(count_of(replay.summary, name) for replay in replays) for name in COUNTS},
+        **{name: _count(replays, name) for name in COUNTS},
         "attribution_s_per_token": attribution_s(median_replay(replays).summary),
     }
+
+
+def _count(replays: Sequence[Stored], name: str) -> int:
+    """Return the median of a count over the repeats."""
+    return statistics.median_low(count_of(replay.summary, name) for replay in replays)
 
 
 def _simulated(summary: Mapping[str, object]) -> dict[str, object]:

@@ -23,6 +23,7 @@ HEADINGS = (
     "demand GB",
     "prefetch GB",
     "counts equal",
+    "off by",
 )
 SUMMARY_HEADINGS = (
     "configurations",
@@ -38,6 +39,7 @@ SUMMARY_HEADINGS = (
     "signed mean",
     "within spread",
     "counts equal",
+    "within 1 point",
 )
 """What `summary_rows` gives after the group's name: errors of the steps at the calibrated speed, then of all."""
 _GROUPS = {
@@ -66,6 +68,7 @@ def configuration_cells(row: Mapping[str, object]) -> list[Cell]:
     for key in ("h2d_demand_bytes", "h2d_prefetch_bytes"):
         cells.append((measured[key], f"{_number(measured[key]) / 1e9:.2f} / {_number(simulated[key]) / 1e9:.2f}"))
     cells.append((str(row["counts_equal"]), "yes" if row["counts_equal"] else "no"))
+    cells.append((row["counts_off_frac"], percent(row["counts_off_frac"])))
     return cells
 
 
@@ -91,7 +94,7 @@ def _errors(errors: Mapping[str, object]) -> list[str]:
             percent(errors[f"tpot_error_{which}signed_mean_frac"], signed=True),
             str(errors[f"{which}within_spread"]),
         ]
-    return [*cells, str(errors["counts_equal"])]
+    return [*cells, str(errors["counts_equal"]), str(errors["counts_within_1_point"])]
 
 
 def percent(value: object, *, signed: bool = False) -> str:

@@ -5,6 +5,7 @@ Both the replay and the simulation run this trace, so that they do the same work
 Legend: T tokens, S sequences.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -27,7 +28,9 @@ def prepare_trace(name: str, model: SuiteModel, target: Path, record: Record) ->
     trace that is at fault.
     """
     made_of = target.with_suffix(".json")
-    origin = {key: value for key, value in asdict(model).items() if key != "trace"}
+    origin = {key: value for key, value in asdict(model).items() if key not in ("trace", "config")}
+    if model.config is not None:
+        origin["config_sha256"] = hashlib.sha256(Path(model.config).read_bytes()).hexdigest()
     if model.trace is not None:
         origin["trace_sha256"] = open_trace(model.trace).digest()
     text = json.dumps(origin, indent=1) + "\n"

@@ -49,6 +49,11 @@ class LinkAtOnce:
         """Hold nothing back."""
         yield
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have nothing to pause."""
+        yield
+
     def num_queued(self) -> int:
         """Nothing waits."""
         return 0

@@ -1,11 +1,12 @@
 """Replay a scenario on real hardware: the same trace, policies and cache, carried out by the torch runtime.
 
 Between two steps the run is paused for what a server would not do: the next step is prepared, the one before it noted, and
-on the CPU the machine's speed and what it kept from the replay probed. None of that counts in any time.
+on the CPU the machine's speed and what it kept from the replay probed. None of that counts in any time, and the link is
+paused as well.
 
-Limits: what the link copies during a pause, some tenths of a millisecond with a prefetcher, costs the run no time; a copy
-that runs at that time may slow the probe. On CUDA, what preparing leaves on the stream counts as part of the step. Copies
-back to the host are counted when they are asked for, in the simulation when they have ended.
+Limits: without a throttle, the rest of a chunk that is being copied when a pause begins costs the run no time, and may slow
+the probe. On CUDA, what preparing leaves on the stream counts as part of the step. Copies back to the host are counted when
+they are asked for, in the simulation when they have ended.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -144,7 +144,7 @@ class Executor:
     def paused(self) -> Iterator[None]:
         """Let no time of the run pass within the context, which lies between two steps and is not entered within itself."""
         busy_ns = self._link.busy_ns()
-        with self._recording.paused():
+        with self._recording.paused(), self._link.paused():
             yield
         self._link_busy_in_pauses_ns += self._link.busy_ns() - busy_ns
 
@@ -211,6 +211,7 @@ class Executor:
         if self._forced:
             assert step is not None, "forced routing needs a step"
             ids_NK.tolist()  # a real runtime has to read them as well
+            view.applies_ahead = partial(self._picks_ahead, layer, hidden_NH)  # and to ask the gates ahead
             return [token[layer] for token in step.tokens], ids_NK, weights_NK
         weights: Sequence[Sequence[float]] = ()
         if view.needs_gate_weights:

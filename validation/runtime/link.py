@@ -14,7 +14,11 @@ The two threads share one interpreter. The copies release it, but between them t
 code that runs in the main thread, which gives it up only after `sys.getswitchinterval()`: the runtime that owns the link
 sets that to well under a transfer's time; this module leaves it alone.
 
+A replay stops its clock between two steps. The link is paused for as long: it begins no piece, and a throttle's clock stands
+still as well, so that nothing is brought in time that does not count.
+
 Limits: one direction; with chunks or a throttle the link stands still for some microseconds between one piece and the next.
+Without a throttle, what is being copied when a pause begins goes on to the end of its chunk.
 """
 
 import threading
@@ -35,13 +39,16 @@ CLOSE_TIMEOUT_S = 10.0
 class _Copy:
     """The bytes of one transfer, and how many elements of them have been copied."""
 
-    __slots__ = ("after", "copied", "queued_ns", "source", "target")
+    __slots__ = ("after", "copied", "queued_ns", "queued_unpaused_ns", "source", "target")
 
-    def __init__(self, target: Tensor, source: Tensor, after: Mark | None, queued_ns: int) -> None:
+    def __init__(
+        self, target: Tensor, source: Tensor, after: Mark | None, queued_ns: int, queued_unpaused_ns: int
+    ) -> None:
         self.target = target
         self.source = source
         self.after = after
         self.queued_ns = queued_ns
+        self.queued_unpaused_ns = queued_unpaused_ns
         self.copied = 0
 
 
@@ -77,6 +84,7 @@ class CopyLink(AbstractContextManager["CopyLink"]):
         self._failure_is_known = False
         self._is_closing = False
         self._is_held = False
+        self._pause: tuple[int | None, int] = (None, 0)  # when the one under way began, ns of those before it
         self._thread = threading.Thread(target=self._run, name="moesim copy link", daemon=True)
         self._start_thread()
 
@@ -129,6 +137,18 @@ class CopyLink(AbstractContextManager["CopyLink"]):
         finally:
             with self._lock:
                 self._is_held = False
+                self._changed.notify()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Begin no piece within the context, and let no time of the throttle pass. Not entered within itself."""
+        began_ns, lost_ns = self._device.now_ns(), self._pause[1]
+        self._pause = (began_ns, lost_ns)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pause = (None, lost_ns + self._device.now_ns() - began_ns)
                 self._changed.notify()
 
     @property
@@ -224,7 +244,7 @@ class CopyLink(AbstractContextManager["CopyLink"]):
                 f"key {key}: target is {target.dtype} {tuple(target.shape)}, source {source.dtype} {tuple(source.shape)}; "
                 f"they should be flat, alike and not empty"
             )
-        self._copies[key] = _Copy(target, source, after, self._device.now_ns())
+        self._copies[key] = _Copy(target, source, after, self._device.now_ns(), self._unpaused_ns())
 
     def _take_done(self) -> list[Transfer]:
         done, self._done = self._done, []
@@ -238,6 +258,11 @@ class CopyLink(AbstractContextManager["CopyLink"]):
     def _what(self) -> str:
         serving = self._queue.serving
         return f"key {serving.key}" if serving is not None else "no transfer"
+
+    def _unpaused_ns(self) -> int:
+        """Return the time of the device's clock less the pauses: that of the throttle."""
+        began_ns, lost_ns = self._pause
+        return (self._device.now_ns() if began_ns is None else began_ns) - lost_ns
 
     # The copy thread.
 
@@ -259,7 +284,7 @@ class CopyLink(AbstractContextManager["CopyLink"]):
         """Wait for something to serve, give way if need be, and return what to go on with; None if the link closes."""
         with self._lock:
             queue = self._queue
-            while queue.serving is None and not self._is_closing:
+            while (queue.serving is None or self._is_paused()) and not self._is_closing:
                 self._changed.wait()
             if queue.must_give_way():
                 self._end_stretch()
@@ -279,7 +304,7 @@ class CopyLink(AbstractContextManager["CopyLink"]):
         chunk = max(1, self._chunk_bytes // itemsize) if self._chunk_bytes is not None else total
         piece = max(1, PIECE_BYTES // itemsize) if self._throttle is not None else chunk
         chunk_end, due_ns = min(total, copy.copied + chunk), None
-        while copy.copied < chunk_end:
+        while copy.copied < chunk_end and not self._stops():
             piece_end = min(chunk_end, copy.copied + piece)
             part = slice(copy.copied, piece_end)
             self._device.copy(copy.target[part], copy.source[part], copy.after)
@@ -288,9 +313,9 @@ class CopyLink(AbstractContextManager["CopyLink"]):
             if self._throttle is not None:
                 due_ns = self._throttle.advance((part.stop - part.start) * itemsize)
                 sleep = sleep_until if piece_end == chunk_end else sleep_towards
-                sleep(due_ns, self._device.now_ns, self._stops)
-            if self._is_closing:
-                return
+                sleep(due_ns, self._unpaused_ns, self._stops)
+        if self._is_closing:
+            return
         if copy.copied == total:
             self._finish(transfer, due_ns)
 
@@ -298,7 +323,7 @@ class CopyLink(AbstractContextManager["CopyLink"]):
         transfer.started_ns = max(copy.queued_ns, self._last_end_ns)
         self._in_stretch = transfer
         if self._throttle is not None:
-            self._throttle.start(copy.queued_ns, is_resumed=copy.copied > 0)
+            self._throttle.start(copy.queued_unpaused_ns, is_resumed=copy.copied > 0)
 
     def _end_stretch(self) -> None:
         transfer = self._in_stretch
@@ -315,7 +340,7 @@ class CopyLink(AbstractContextManager["CopyLink"]):
         with self._lock:
             self._end_stretch()
             if due_ns is not None:
-                self.max_late_ns = max(self.max_late_ns, self._last_end_ns - due_ns)
+                self.max_late_ns = max(self.max_late_ns, self._unpaused_ns() - due_ns)
             del self._copies[transfer.key]
             self._done.append(transfer)
             self._ended.notify()
@@ -323,5 +348,13 @@ class CopyLink(AbstractContextManager["CopyLink"]):
                 self._changed.wait()
             self._queue.finish()
 
+    def _is_paused(self) -> bool:
+        return self._pause[0] is not None
+
     def _stops(self) -> bool:
+        """Tell whether the link closes; in a pause, at the pause's end."""
+        if self._is_paused():
+            with self._lock:
+                while self._is_paused() and not self._is_closing:
+                    self._changed.wait()
         return self._is_closing

@@ -7,8 +7,8 @@ else the runtime's own overhead.
 Times of the run begin with it and stand still while it is paused; all that is counted or played is in them. A device's own
 times become such by `run_ns`.
 
-Limits: a stall that the device spends on work queued before the wait is counted from the end of that work. What the link
-copies during a pause costs the run no time.
+Limits: a stall that the device spends on work queued before the wait is counted from the end of that work. Without a
+throttle, the rest of a chunk that is being copied when a pause begins costs the run no time.
 """
 
 from bisect import bisect_right

@@ -32,6 +32,9 @@ class Link(Protocol):
     def held(self) -> AbstractContextManager[None]:
         """Begin no prefetch that waits within the context."""
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Begin nothing within the context."""
+
     def num_queued(self) -> int:
         """Count the transfers that wait."""
 

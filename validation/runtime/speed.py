@@ -23,7 +23,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-TOLERANCE = 0.2
+TOLERANCE = 0.1
 """How far a probe may lie from the reference, as a share of it, for the machine to count as equally fast."""
 
 _LEAST_FRAC = 0.2

@@ -5,7 +5,7 @@ from simulator.explain.knobs.change import Change, Found, left_out
 from simulator.explain.knobs.gpu import uses_roofline
 
 OVERHEADS, LAUNCHES = "runtime overhead", "kernel launches"
-_NAMES = ("per_layer", "per_step", "per_stall", "per_cpu_join")
+_NAMES = ("per_layer", "per_step", "per_stall", "per_cpu_join", "per_lookahead")
 
 
 def overheads(baseline: Baseline) -> Found:

@@ -80,6 +80,14 @@ def profile_of(done: Done) -> HardwareProfile:
     return load_profile(str(done.out))
 
 
+def test_passes_have_turns_of_one_sample(done: Done) -> None:
+    """All points have a sample before any has a second one: a point's samples are of different moments."""
+    for name in ("pass.decode", "pass.waits"):
+        series = done.outcome.samples.taken[name].series
+        ends = sorted((end_s, number) for number, one in enumerate(series) for end_s in one.ended_s)
+        assert {number for _, number in ends[: len(series)]} == set(range(len(series)))
+
+
 def test_the_profile_is_read_back_as_it_was_made(done: Done) -> None:
     """By the loader that `moesim run --hardware` uses."""
     assert profile_of(done) == done.outcome.calibrated.profile

@@ -175,6 +175,8 @@ def lawful_samples(subject: Subject, facts: Facts, found: list[Sibling]) -> Samp
 
     def taken(name: str, at: At) -> Mapping[str, float]:
         of, tokens = weights[at["scale"]], at["tokens"]
+        if name.startswith("low_expert"):
+            return {"time": law_s(50e-6, 4e-9, tokens, of.low_expert)}
         if name.startswith(("expert", "cpu_expert")):
             return {"time": law_s(30e-6, 2e-9, tokens, of.expert)}
         context_s = 1e-8 * attended_tokens(at, is_prefill=name == "pass.prefill")
@@ -215,6 +217,7 @@ def test_a_fixed_part_is_told_from_what_grows_with_the_weights(subject: Subject,
     laws = {
         "expert": (30e-6, 2e-9, facts.weights.expert),
         "cpu_expert": (30e-6, 2e-9, facts.weights.expert),
+        "low_expert": (50e-6, 4e-9, facts.weights.low_expert),
         "layer": (40e-6, 3e-9, facts.weights.layer),
     }
     for name, (fixed_s, per_byte_s, own_bytes) in laws.items():

@@ -16,12 +16,12 @@ from validation.calibrate.measure.waits import measure_waits
 from validation.calibrate.robust import Series
 from validation.calibrate.samples import Samples, Taken
 from validation.calibrate.subject import Subject
-from validation.calibrate.wait_figures import per_cpu_join, per_stall
+from validation.calibrate.wait_figures import per_cpu_join, per_lookahead, per_stall
 from validation.models.random import random_model
 from validation.runtime.device import open_device
 
 LAYERS, TOP_K, HIDDEN = 3, 4, 32
-LAYER_S, EXPERT_S, STEP_S, STALL_S, JOIN_S = 2e-3, 1e-3, 5e-4, 3e-4, 4e-4
+LAYER_S, EXPERT_S, STEP_S, STALL_S, JOIN_S, LOOKAHEAD_S = 2e-3, 1e-3, 5e-4, 3e-4, 4e-4, 8e-5
 LATENCY_S, BYTES_PER_S = 1e-5, 1e9
 
 
@@ -79,12 +79,13 @@ def evidence_of(
             visit_s = fetched * transfer_s + EXPERT_S + STALL_S
         if on_cpu:
             visit_s = max(visit_s, cpu_s(cpu_expert_s, count=on_cpu, workers=subject.cpu_workers)) + join_s
-        return {
+        times = {
             "pass": LAYERS * (LAYER_S + visit_s) + STEP_S,
             "expert": EXPERT_S,
             "misses": fetched + on_cpu,
             "transfer": stated_s,
         }
+        return times | ({"lookahead": LOOKAHEAD_S} if at["looks_ahead"] else {})
 
     series = [Series(at=at, samples={name: [value] * 3 for name, value in sample(at).items()}) for at in waits.grid]
     taken = {waits.name: Taken(series=series, began="2026-01-01T00:00:00+00:00", took_s=1.0)}
@@ -104,6 +105,9 @@ def test_the_cost_of_waiting_is_found_again(subject: Subject, links: Links, work
         join = per_cpu_join(evidence, subject, links, durations_of(cpu_expert_s))
         assert join.value == pytest.approx(JOIN_S, rel=2e-3)
         assert "half of the experts on the CPU" in join.source
+        lookahead = per_lookahead(evidence)
+        assert lookahead is not None
+        assert lookahead.value == LOOKAHEAD_S
 
 
 def test_no_cost_is_below_nothing(subject: Subject, links: Links) -> None:

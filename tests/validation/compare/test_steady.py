@@ -33,7 +33,7 @@ def simulated(*durations_ns: int) -> list[SimulatedStep]:
 def test_steps_are_paired_with_their_own() -> None:
     """The slow half, of longer steps, is left out on both sides; the warm-up as well."""
     durations = [1000] + [10] * 8 + [40] * 8
-    replay = stored((9999, FAST), *[(20, FAST + 14)] * 8, *[(160, SLOW)] * 8)
+    replay = stored((9999, FAST), *[(20, FAST + 7)] * 8, *[(160, SLOW)] * 8)
     steady = compare_steady(simulated(*durations), [replay], warmup_steps=1, reference_ns=FAST)
     assert (steady.num_steps, steady.num_steady, steady.is_pooled) == (16, 8, False)
     assert steady.error_frac == pytest.approx(10 / 20 - 1)

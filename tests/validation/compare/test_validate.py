@@ -12,6 +12,7 @@ import pytest
 from hardware_profiles.errors import InputError
 from tests.validation.compare.fake import NAME, FakeBackend, fill, profiles
 from traces.format import open_trace
+from validation.compare.metrics import count_of
 from validation.compare.page import report_page
 from validation.compare.report import build_report
 from validation.compare.simulate import read_profile, scenario_of, simulate_configuration
@@ -87,6 +88,15 @@ def test_replays_of_something_else_are_refused(place: Path) -> None:
         run(place, FakeBackend(folder=place))
 
 
+def test_a_suite_that_has_moved_is_the_same(place: Path) -> None:
+    """With its models, traces and replays: nothing is run again."""
+    run(place, FakeBackend(folder=place))
+    moved = place.rename(place.with_name("moved"))
+    backend = FakeBackend(folder=moved)
+    assert len(run(moved, backend)) == 9
+    assert [entry for entry in backend.log if "record" in entry or "c25" in entry] == []
+
+
 def test_a_torn_replay_is_refused(place: Path) -> None:
     """With the file, and what to do."""
     run(place, FakeBackend(folder=place))
@@ -124,6 +134,7 @@ def test_errors_are_those_of_the_device(place: Path) -> None:
         assert errors[f"tpot_error_{key}_frac"] == pytest.approx(1 - 1 / 1.1)
     assert errors["tpot_error_signed_mean_frac"] == pytest.approx(1 / 1.1 - 1)
     assert (errors["configurations"], errors["within_spread"], errors["counts_equal"]) == (9, 0, 9)
+    assert errors["counts_within_1_point"] == 9
     assert (errors["within_4_percent"], errors["within_8_percent"]) == (0, 0)
     for row in report["configurations"]:
         measured, simulated = row["measured"], row["simulated"]
@@ -133,6 +144,33 @@ def test_errors_are_those_of_the_device(place: Path) -> None:
         assert measured["misses"] == simulated["misses"]
         assert measured["accesses"] == simulated["accesses"] > 0
         assert row["spread"]["counts_repeat"]
+        assert row["counts_off_frac"] == 0
+
+
+def test_counts_that_are_off_are_told(place: Path) -> None:
+    """By the largest of the three, as a share of the accesses; a point more or less is not within a point."""
+    backend = FakeBackend(folder=place)
+    items = run(place, backend)
+    for moved, is_within in ((0.0, True), (0.004, True), (0.02, False)):
+        rows = []
+        for item in items:
+            replays = []
+            for replay in item.replays:
+                summary = dict(replay.summary)
+                shift = round(moved * count_of(summary, "accesses"))
+                summary |= {
+                    "hits": count_of(summary, "hits") + shift,
+                    "late_hits": count_of(summary, "late_hits") - shift,
+                }
+                replays.append(replace(replay, summary=summary))
+            rows.append(replace(item, replays=replays))
+        report = build_report(suite_of(place), rows, profiles(place), device="cpu", device_name=NAME)
+        for item, row in zip(items, report["configurations"], strict=True):  # type: ignore[call-overload]
+            accesses = count_of(item.replays[0].summary, "accesses")
+            assert row["counts_off_frac"] == round(moved * accesses) / accesses
+            assert row["counts_equal"] == (round(moved * accesses) == 0)
+        within = report["summary"]["all"]["counts_within_1_point"]  # type: ignore[index]
+        assert within == (9 if is_within else 0)
 
 
 def test_spread_and_groups(place: Path) -> None:

@@ -23,11 +23,12 @@ from simulator.eviction import EVICTION
 from simulator.lay_out import CacheSize, lay_out_cache
 from simulator.miss import MissAction
 from simulator.placement import Residents, Room
+from simulator.run_view import RunView
 from simulator.slots import SLOTS
 from validation.calibrate.measure.rotation import Rotation
 from validation.calibrate.subject import SLOT_BYTES, Subject
 from validation.runtime.cpu_pool import CpuPool
-from validation.runtime.device import Mark
+from validation.runtime.device import Device, Mark
 from validation.runtime.executor import Executor
 from validation.runtime.link import CopyLink
 from validation.runtime.live_view import live_view
@@ -54,9 +55,11 @@ class NarrowVisits:
     """An executor with LRU eviction and no prefetch, over a cache that is full of experts. A context manager.
 
     `slot_bytes` is what the cache may take, if the experts that are used at once do not need more. With `has_misses`, there
-    may be passes with misses, and half of the experts are absent, so that many take turns on either side.
+    may be passes with misses, and half of the experts are absent, so that many take turns on either side; and passes that
+    look ahead.
 
-    `experts` holds, from pass to pass until it is cleared, when each expert began and ended.
+    `experts` holds, from pass to pass until it is cleared, when each expert began and ended, `lookaheads` the same of each
+    time that the next layer's gate was applied, which is once in each visit of a pass that `looks_ahead`.
     """
 
     def __init__(
@@ -75,9 +78,11 @@ class NarrowVisits:
             most = min(most // 2, most - offloaded.top_k)
         affordable = slot_bytes // (offloaded.host.num_banks * subject.expert_bytes)
         self._num_slots = max(self._num_at_once, min(most, affordable))
+        self._has_misses = has_misses
         self._throttle = throttle
         self._rotation = Rotation(offloaded.num_experts, num_resident=self._num_slots)
         self._miss = _AsAsked()
+        self._ahead: _LooksAhead | None = None
         self._misses = NO_MISSES
         self._narrowed: Tensor | None = None  # of this pass
         self.dispatch: Dispatch | None = None
@@ -90,8 +95,16 @@ class NarrowVisits:
         """Start and end of each expert, in order."""
         return self._spans.experts
 
-    def move_on(self, misses: Misses = NO_MISSES) -> None:
+    @property
+    def lookaheads(self) -> list[tuple[Mark, Mark]]:
+        """Start and end of each application of a later gate, in order."""
+        assert self._ahead is not None, "not within the context"
+        return self._ahead.marks
+
+    def move_on(self, misses: Misses = NO_MISSES, *, looks_ahead: bool = False) -> None:
         """Have other experts in the next pass, with these misses."""
+        assert self._ahead is not None, "not within the context"
+        self._ahead.is_on = looks_ahead
         self._misses = misses
         self._miss.action = MissAction.FETCH if misses.are_fetched else MissAction.CPU
         if self._narrowed is not None:
@@ -129,6 +142,7 @@ class NarrowVisits:
         offloaded, device = self._subject.offloaded, self._subject.device
         num_banks = offloaded.host.num_banks
         view = live_view(offloaded)
+        self._ahead = _LooksAhead(view, device)
         cache = lay_out_cache(
             view=view,
             make_eviction=lambda: EVICTION["lru"](view),
@@ -147,7 +161,7 @@ class NarrowVisits:
             view=view,
             cache=cache,
             channel=channel,
-            policies=Policies(miss=self._miss),
+            policies=Policies(miss=self._miss, prefetch=self._ahead if self._has_misses else None),
             timeline=None,
             now_ns=device.now_ns,
         )
@@ -182,6 +196,33 @@ class _AsAsked:
         """Do what is to be done in this pass."""
         del num_tokens
         return [self.action] * len(keys)
+
+
+class _LooksAhead:
+    """Apply the next layer's gate after each one, when that is on, and prefetch nothing: `simulator.prefetch.Prefetch`."""
+
+    def __init__(self, view: RunView, device: Device) -> None:
+        self.is_on = False
+        self.marks: list[tuple[Mark, Mark]] = []
+        self._view = view
+        self._device = device
+
+    def at_step_start(self) -> Sequence[int]:
+        """Name nothing."""
+        return ()
+
+    def after_gate(self, keys: Sequence[int]) -> Sequence[int]:
+        """Ask the gate that follows, if any does, and name nothing."""
+        del keys
+        if self.is_on and self._view.layer + 1 < self._view.num_layers:
+            start = self._device.mark()
+            self._view.lookahead(1)
+            self.marks.append((start, self._device.mark()))
+        return ()
+
+    def at_layer_end(self) -> Sequence[int]:
+        """Name nothing."""
+        return ()
 
 
 class _ExpertSpans(Recording):

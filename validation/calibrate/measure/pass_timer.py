@@ -37,18 +37,28 @@ class PassTimer:
         self._executed: NarrowVisits | None = None
         self._resources = ExitStack()
 
-    def time(self, run: Callable[[], object], misses: Misses = NO_MISSES) -> Mapping[str, float]:
+    def time(
+        self, run: Callable[[], object], misses: Misses = NO_MISSES, *, looks_ahead: bool = False
+    ) -> Mapping[str, float]:
         """Run one forward pass, with these misses, and return seconds by part.
 
         `layer` and `visit_overhead` are means over MoE layers, `dense_layer` over the others, if there are any, `expert`
         over all experts of all layers that the device computed, 0 if there are none; `step` is what is in no layer, `pass`
-        the whole.
+        the whole. If the pass `looks_ahead`, each layer but the last applies the next one's gate, which `lookahead` is the
+        mean of.
         """
         device, executed = self._subject.device, self._executed
         assert executed is not None, "not within the context"
-        for marks in (self._starts, self._ends, self._visits, self._first_expert, executed.experts):
+        for marks in (
+            self._starts,
+            self._ends,
+            self._visits,
+            self._first_expert,
+            executed.experts,
+            executed.lookaheads,
+        ):
             marks.clear()
-        executed.move_on(misses)
+        executed.move_on(misses, looks_ahead=looks_ahead)
         device.synchronize()
         began = device.mark()
         executed.begin()
@@ -67,6 +77,7 @@ class PassTimer:
         moe = [layers[place] - visits[visit] for place, visit in self._visit_of_layer.items()]
         dense = [seconds for place, seconds in enumerate(layers) if place not in self._visit_of_layer]
         overhead = [visit - sum(each) for visit, each in zip(visits, experts, strict=True)]
+        lookaheads = [time_s(start, end) for start, end in executed.lookaheads]
         num_experts = sum(map(len, experts))
         whole = time_s(began, ended)
         parts = {
@@ -76,7 +87,11 @@ class PassTimer:
             "expert": sum(map(sum, experts)) / max(1, num_experts),
             "pass": whole,
         }
-        return parts | ({"dense_layer": sum(dense) / len(dense)} if dense else {})
+        if dense:
+            parts["dense_layer"] = sum(dense) / len(dense)
+        if lookaheads:
+            parts["lookahead"] = sum(lookaheads) / len(lookaheads)
+        return parts
 
     def __enter__(self) -> Self:
         self._executed = self._resources.enter_context(self._visits_to_run)

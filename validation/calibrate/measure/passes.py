@@ -42,7 +42,8 @@ def measure_passes(subject: Subject, siblings: Sequence[Sibling]) -> list[Measur
         ]
         + [{"tokens": batch, "context": contexts[0], "scale": one.scale} for one in siblings for batch in batches],
         set_up=lambda: _passes(subject, siblings, max(batches), max(contexts) + 1, is_prefill=False),
-        weight=12,
+        weight=16,
+        is_long=True,
     )
     if not prefills:
         return [decode]
@@ -53,6 +54,7 @@ def measure_passes(subject: Subject, siblings: Sequence[Sibling]) -> list[Measur
         + [{"tokens": prefills[0], "scale": one.scale} for one in siblings],
         set_up=lambda: _passes(subject, siblings, 1, max(prefills), is_prefill=True),
         weight=5,
+        is_long=True,
     )
     return [decode, prefill]
 

@@ -1,5 +1,7 @@
 """What waiting costs beyond what is waited for: passes of hits, against passes of misses, fetched or left to the CPU.
 
+And what looking ahead costs: passes of hits in which each layer but the last applies the next one's gate to its own state.
+
 In a pass of misses that are fetched, each layer's K experts arrive one after the other, T apart, and T is long against an
 expert's time; the stream waits, computes one while the next is on its way, and the last after the last. In a pass with the
 CPU, its workers compute c of the K, half of them, in a time C, and the device the others meanwhile:
@@ -37,20 +39,23 @@ _PAGE_BYTES = 4096
 def measure_waits(subject: Subject, *, throttle_bytes_per_s: float | None) -> list[Measurement]:
     """Return the measurement, over a link at `throttle_bytes_per_s`, or the device's own.
 
-    Of a sample, `misses` is a count per layer, `transfer` the stated time T of one, 0 where it is the device's own.
+    Of a sample, `misses` is a count per layer, `transfer` the stated time T of one, 0 where it is the device's own,
+    `lookahead` the mean of a pass that looks ahead.
     """
     top_k = subject.offloaded.top_k
     return [
         Measurement(
             name=NAME,
-            title="Decode steps of one sequence, by the misses of each layer: fetched, or on the CPU",
+            title="Decode steps of one sequence, by the misses of each layer: fetched, or on the CPU; and looking ahead",
             grid=[
-                {"fetched": 0, "on_cpu": 0},
-                {"fetched": top_k, "on_cpu": 0},
-                {"fetched": 0, "on_cpu": max(1, top_k // 2)},
+                {"fetched": 0, "on_cpu": 0, "looks_ahead": 0},
+                {"fetched": top_k, "on_cpu": 0, "looks_ahead": 0},
+                {"fetched": 0, "on_cpu": max(1, top_k // 2), "looks_ahead": 0},
+                *([{"fetched": 0, "on_cpu": 0, "looks_ahead": 1}] if subject.offloaded.num_layers > 1 else []),
             ],
             set_up=lambda: _passes(subject, throttle_bytes_per_s),
             weight=8,
+            is_long=True,
         )
     ]
 
@@ -75,13 +80,14 @@ def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Me
             runner.prepare(second)
             before = _misses(visits)
             misses = Misses(are_fetched=at["fetched"] > 0, on_cpu=round(at["on_cpu"]))
-            times = timer.time(lambda: runner.run(second), misses)
-            return {
+            times = timer.time(lambda: runner.run(second), misses, looks_ahead=at["looks_ahead"] > 0)
+            sample = {
                 "pass": times["pass"],
                 "expert": times["expert"],
                 "misses": (_misses(visits) - before) / offloaded.num_layers,
                 "transfer": 0.0 if throttle_bytes_per_s is None else subject.expert_bytes / throttle_bytes_per_s,
             }
+            return sample | ({"lookahead": times["lookahead"]} if at["looks_ahead"] else {})
 
         yield measure
 
