@@ -3,7 +3,7 @@
 Limits: of more than some thousand probes only every so manieth is drawn.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from simulator.html_page import COLOURS, blank_figure
@@ -23,14 +23,15 @@ def speed_plot(samples: Samples, reference: Reference) -> "Figure":
     """Return the plot, with the reference as a line."""
     from plotly.graph_objects import Scatter
 
-    figure = blank_figure("time (UTC)", "probe (us)", height=280)
+    began = datetime.fromisoformat(reference.began)
+    figure = blank_figure(f"minutes after {began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC", "probe (us)", height=280)
     probes = _probes(samples, reference)
     every = -(-len(probes) // _MOST_POINTS)
     for kind, colour in _COLOURS.items():
         drawn = [(when, probe_ns) for when, probe_ns, which in probes[::every] if which == kind]
         figure.add_trace(
             Scatter(
-                x=[when.isoformat() for when, _ in drawn],
+                x=[(when - began) / timedelta(minutes=1) for when, _ in drawn],
                 y=[probe_ns / 1e3 for _, probe_ns in drawn],
                 mode="markers",
                 marker={"color": colour, "size": 4},
