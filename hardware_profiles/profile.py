@@ -43,7 +43,9 @@ def _provenance(entry: Mapping[object, object], fields: set[str]) -> tuple[Kind,
     return kind, source  # type: ignore[return-value]
 
 
-def _figure_of(dimension: Dimension, *, positive: bool, whole: bool = False) -> Callable[[object], Figure]:
+def _figure_of(
+    dimension: Dimension, *, positive: bool, whole: bool = False, below_one: bool = False
+) -> Callable[[object], Figure]:
     def parse(entry: object) -> Figure:
         if isinstance(entry, Figure):
             return entry
@@ -58,6 +60,8 @@ def _figure_of(dimension: Dimension, *, positive: bool, whole: bool = False) -> 
             raise ValueError(f"{entry['value']!r} is zero; it has to be more")
         if whole and value != int(value):
             raise ValueError(f"{entry['value']!r} is not a whole number; round it")
+        if below_one and value >= 1:
+            raise ValueError(f"{entry['value']!r} is all of it, or more; it has to be less")
         return Figure(value=float(value), text=str(entry["value"]), kind=kind, source=source)
 
     return parse
@@ -69,6 +73,7 @@ Flops = Annotated[Figure, BeforeValidator(_figure_of(Dimension.FLOPS, positive=T
 Seconds = Annotated[Figure, BeforeValidator(_figure_of(Dimension.SECONDS, positive=False))]
 PositiveSeconds = Annotated[Figure, BeforeValidator(_figure_of(Dimension.SECONDS, positive=True))]
 Fraction = Annotated[Figure, BeforeValidator(_figure_of(Dimension.FRACTION, positive=True))]
+Share = Annotated[Figure, BeforeValidator(_figure_of(Dimension.FRACTION, positive=False, below_one=True))]
 Count = Annotated[Figure, BeforeValidator(_figure_of(Dimension.COUNT, positive=True))]
 WholeCount = Annotated[Figure, BeforeValidator(_figure_of(Dimension.COUNT, positive=True, whole=True))]
 Watts = Annotated[Figure, BeforeValidator(_figure_of(Dimension.WATTS, positive=False))]
@@ -311,6 +316,8 @@ class Runtime:
     computing with cold caches; none where it is not given. `per_cpu_join` is what a layer whose experts the host's processor
     has computed, some of them, loses beyond the wait: handing over, noticing the end, adding up; none where it is not given.
     `per_lookahead` is what applying the gate of a later layer to the current state takes; nothing where it is not given.
+    `slowed_by_copies` is the share of the GPU's speed that is lost while a copy is on its way to it; nothing where it is
+    not given.
     `cpu_workers` is how many experts the processor computes at once; one where it is not given.
     """
 
@@ -321,6 +328,7 @@ class Runtime:
     per_stall: Seconds | None = None
     per_cpu_join: Seconds | None = None
     per_lookahead: Seconds | None = None
+    slowed_by_copies: Share | None = None
 
 
 @strict

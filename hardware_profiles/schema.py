@@ -22,6 +22,7 @@ from hardware_profiles.profile import (
     Hours,
     PositiveSeconds,
     Seconds,
+    Share,
     Watts,
     WholeCount,
 )
@@ -39,6 +40,7 @@ _DIMENSION = {
     DollarsPerKwh: Dimension.DOLLARS_PER_KWH,
     Flops: Dimension.FLOPS,
     Fraction: Dimension.FRACTION,
+    Share: Dimension.FRACTION,
     Hours: Dimension.HOURS,
     PositiveSeconds: Dimension.SECONDS,
     Seconds: Dimension.SECONDS,

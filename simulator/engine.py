@@ -26,6 +26,7 @@ from simulator.miss.protocol import DROPPED
 from simulator.resources.clock import Clock
 from simulator.resources.transfers import Transfer
 from simulator.run_view import RunView
+from simulator.slowed import Slowed
 from simulator.stream import GpuStream
 from simulator.tiles import tiled_end_ns
 from simulator.timeline import Timeline
@@ -125,6 +126,7 @@ class Engine:
         self._wait: Wait | None = None
         self._num_lookaheads = 0
         view.applies_ahead = self._count_lookahead if costs.lookahead_ns else None
+        self._slowed = Slowed(self.link.busy_ns, ppm=costs.slowed_ppm) if costs.slowed_ppm else None
         self._whole = WholeSteps.where_possible(self.dispatch, costs, policies, view, timeline)
 
     def run(self) -> None:
@@ -196,7 +198,7 @@ class Engine:
     def _gpu_stream(self) -> Waits:
         env, counters, stream, dispatch, timeline = self.env, self.counters, self.stream, self.dispatch, self._timeline
         non_expert_ns, overhead_ns = counters.non_expert_compute_ns, counters.runtime_overhead_ns
-        whole = self._whole
+        whole, slowed = self._whole, self._slowed
         for step in self._steps:
             if isinstance(step, Wait):
                 yield from self._idle(step)
@@ -223,6 +225,8 @@ class Engine:
                 non_expert_ns[layer] += lead_ns - overhead
                 overhead_ns[layer] += overhead
                 yield Timeout(env, stream.free_ns - env.now)
+                if slowed is not None:
+                    yield from self._make_up(layer)
                 num_tokens: Sequence[int] | None
                 if dispatch.reroutes:
                     picks = dispatch.reroute(layer)
@@ -236,13 +240,31 @@ class Engine:
                     keys, tokens_of = dispatch.whole_layer(layer, keys, tokens_of)
                 yield from self._experts(layer, keys, tokens_of)
                 if self._has_prefetch:
-                    yield Timeout(env, stream.free_ns - env.now)
+                    yield from self._catch_up(layer)
                     dispatch.layer_ended()
             if self._is_pageable:
                 yield from self._wait_for_pageable_copy(self._view.num_layers - 1)
             stream.head(step_costs.tail_ns, step_costs.tail_overhead_ns)
-            yield Timeout(env, stream.free_ns - env.now)
+            yield from self._catch_up(self._view.num_layers - 1)
             self._end(step)
+
+    def _catch_up(self, layer: int) -> Waits:
+        """Let the clock come to where the stream is."""
+        yield Timeout(self.env, self.stream.free_ns - self.env.now)
+        if self._slowed is not None:
+            yield from self._make_up(layer)
+
+    def _make_up(self, layer: int) -> Waits:
+        """Have the stream lose what copies took from it, now that the clock is where it is; and the same of that time."""
+        assert self._slowed is not None
+        while lost_ns := self._slowed.lost_ns():
+            self.stream.lose(layer, lost_ns)
+            yield Timeout(self.env, self.stream.free_ns - self.env.now)
+
+    def _has_waited(self) -> None:
+        """Note that the stream works again from now on."""
+        if self._slowed is not None:
+            self._slowed.begin()
 
     def _count_lookahead(self, distance: int) -> None:
         del distance
@@ -262,6 +284,7 @@ class Engine:
         self._wait = None
         self.counters.idle_ns += env.now - stream.free_ns
         stream.free_ns = env.now
+        self._has_waited()
 
     def _copy_kv(self, copies: KvCopies) -> Waits:
         """Copy KV cache to the host, then some back over the link, in its turn; the stream waits for both."""
@@ -283,6 +306,7 @@ class Engine:
                 yield link.end_of_service
         counters.kv_swap_ns += env.now - started_ns
         stream.free_ns = env.now
+        self._has_waited()
 
     def _deliver(self, transfer: Transfer) -> None:
         """Take over what the link has brought: an expert, or KV cache."""
@@ -309,18 +333,20 @@ class Engine:
             for group in [ready] if grouped else [[key] for key in ready]:
                 stream.compute(layer, group, tokens_of)
                 if waiting and group:
-                    yield from self._give_up_slots(group, waiting)
+                    yield from self._give_up_slots(layer, group, waiting)
         elif ready:
             stream.compute(layer, ready, tokens_of)
+        looks_closely = grouped or self._slowed is not None
         while left:
-            if grouped and stream.free_ns > env.now:
-                yield Timeout(env, stream.free_ns - env.now)
+            if looks_closely and stream.free_ns > env.now:
+                yield from self._catch_up(layer)
             stalled, tiles_ns = False, 0
             while not arrived:
                 transfer, end_of_service = channel.serving, channel.end_of_service
                 assert transfer is not None
                 assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
                 yield end_of_service
+                self._has_waited()
                 until_ns = env.now
                 if until_ns > stream.free_ns and arrived and self._is_computed_in_tiles(transfer, tokens_of):
                     until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
@@ -339,14 +365,19 @@ class Engine:
             left -= len(came)
             stream.compute(layer, came, tokens_of)
             if waiting:
-                yield from self._give_up_slots(came, waiting)
+                yield from self._give_up_slots(layer, came, waiting)
         if dispatch.in_place:
             yield from self._read_in_place(layer, dispatch.in_place, tokens_of)
         if awaited:
+            if self._slowed is not None:
+                yield from self._catch_up(layer)
             yield from self._cpu.join(stream, layer, awaited)
+            if self._slowed is not None:
+                yield Timeout(env, stream.free_ns - env.now)
+                self._slowed.begin()
             stream.lose(layer, self._costs.cpu_join_overhead_ns)
         if dispatch.gives_up:
-            yield Timeout(env, stream.free_ns - env.now)
+            yield from self._catch_up(layer)
         dispatch.computed(keys)
 
     def _compute_in_turn(self, layer: int, ready: Sequence[int], waiting: deque[int], tokens_of: TokensOf) -> Waits:
@@ -364,6 +395,8 @@ class Engine:
             return len(waiting) == len(left)
 
         while left:
+            if self._slowed is not None and next_there() is None:
+                yield from self._catch_up(layer)
             if next_there() is None:
                 yield from self._wait_for_turn(layer, next_there, waiting, waits_alone, tokens_of)
             key = next_there()
@@ -371,7 +404,7 @@ class Engine:
             left.remove(key)
             stream.compute(layer, [key], tokens_of)
             if waiting:
-                yield from self._give_up_slots([key], waiting)
+                yield from self._give_up_slots(layer, [key], waiting)
 
     def _wait_for_turn(
         self,
@@ -393,6 +426,7 @@ class Engine:
             assert transfer is not None
             assert end_of_service is not None, "a layer waits for a transfer that nobody has asked for"
             yield end_of_service
+            self._has_waited()
             key, until_ns = next_there(), env.now
             if until_ns > stream.free_ns and key == transfer.key and self._is_computed_in_tiles(transfer, tokens_of):
                 until_ns = self._waits_for_tiles_until_ns(transfer, tokens_of)
@@ -425,32 +459,34 @@ class Engine:
         """Compute experts, one by one, whose weights the kernel reads over the link as it runs."""
         channel, env, stream, dispatch = self._channel, self.env, self.stream, self.dispatch
         for key in keys:
-            yield Timeout(env, stream.free_ns - env.now)
+            yield from self._catch_up(layer)
             dispatch.read_in_place(key)
             while not dispatch.arrived:
                 transfer, end_of_service = channel.serving, channel.end_of_service
                 assert transfer is not None
                 assert end_of_service is not None
                 yield end_of_service
+                self._has_waited()
                 kernel_ns = stream.kernel_ns([key], tokens_of) if dispatch.arrived else 0  # it runs while it reads
                 if env.now - kernel_ns > stream.free_ns:
                     stream.stall(layer, transfer, env.now - kernel_ns)
             dispatch.arrived.clear()
             stream.compute(layer, [key], tokens_of)
 
-    def _give_up_slots(self, computed: Iterable[int], waiting: deque[int]) -> Waits:
+    def _give_up_slots(self, layer: int, computed: Iterable[int], waiting: deque[int]) -> Waits:
         """When experts have been computed, unpin them and fetch what waits for a slot."""
-        yield Timeout(self.env, self.stream.free_ns - self.env.now)
+        yield from self._catch_up(layer)
         self.dispatch.unpin(computed)
         self.dispatch.fetch_waiting(waiting)
 
     def _wait_for_pageable_copy(self, layer: int) -> Waits:
         """Have the stream wait for a copy from pageable memory, inside which the thread is that would give it work."""
         env, link, stream = self.env, self.link, self.stream
-        yield Timeout(env, stream.free_ns - env.now)
+        yield from self._catch_up(layer)
         transfer, end_of_service = link.serving, link.end_of_service
         if link.is_under_way() and transfer is not None and end_of_service is not None:
             yield end_of_service
+            self._has_waited()
             stream.stall(layer, transfer, env.now)
 
 

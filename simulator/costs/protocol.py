@@ -66,6 +66,10 @@ class Costs(Protocol):
         """What the stream loses each time that a later layer's gate is applied to the current state."""
 
     @property
+    def slowed_ppm(self) -> int:
+        """What the stream loses of its speed while the link serves, in millionths."""
+
+    @property
     def num_cpu_workers(self) -> int:
         """How many experts the host's processor computes at once, 1 or more."""
 

@@ -44,6 +44,7 @@ from simulator.model.footprint import (
 from simulator.model.quantisation import Quantisation, parse_quantisation
 from simulator.model.spec import ModelSpec, attention_kind, is_moe_layer
 from simulator.resources.host_memory import TrafficFactors, demand_bytes_per_s, is_ever_short
+from simulator.slowed import PPM
 from simulator.workload.contexts import Contexts, attended
 from simulator.workload.step import Step
 
@@ -122,6 +123,7 @@ class RooflineCosts:
         self.stall_overhead_ns = _overhead_ns(profile.runtime.per_stall)
         self.cpu_join_overhead_ns = _overhead_ns(profile.runtime.per_cpu_join)
         self.lookahead_ns = _overhead_ns(profile.runtime.per_lookahead)
+        self.slowed_ppm = _ppm(profile.runtime.slowed_by_copies)
         self.kernels_are_grouped = profile.runtime.expert_kernels == "grouped"
         self.chunk_ends_ns = transfer_chunks_ns(profile, self._expert_bytes)
         self.read_chunk_ends_ns: Sequence[int] = read_chunks_ns(profile, self._expert_bytes) if reads_nvme else ()
@@ -315,6 +317,11 @@ class RooflineCosts:
 
 def _overhead_ns(overhead: Figure | None) -> int:
     return 0 if overhead is None else ceil_ns(exact(overhead.value) * NS_PER_S)
+
+
+def _ppm(share: Figure | None) -> int:
+    """Return a share below 1 in whole millionths, below a million."""
+    return 0 if share is None else int(exact(share.value) * PPM)
 
 
 def _split_at_gates(layers: Sequence[tuple[int, bool]]) -> list[tuple[int, ...]]:

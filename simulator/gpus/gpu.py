@@ -55,6 +55,7 @@ class Gpu(Engine):
             env=env,
             machine=machine.machine,
         )
+        self._slowed = None
         self.sources = machine.sources
         if self.sources is not None:
             self._deliver_expert, self.link.deliver = self.link.deliver, self._delivered

@@ -33,6 +33,7 @@ class Case:
     cpu_join_overhead_ns: int = 0
     gates_asked: int = 0  # at each gate, of the layers that follow
     lookahead_ns: int = 0
+    slowed_ppm: int = 0  # of the stream's speed, while the link serves
     # the CPU
     cpu_workers: int = 1
     cpu_base_ns: int = 0

@@ -255,6 +255,10 @@ class Servers:
         while any(job.end_ns < 0 for job in jobs):
             self.go_to(self.next_end_ns())
 
+    def served_ns(self) -> int:
+        """Return for how long the link has been serving."""
+        return self.link_busy_ns + (self.now_ns - self.fetching.started_ns if self.fetching is not None else 0)
+
     def busy(self) -> list[Work]:
         """Return all that is in service."""
         reading = self.reading if self.has_begun else None

@@ -47,6 +47,8 @@ class Reference:
         self.deferred: list[OnCpu] = []  # by the layer before
         self.early: dict[int, OnCpu] = {}  # begun at the gate before
         self.reading: Work | None = None  # in place
+        self.beside_ns = 0  # what the link has served while the stream worked
+        self.slowed_ns = 0  # what the stream has lost by that
 
     def run(self) -> Outcome:
         """Run all steps."""
@@ -279,7 +281,14 @@ class Reference:
         self.out.attribution_ns[cause] += duration_ns
         self.now_ns += duration_ns
         if self.now_ns >= self.servers.now_ns:  # else tiles of what has arrived by now were computed before
+            busy_ns = self.servers.served_ns()
             self.servers.advance(self.now_ns)
+            if cause in ("experts", "other", "lost"):
+                self.beside_ns += self.servers.served_ns() - busy_ns
+                lost_ns = self.beside_ns * self.case.slowed_ppm // 10**6 - self.slowed_ns
+                self.slowed_ns += lost_ns
+                if lost_ns:
+                    self.work("lost", lost_ns)
         return duration_ns > 0
 
     # what is computed otherwise

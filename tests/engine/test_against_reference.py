@@ -59,6 +59,7 @@ def random_case(seed: int) -> Case:
         cpu_join_overhead_ns=random.choice([0, 0, 2, 6]),
         gates_asked=random.choice([0, 0, 1, 3]) if num_layers > 1 else 0,
         lookahead_ns=random.choice([0, 1, 4]),
+        slowed_ppm=random.choice([0, 0, 100_000, 333_333, 700_000]),
         cpu_workers=random.randint(1, 3),
         cpu_base_ns=random.randint(0, 12),
         cpu_token_ns=random.randint(0, 4),

@@ -1,4 +1,4 @@
-"""What waiting, and looking ahead, cost: from the passes of `validation.calibrate.measure.waits`."""
+"""What waiting, looking ahead, and copies beside the work cost: from the passes of `validation.calibrate.measure.waits`."""
 
 from math import ceil
 
@@ -55,6 +55,18 @@ def per_lookahead(evidence: Evidence) -> Figure | None:
         medians(looking, "lookahead")[0],
         Dimension.SECONDS,
         evidence.source([waits.NAME], "the next layer's gate, in passes that apply it in each layer"),
+    )
+
+
+def slowed_by_copies(evidence: Evidence) -> Figure:
+    """Return the share of the device's speed that is lost while the link copies."""
+    series = evidence.series(waits.NAME)
+    beside = [one for one in series if one.at["copies"]]
+    (hit_s, beside_s) = medians([series[0], *beside], "pass")
+    return measured(
+        max(0.0, 1 - hit_s / beside_s),
+        Dimension.FRACTION,
+        evidence.source([waits.NAME], "passes of hits beside copies without a pause, against passes of hits alone"),
     )
 
 

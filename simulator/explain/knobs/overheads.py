@@ -5,19 +5,26 @@ from simulator.explain.knobs.change import Change, Found, left_out
 from simulator.explain.knobs.gpu import uses_roofline
 
 OVERHEADS, LAUNCHES = "runtime overhead", "kernel launches"
-_NAMES = ("per_layer", "per_step", "per_stall", "per_cpu_join", "per_lookahead")
+_NONE = {
+    "per_layer": "0 s",
+    "per_step": "0 s",
+    "per_stall": "0 s",
+    "per_cpu_join": "0 s",
+    "per_lookahead": "0 s",
+    "slowed_by_copies": "0 %",
+}
 
 
 def overheads(baseline: Baseline) -> Found:
     """None of the runtime's."""
     runtime = baseline.profile.runtime
-    there = [name for name in _NAMES if (figure := getattr(runtime, name)) is not None and figure.value]
+    there = [name for name in _NONE if (figure := getattr(runtime, name)) is not None and figure.value]
     if not there:
-        return left_out(OVERHEADS, f"the machine's runtime has none of its own (runtime.{', '.join(_NAMES)})")
+        return left_out(OVERHEADS, f"the machine's runtime has none of its own (runtime.{', '.join(_NONE)})")
     none = Change(
         knob=OVERHEADS,
         name="no overhead of the runtime",
-        settings={f"runtime.{name}": "0 s" for name in there},
+        settings={f"runtime.{name}": _NONE[name] for name in there},
         figures={"factor": 0.0},
         is_ideal=True,
     )

@@ -16,12 +16,13 @@ from validation.calibrate.measure.waits import measure_waits
 from validation.calibrate.robust import Series
 from validation.calibrate.samples import Samples, Taken
 from validation.calibrate.subject import Subject
-from validation.calibrate.wait_figures import per_cpu_join, per_lookahead, per_stall
+from validation.calibrate.wait_figures import per_cpu_join, per_lookahead, per_stall, slowed_by_copies
 from validation.models.random import random_model
 from validation.runtime.device import open_device
 
 LAYERS, TOP_K, HIDDEN = 3, 4, 32
 LAYER_S, EXPERT_S, STEP_S, STALL_S, JOIN_S, LOOKAHEAD_S = 2e-3, 1e-3, 5e-4, 3e-4, 4e-4, 8e-5
+SLOWED_FRAC = 0.125
 LATENCY_S, BYTES_PER_S = 1e-5, 1e9
 
 
@@ -79,8 +80,9 @@ def evidence_of(
             visit_s = fetched * transfer_s + EXPERT_S + STALL_S
         if on_cpu:
             visit_s = max(visit_s, cpu_s(cpu_expert_s, count=on_cpu, workers=subject.cpu_workers)) + join_s
+        speed_frac = 1 - SLOWED_FRAC if at["copies"] else 1
         times = {
-            "pass": LAYERS * (LAYER_S + visit_s) + STEP_S,
+            "pass": (LAYERS * (LAYER_S + visit_s) + STEP_S) / speed_frac,
             "expert": EXPERT_S,
             "misses": fetched + on_cpu,
             "transfer": stated_s,
@@ -108,6 +110,7 @@ def test_the_cost_of_waiting_is_found_again(subject: Subject, links: Links, work
         lookahead = per_lookahead(evidence)
         assert lookahead is not None
         assert lookahead.value == LOOKAHEAD_S
+        assert slowed_by_copies(evidence).value == pytest.approx(SLOWED_FRAC)
 
 
 def test_no_cost_is_below_nothing(subject: Subject, links: Links) -> None:

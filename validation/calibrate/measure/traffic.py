@@ -7,6 +7,7 @@ from typing import Self
 
 from validation.calibrate.subject import Subject, endless
 from validation.runtime.link import CopyLink
+from validation.runtime.throttle import Throttle
 
 _RING_BYTES = 64 << 20
 _MOST_IN_QUEUE = 256
@@ -15,13 +16,15 @@ _MOST_IN_QUEUE = 256
 class Traffic:
     """A link that copies experts to the device without pause, while `flowing`; or nothing at all, if it is not on.
 
-    As many transfers are queued as outlast what was measured before; if the link falls idle all the same, twice as many
-    are queued the next time.
+    As many transfers are queued as outlast what was measured before; if the link falls idle all the same, `has_lasted` says
+    so, and twice as many are queued the next time. `throttle` is that of the link.
     """
 
-    def __init__(self, subject: Subject, *, is_on: bool) -> None:
+    def __init__(self, subject: Subject, *, is_on: bool, throttle: Throttle | None = None) -> None:
+        self.has_lasted = True
         self._subject = subject
         self._is_on = is_on
+        self._throttle = throttle
         self._in_queue = 2
         layout = subject.offloaded.layout
         num_keys = subject.offloaded.host.num_banks * subject.offloaded.num_experts
@@ -47,13 +50,14 @@ class Traffic:
         left = self._in_queue - len(link.wait())  # the first has ended: the copy thread is at work
         yield
         left -= len(link.completed())
+        self.has_lasted = left > 0 or self._in_queue == _MOST_IN_QUEUE
         if left <= 0:
             self._in_queue = min(_MOST_IN_QUEUE, 2 * self._in_queue)
         while left > 0:
             left -= len(link.wait())
 
     def __enter__(self) -> Self:
-        self._link = CopyLink(self._subject.device) if self._is_on else None
+        self._link = CopyLink(self._subject.device, throttle=self._throttle) if self._is_on else None
         return self
 
     def __exit__(

@@ -1,6 +1,8 @@
 """What waiting costs beyond what is waited for: passes of hits, against passes of misses, fetched or left to the CPU.
 
 And what looking ahead costs: passes of hits in which each layer but the last applies the next one's gate to its own state.
+And what copies take from the device's speed: passes of hits beside which the link copies other experts without a pause, so
+that the share lost is 1 - hits / such passes.
 
 In a pass of misses that are fetched, each layer's K experts arrive one after the other, T apart, and T is long against an
 expert's time; the stream waits, computes one while the next is on its way, and the last after the last. In a pass with the
@@ -16,16 +18,19 @@ the transfer, waking up, and an expert and a layer that begin with cold caches. 
 while workers use the memory that it uses, if it is one.
 
 Limits: batch 1; on the CPU device the link is throttled, as it is in the runs that this is for; on CUDA it is the link
-itself, and T is what it takes back to back. What depends on how many experts the CPU computes is not told apart.
+itself, and T is what it takes back to back. What depends on how many experts the CPU computes is not told apart, nor what
+copies at another bandwidth take.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from simulator.workload.request import Request
+from simulator.workload.step import Step
 from validation.calibrate.measure.narrow_visits import Misses, NarrowVisits
 from validation.calibrate.measure.pass_timer import PassTimer
 from validation.calibrate.measure.passes import step_of
+from validation.calibrate.measure.traffic import Traffic
 from validation.calibrate.measurement import At, Measure, Measurement
 from validation.calibrate.subject import Subject
 from validation.replay.forward import StepRunner
@@ -43,15 +48,17 @@ def measure_waits(subject: Subject, *, throttle_bytes_per_s: float | None) -> li
     `lookahead` the mean of a pass that looks ahead.
     """
     top_k = subject.offloaded.top_k
+    hits = {"fetched": 0, "on_cpu": 0, "looks_ahead": 0, "copies": 0}
     return [
         Measurement(
             name=NAME,
-            title="Decode steps of one sequence, by the misses of each layer: fetched, or on the CPU; and looking ahead",
+            title="Decode steps of one sequence: hits, misses fetched or left to the CPU, looking ahead, beside copies",
             grid=[
-                {"fetched": 0, "on_cpu": 0, "looks_ahead": 0},
-                {"fetched": top_k, "on_cpu": 0, "looks_ahead": 0},
-                {"fetched": 0, "on_cpu": max(1, top_k // 2), "looks_ahead": 0},
-                *([{"fetched": 0, "on_cpu": 0, "looks_ahead": 1}] if subject.offloaded.num_layers > 1 else []),
+                hits,
+                hits | {"fetched": top_k},
+                hits | {"on_cpu": max(1, top_k // 2)},
+                *([hits | {"looks_ahead": 1}] if subject.offloaded.num_layers > 1 else []),
+                hits | {"copies": 1},
             ],
             set_up=lambda: _passes(subject, throttle_bytes_per_s),
             weight=8,
@@ -63,24 +70,34 @@ def measure_waits(subject: Subject, *, throttle_bytes_per_s: float | None) -> li
 @contextmanager
 def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Measure]:
     offloaded = subject.offloaded
-    throttle = None if throttle_bytes_per_s is None else Throttle(bandwidth_bytes_per_s=throttle_bytes_per_s)
+
+    def throttle() -> Throttle | None:
+        return None if throttle_bytes_per_s is None else Throttle(bandwidth_bytes_per_s=throttle_bytes_per_s)
+
     runner = StepRunner(
         offloaded.model, subject.device.torch_device, batch=1, max_context=CONTEXT + 1, seed=subject.seed
     )
-    visits = NarrowVisits(subject, has_misses=True, throttle=throttle)
+    visits = NarrowVisits(subject, has_misses=True, throttle=throttle())
     _touch_host_copies(subject)
-    with PassTimer(subject, visits) as timer:
+    with PassTimer(subject, visits) as timer, Traffic(subject, is_on=True, throttle=throttle()) as traffic:
+
+        def time(second: Step, misses: Misses, at: At) -> Mapping[str, float]:
+            with traffic.flowing() if at["copies"] else nullcontext():
+                return timer.time(lambda: runner.run(second), misses, looks_ahead=at["looks_ahead"] > 0)
 
         def measure(at: At) -> Mapping[str, float]:
             request = Request(index=0, sequence=0, prompt_tokens=0, total_tokens=2)
             first = step_of([request], [CONTEXT - 1], joins=True)
             second = step_of([request], [CONTEXT], ends=True)
-            runner.reset()
-            runner.run(first)
-            runner.prepare(second)
-            before = _misses(visits)
             misses = Misses(are_fetched=at["fetched"] > 0, on_cpu=round(at["on_cpu"]))
-            times = timer.time(lambda: runner.run(second), misses, looks_ahead=at["looks_ahead"] > 0)
+            has_lasted = False
+            while not has_lasted:
+                runner.reset()
+                runner.run(first)
+                runner.prepare(second)
+                before = _misses(visits)
+                times = time(second, misses, at)
+                has_lasted = traffic.has_lasted
             sample = {
                 "pass": times["pass"],
                 "expert": times["expert"],
