@@ -3,7 +3,7 @@
 The run's own counts follow the critical path: from one meeting to the next, time went to what the GPU did that came last.
 
 Limits: no expert on the CPU, in low precision or read in place; no KV cache that is swapped; nothing but transfers overlaps
-with the exchanges of a layer.
+with the exchanges of a layer; copies do not slow the streams.
 """
 
 from collections.abc import Generator, Iterable, Sequence

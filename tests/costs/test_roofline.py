@@ -204,6 +204,13 @@ def test_overheads_come_on_top_of_stated_durations() -> None:
     assert (found.tail_ns, found.tail_overhead_ns) == (55_000, 5_000)
 
 
+@pytest.mark.parametrize(("share", "ppm"), [("0 %", 0), ("12.5 %", 125_000), ("0.9999999 of 1", 999_999)])
+def test_what_copies_take_from_the_speed(share: str, ppm: int) -> None:
+    """In whole millionths, never all; nothing where the machine does not say."""
+    assert costs_of("deepseek-v2-lite", "fixed-costs")[0].slowed_ppm == 0
+    assert costs_of("deepseek-v2-lite", "fixed-costs", {"runtime.slowed_by_copies": share})[0].slowed_ppm == ppm
+
+
 def test_a_stated_transfer_is_divided_by_bytes() -> None:
     """A constant of 1 ms in chunks of 4 MiB: each chunk its share, rounded up."""
     costs, _ = costs_of("gpt-oss-20b", "fixed-costs", {"link.h2d.chunk": "4 MiB"})

@@ -3,7 +3,7 @@
 The profile says how long kernels and copies take; the configuration says what is run. Where it throttles the link, the
 throttle's stated bandwidth and latency are the link's.
 
-Limits: contention between a throttled copy and the kernels is what it was when the profile was measured.
+Limits: a link throttled to another bandwidth than at calibration takes the same share of the stream's speed.
 """
 
 from collections.abc import Callable, Mapping
