@@ -43,6 +43,8 @@ for how long the replay's threads waited for one. There are therefore two errors
 - **Counts equal** says that hits, late hits and misses of every repeat are exactly those simulated. Without a prefetcher
   they depend on the routing alone; with one, on what has arrived by when, so that they may differ by a few. **Within 1
   point** says that none of the three, median over the repeats, is off by more than 1 % of the accesses.
+- What copies take from the speed of the kernels beside them is the runtime's overhead where it is simulated, and is in the
+  kernels' own time where it is measured: a simulation's attribution has that much more overhead.
 - **Profile of the other model**: the same replays, predicted with a profile that was measured on a model of other widths and
   of another architecture; the model at hand was never measured for it. The steps that count are those at the speed of that
   profile.

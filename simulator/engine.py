@@ -240,7 +240,9 @@ class Engine:
                     keys, tokens_of = dispatch.whole_layer(layer, keys, tokens_of)
                 yield from self._experts(layer, keys, tokens_of)
                 if self._has_prefetch:
-                    yield from self._catch_up(layer)
+                    yield Timeout(env, stream.free_ns - env.now)
+                    if slowed is not None:
+                        yield from self._make_up(layer)
                     dispatch.layer_ended()
             if self._is_pageable:
                 yield from self._wait_for_pageable_copy(self._view.num_layers - 1)
