@@ -112,15 +112,15 @@ def test_one_gpu_is_what_it_was() -> None:
 
 def test_copies_slow_one_gpu_and_not_several() -> None:
     """And a run on several says so, where its machine has a share that it leaves out."""
-    slow = {"hardware_set": {"runtime.slowed_by_copies": "50 %"}, "prefetch": "gate_lookahead"}
-    quick = {"prefetch": "gate_lookahead"}
-    assert summary_of(NANO, **slow)["makespan_ns"] > summary_of(NANO, **quick)["makespan_ns"]
-    left_out, without = summary_of(NANO, TWO, **slow), summary_of(NANO, TWO, **quick)
+    quick = NANO | {"prefetch": "gate_lookahead"}
+    slow = quick | {"hardware_set": {"runtime.slowed_by_copies": "50 %"}}
+    assert summary_of(slow)["makespan_ns"] > summary_of(quick)["makespan_ns"]
+    left_out, without = summary_of(slow, TWO), summary_of(quick, TWO)
     assert left_out["makespan_ns"] == without["makespan_ns"]
     assert [one for one in left_out["warnings"] if one not in without["warnings"]] == [
         "runtime.slowed_by_copies of the machine is left out: with several GPUs nothing is slowed by copies"
     ]
-    assert not any("slowed_by_copies" in warning for warning in summary_of(NANO, {"count": 1}, **slow)["warnings"])
+    assert not any("slowed_by_copies" in warning for warning in summary_of(slow, {"count": 1})["warnings"])
 
 
 def test_experts_of_all_gpus_are_those_of_one() -> None:
