@@ -60,7 +60,7 @@ test-browser: $(VENV)/installed-browser
 	  fi; \
 	  command -v chromedriver >/dev/null || echo "no chromium and chromedriver here: tests in a browser are skipped" >&2; \
 	fi
-	$(BIN)/python -m pytest -n auto tests/pages $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/pages $(ARGS)
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
