@@ -1,6 +1,7 @@
 """Write docs/validation.md, and the table in the README, from validation/results: python docs/make_validation.py"""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -49,7 +50,9 @@ for how long the replay's threads waited for one. There are therefore two errors
   of another architecture; the model at hand was never measured for it. The steps that count are those at the speed of that
   profile.
 - A suite that is **there twice** was run twice with the same code: calibrated and replayed anew. The two differ by what two
-  hours of one machine differ by.
+  hours of one machine differ by. Each says how fast the machine was when it was calibrated: the smaller the time of the
+  probe, the faster. Where less than half of the samples were taken at that speed, `moesim calibrate` warns and advises to
+  measure anew.
 """
 _REPEAT = """\
 ## To repeat it
@@ -153,6 +156,19 @@ def read_results(folder: Path = RESULTS) -> list[dict[str, object]]:
     return sorted((one for one in found if "suite" in one), key=lambda one: str(one["date"]))
 
 
+def _speeds(report: Mapping[str, object]) -> list[str]:
+    """Say how fast the machine was when it was calibrated, and how much of that counted."""
+    told = []
+    for entry in _rows(report["profiles"]):
+        probe = _mapping(_mapping(entry["profile"])["cpu"]).get("speed_probe")
+        if isinstance(probe, Mapping):
+            counted = re.search(r"([0-9]+%) of all samples", str(probe["source"]))
+            told.append(f"{entry['name']}, {probe['value']}" + (f" and {counted[1]} of the samples" if counted else ""))
+    if not told:
+        return []
+    return [f"Calibrated at (time of the probe, and samples taken at that speed): {'; '.join(told)}.", ""]
+
+
 def _section(report: Mapping[str, object]) -> str:
     machine, versions, commit = (_mapping(report[key]) for key in ("machine", "versions", "commit"))
     gpus = "".join(f", {_mapping(gpu)['name']}" for gpu in _rows(machine["gpus"]))
@@ -168,6 +184,7 @@ def _section(report: Mapping[str, object]) -> str:
         + f"; commit {str(commit['id'])[:12]}{' with changes' if commit['is_dirty'] else ''}; {report['date']}; "
         f"{report['repeats']} repeats or more.",
         "",
+        *_speeds(report),
         *_summary(_mapping(report["summary"])),
         "",
         "| configuration | TPOT measured | TPOT simulated | error, steps at the calibrated speed | their spread "

@@ -46,3 +46,15 @@ def test_a_report_becomes_a_section(tmp_path: Path) -> None:
     for configuration in suite.configurations:
         (other,) = {"forced", "own"} - {configuration.model_name}
         assert f"| `{configuration.id}` | {other} |" in crossed
+
+
+def test_a_report_says_how_fast_the_machine_was() -> None:
+    """Of each profile that knows, as far as it does; nothing where none does."""
+    source = "a fixed piece of work; 43% of all samples were taken at it and counted"
+    known = {"name": "mine", "profile": {"cpu": {"speed_probe": {"value": "433 us", "source": source}}}}
+    half_known = {"name": "other", "profile": {"cpu": {"speed_probe": {"value": "500 us", "source": "elsewhere"}}}}
+    unknown = {"name": "third", "profile": {"cpu": {}}}
+    (line, blank) = SCRIPT["_speeds"]({"profiles": [known, half_known, unknown]})
+    assert line.endswith(": mine, 433 us and 43% of the samples; other, 500 us.")
+    assert blank == ""
+    assert SCRIPT["_speeds"]({"profiles": [unknown]}) == []
