@@ -2,7 +2,7 @@
 
 The GPU stream is one SimPy process. It lets the clock catch up with the stream only where a decision depends on what else
 has happened: at each gate, when it waits for a transfer, when a slot comes free for a fetch that waits, and at the end of
-a step. A hit costs no event.
+a step; and before each wait, if copies slow the stream (simulator/slowed.py). A hit costs no event.
 
 Limits: one GPU; the gate's result costs nothing to read back.
 """

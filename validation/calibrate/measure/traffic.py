@@ -1,4 +1,7 @@
-"""Transfers that keep the link busy while something else is measured."""
+"""Transfers that keep the link busy while something else is measured.
+
+Limits: no more than 256 are queued; what takes longer than these is measured beside a link that is idle at the end.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
