@@ -74,19 +74,22 @@ check: $(VENV)/installed-test
 VALIDATED := results/validation
 SUITE := cpu-quick
 BUDGET := 50 s
+PATIENCE := 0 s
+REPLAY = $(BIN)/moesim validate validation/suites/$(SUITE).yaml --device cpu --out $(VALIDATED)/$(SUITE) --patience "$(PATIENCE)"
 validate: $(VENV)/installed-live
 	@mkdir -p $(VALIDATED)
-	for model in lab-narrow lab-wide; do \
+	for model in lab-wide lab-narrow; do \
 	  test -e $(VALIDATED)/$$model.yaml || \
-	  $(BIN)/moesim calibrate --model $$model --dtype float32 --device cpu --budget "$(BUDGET)" --throttle "2 GB/s" \
-	    $$(test $$model = lab-narrow || echo --at-speed-of $(VALIDATED)/lab-narrow.yaml) --out $(VALIDATED)/$$model.yaml || exit; \
+	  $(BIN)/moesim calibrate --model $$model --dtype float32 --device cpu --budget "$(BUDGET)" --patience "$(PATIENCE)" \
+	    --throttle "2 GB/s" $$(test $$model = lab-wide || echo --at-speed-of $(VALIDATED)/lab-wide.yaml) \
+	    --out $(VALIDATED)/$$model.yaml || exit; \
+	  $(REPLAY) --model $$model --profile $$model=$(VALIDATED)/$$model.yaml || exit; \
 	done
-	$(BIN)/moesim validate validation/suites/$(SUITE).yaml --device cpu --out $(VALIDATED)/$(SUITE) \
-	  --profile lab-wide=$(VALIDATED)/lab-wide.yaml --profile lab-narrow=$(VALIDATED)/lab-narrow.yaml $(ARGS)
+	$(REPLAY) --profile lab-wide=$(VALIDATED)/lab-wide.yaml --profile lab-narrow=$(VALIDATED)/lab-narrow.yaml $(ARGS)
 
 results: $(VENV)/installed-live
 	rm -rf $(VALIDATED)
-	$(MAKE) validate SUITE=cpu BUDGET="150 s" ARGS="--results validation/results/cpu.json"
+	$(MAKE) validate SUITE=cpu BUDGET="150 s" PATIENCE="15 min" ARGS="--results validation/results/cpu.json"
 	$(MAKE) validate SUITE=cpu-quick ARGS="--results validation/results/cpu-quick.json"
 	$(BIN)/python docs/make_validation.py
 

@@ -1,24 +1,24 @@
 """The speed at which samples count: the machine undisturbed, if it was so often enough when the calibration began.
 
-    probe, and move memory as a run does, for some seconds -> the time to measure at
+    probe between passes of the model, as a replay does, for some seconds -> the time to measure at
     -> kept with the samples, and used again on resuming
     a probe before and after each sample -> it counts if both were as fast, and if it hardly waited for a core
 
 Limits: where the machine's speed changed for good after the beginning, few samples count; `--fresh` takes a new reference.
 """
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import numpy as np
-
 from hardware_profiles.quantity import format_seconds
+from validation.runtime.patience import Patience
 from validation.runtime.speed import probe_ns, reference_ns
 from validation.runtime.waiting import waited_ns
 
-_PROBES = 400
-_MOVED_BYTES = 64 << 20
+_MOST_PROBES, _LEAST_PROBES = 400, 20
+_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,39 +34,35 @@ class Reference:
 class Speed:
     """What samples have to be taken at to count, in ns of the probe; the probe; `settle` finds the fastest core first.
 
-    `waited_ns` tells for how long the threads of the process have waited for a core up to now.
+    `waited_ns` tells for how long the threads of the process have waited for a core up to now; `patience` is for spells in
+    which nothing would count.
     """
 
     reference_ns: float
     probe_ns: Callable[[], float] = probe_ns
     settle: Callable[[], float] = probe_ns
     waited_ns: Callable[[], float] = waited_ns
+    patience: Patience = field(default_factory=lambda: Patience(0.0))
 
 
 def take_reference(
+    between: Callable[[], object],
     probe: Callable[[], float] = probe_ns,
-    between: Callable[[], None] | None = None,
-    count: int = _PROBES,
+    *,
     at_speed_ns: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Reference:
-    """Probe `count` times, with memory moved in between, so that caches are as cold as among measurements.
+    """Probe for 20 seconds, 20 to 400 times, with `between` in between: what leaves caches as cold as what is measured.
 
     `at_speed_ns` is the speed to measure at, if that is known already, whatever these probes say.
     """
-    began = datetime.now(UTC).isoformat(timespec="seconds")
-    between = between or _move_memory()
-    probes_ns = []
-    for _ in range(count):
-        probes_ns.append(probe())
+    began, began_s = datetime.now(UTC).isoformat(timespec="seconds"), clock()
+    probes_ns: list[float] = []
+    while len(probes_ns) < _MOST_PROBES and (len(probes_ns) < _LEAST_PROBES or clock() - began_s < _SECONDS):
         between()
+        probes_ns.append(probe())
     speed_ns = reference_ns(probes_ns) if at_speed_ns is None else at_speed_ns
     return Reference(speed_ns=speed_ns, probes_ns=tuple(probes_ns), began=began)
-
-
-def _move_memory() -> Callable[[], None]:
-    source = np.ones(_MOVED_BYTES, dtype=np.uint8)
-    target = np.zeros_like(source)
-    return lambda: np.copyto(target, source)
 
 
 def speed_in_words(reference_ns: float, counted_frac: float) -> str:

@@ -4,7 +4,8 @@
     round after round: every point that is not known yet, in a new random order, has a turn
     a turn: once or more to settle, which is not kept, then some samples
     a point is known when the standard error of its median falls below a share of the median
-    with a speed to keep to: a probe before and after each sample, which counts if both were as fast and it hardly waited
+    with a speed to keep to: a probe before and after each sample, which counts if both were as fast and it hardly waited;
+    before a turn, patience waits until the machine is as fast
 
 Turns, and not one point after the other, so that a machine that slows down (clocks, neighbours) does so under all points
 alike. Settling, because short work right after long work is slower than in a row of its own kind, as a run has it: an
@@ -106,8 +107,9 @@ def measure_points(
     """Measure `points` and return one series for each, in their order.
 
     `progress` is called after each round with the share of the budget, or of the points, that is done. A point is
-    repeated `least_repeats` times even where the budget does not suffice, as far as three times the budget goes. Without
-    `speed` all samples count; with it, those taken at it, and the same holds for a point of which fewer than three do.
+    repeated `least_repeats` times even where the budget does not suffice, as far as three times the budget goes; patience
+    is not in the budget. Without `speed` all samples count; with it, those taken at it, and the same holds for a point of
+    which fewer than three do.
     """
     draw = random.Random(seed)
     began = clock()
@@ -115,19 +117,23 @@ def measure_points(
     for point in draw.sample(list(points), len(points)):
         for _ in range(effort.warmup):
             point.measure()
-    started = clock()
+    started, waited_before_s = clock(), _patience_spent_s(speed)
     open_takings = list(takings)
     while open_takings:
         draw.shuffle(open_takings)
         for taking in open_takings:
             taking.turn(effort)
-        spent_s = clock() - started
+        spent_s = clock() - started - (_patience_spent_s(speed) - waited_before_s)
         progress(min(1.0, max(spent_s / effort.budget_s, 1 - len(open_takings) / len(points))))
         if spent_s >= OVERTIME * effort.budget_s:
             break
         is_over = spent_s >= effort.budget_s
         open_takings = [taking for taking in open_takings if taking.goes_on(effort, is_over=is_over)]
     return [taking.series() for taking in takings]
+
+
+def _patience_spent_s(speed: Speed | None) -> float:
+    return 0.0 if speed is None else speed.patience.spent_s
 
 
 def which_count(one: Series) -> list[bool]:
@@ -186,10 +192,12 @@ class _Taking:
         self._counting: list[float] = []
 
     def turn(self, effort: Effort) -> None:
-        """Settle, then take samples."""
+        """Wait for the machine, settle, then take samples."""
+        speed = self._speed
+        if speed is not None:
+            speed.patience.wait_for(speed.reference_ns)
         for _ in range(effort.settle):
             self._point.measure()
-        speed = self._speed
         before_ns = speed.settle() if speed is not None else 0.0
         for _ in range(effort.in_turn):
             began_s, waited_ns = self._elapsed_s(), speed.waited_ns() if speed is not None else 0.0

@@ -24,7 +24,7 @@ from validation.calibrate.measure.cpu_experts import measure_cpu_experts
 from validation.calibrate.measure.experts import measure_experts
 from validation.calibrate.measure.link import measure_link
 from validation.calibrate.measure.machine import measure_machine, num_cores
-from validation.calibrate.measure.passes import measure_passes
+from validation.calibrate.measure.passes import measure_passes, passes_of_one_token
 from validation.calibrate.measure.waits import measure_waits
 from validation.calibrate.measurement import Measurement
 from validation.calibrate.page import calibration_page
@@ -37,6 +37,7 @@ from validation.calibrate.subject import Subject
 from validation.calibrate.target import DTYPES, open_model
 from validation.runtime.cores import Cores
 from validation.runtime.device import open_device
+from validation.runtime.patience import Patience
 from validation.runtime.quiet import quiet
 
 _TURN, _LONG_TURN = {"settle": 1, "in_turn": 3}, {"settle": 0, "in_turn": 1}
@@ -50,7 +51,8 @@ class CalibrationOptions:
     """What to measure, and for how long.
 
     `dtype` is `auto`, `float32`, `bfloat16` or `float16`; `threads` those that compute on the CPU device; `budget_s` is for
-    all measurements, without the building of the model. Samples count at the speed of the profile `at_speed_of`, if there is
+    all measurements, without the building of the model and without `patience_s`, for which it waits at most, in all, where
+    the machine is at another speed. Samples count at the speed of the profile `at_speed_of`, if there is
     one, else at that of the machine as calibration finds it.
     """
 
@@ -63,6 +65,7 @@ class CalibrationOptions:
     max_batch: int = 32
     budget_s: float = 120.0
     throttle_bytes_per_s: float = 1e9
+    patience_s: float = 0.0
     seed: int = 0
     at_speed_of: Path | None = None
 
@@ -121,11 +124,15 @@ def calibrate(
     with quiet(options.threads if is_cpu else None), Cores() as cores:
         if is_cpu and not samples.taken:
             progress("probing the machine's speed", 0.0)
-            samples.reference = take_reference(cores.settle, at_speed_ns=at_speed_ns)
+            with passes_of_one_token(subject) as one_pass:
+                samples.reference = take_reference(one_pass, cores.settle, at_speed_ns=at_speed_ns)
+        patience = Patience(options.patience_s, probe_ns=cores.settle)
         speed = (
-            None if samples.reference is None else Speed(reference_ns=samples.reference.speed_ns, settle=cores.settle)
+            None
+            if samples.reference is None
+            else Speed(reference_ns=samples.reference.speed_ns, settle=cores.settle, patience=patience)
         )
-        for measurement, effort, tell in _plan(missing, measurements, options.budget_s, progress):
+        for measurement, effort, tell in _plan(missing, measurements, options.budget_s, patience, progress):
             samples.taken[measurement.name] = _take(measurement, effort, options.seed, speed, tell)
             write_samples(samples, kept)
     progress("fitting", 1.0)
@@ -199,9 +206,13 @@ def _is_taken(measurement: Measurement, samples: Samples) -> bool:
 
 
 def _plan(
-    missing: Sequence[Measurement], measurements: Sequence[Measurement], budget_s: float, progress: Progress
+    missing: Sequence[Measurement],
+    measurements: Sequence[Measurement],
+    budget_s: float,
+    patience: Patience,
+    progress: Progress,
 ) -> Iterator[tuple[Measurement, Effort, Callable[[float], None]]]:
-    """Yield what is missing with its share of the time; what one leaves over the next ones may use.
+    """Yield what is missing with its share of the time; what one leaves over the next ones may use. Patience is extra.
 
     Where those before it took longer than their share, each has most of its own all the same.
     """
@@ -211,7 +222,7 @@ def _plan(
     for measurement in missing:
         nominal_s = budget_s * measurement.weight / whole
         share_s = max(_LEAST_SHARE * nominal_s, time_left_s * measurement.weight / left)
-        began_s = time.perf_counter()
+        began_s, waited_s = time.perf_counter(), patience.spent_s
         before = 1 - time_left_s / total_s
 
         def tell(share: float, name: str = measurement.title, before: float = before, own_s: float = share_s) -> None:
@@ -219,7 +230,7 @@ def _plan(
 
         tell(0.0)
         yield measurement, Effort(budget_s=share_s, **(_LONG_TURN if measurement.is_long else _TURN)), tell
-        time_left_s = max(0.0, time_left_s - (time.perf_counter() - began_s))
+        time_left_s = max(0.0, time_left_s - (time.perf_counter() - began_s - (patience.spent_s - waited_s)))
         left -= measurement.weight
 
 

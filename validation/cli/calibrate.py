@@ -1,6 +1,5 @@
 """`moesim calibrate`."""
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,9 @@ from rich.console import Console
 
 from hardware_profiles.errors import InputError
 from hardware_profiles.figures import describe, resolved_figures
-from hardware_profiles.quantity import Dimension, parse_quantity
+from hardware_profiles.quantity import Dimension
 from simulator.cli.options import WholeNumber
+from validation.cli.quantities import parse_positive, parse_time
 
 if TYPE_CHECKING:
     from validation.calibrate.run import Outcome, Progress
@@ -39,6 +39,7 @@ def calibrate(
     max_tokens: Annotated[WholeNumber, Parameter(group=_EFFORT)] = 256,
     max_batch: Annotated[WholeNumber, Parameter(group=_EFFORT)] = 32,
     budget: Annotated[str, Parameter(group=_EFFORT)] = "2 min",
+    patience: Annotated[str, Parameter(group=_EFFORT)] = "0 s",
     throttle: Annotated[str, Parameter(group=_EFFORT)] = "1 GB/s",
     seed: Annotated[WholeNumber, Parameter(group=_EFFORT)] = 0,
     at_speed_of: Annotated[Path | None, Parameter(group=_EFFORT)] = None,
@@ -71,6 +72,9 @@ def calibrate(
         The most sequences that decode together.
     budget
         Time for all measurements, such as "90 s" or "3 min"; building the model comes on top.
+    patience
+        How long to wait, in all and on top of the budget, while the machine is slower or faster than when the calibration
+        began: for shared machines, such as "10 min".
     throttle
         The bandwidth at which the throttled link of the CPU device is checked.
     seed
@@ -86,8 +90,9 @@ def calibrate(
     missing = [package for package in _NEEDED if find_spec(package) is None]
     if missing:
         raise InputError("calibrate", f"needs {', '.join(missing)}, which is not installed: pip install 'moesim[live]'")
-    budget_s = parse_budget(budget)
-    bandwidth = float(_quantity("--throttle", throttle, Dimension.BYTES_PER_S))
+    budget_s = parse_time("--budget", budget, least_s=1)
+    patience_s = parse_time("--patience", patience)
+    bandwidth = parse_positive("--throttle", throttle, Dimension.BYTES_PER_S)
     from validation.calibrate.run import CalibrationOptions
     from validation.calibrate.run import calibrate as measure
 
@@ -101,31 +106,13 @@ def calibrate(
         max_batch=max_batch,
         budget_s=budget_s,
         throttle_bytes_per_s=bandwidth,
+        patience_s=patience_s,
         seed=seed,
         at_speed_of=at_speed_of,
     )
     with _progress() as progress:
         outcome = measure(options, out, page=page, overwrite=overwrite, fresh=fresh, progress=progress)
     _tell(outcome, out, page)
-
-
-def parse_budget(text: str) -> float:
-    """Return seconds. Raises InputError for what is no time with a unit, and for less than a second."""
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*min\s*", text)
-    budget_s = 60 * float(match[1]) if match else float(_quantity("--budget", text, Dimension.SECONDS))
-    if budget_s < 1:
-        raise InputError("--budget", f"is {text!r}; measuring takes a second at least, and better minutes")
-    return budget_s
-
-
-def _quantity(option: str, text: str, dimension: Dimension) -> float:
-    try:
-        value = float(parse_quantity(text, dimension))
-    except ValueError as error:
-        raise InputError(option, str(error)) from None
-    if value <= 0:
-        raise InputError(option, f"is {text!r}; it has to be more than zero")
-    return value
 
 
 def _tell(outcome: "Outcome", out: Path, page: Path | None) -> None:
@@ -155,7 +142,7 @@ def _tell(outcome: "Outcome", out: Path, page: Path | None) -> None:
         if counted_frac < _FEW:
             sys.stderr.write(
                 f"moesim: warning: only {counted_frac:.0%} of the samples were taken at the speed at which the calibration "
-                "began; calibrate again with --fresh when the machine is quieter\n"
+                "began; calibrate again with --fresh when the machine is quieter, or with more --patience\n"
             )
     for warning in outcome.warnings:
         sys.stderr.write(f"moesim: warning: {warning}\n")

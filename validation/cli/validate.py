@@ -16,6 +16,7 @@ from rich.table import Table
 from hardware_profiles.errors import InputError
 from hardware_profiles.suggest import one_of
 from traces.format import write_text_atomically
+from validation.cli.quantities import parse_time
 from validation.compare.page import report_page
 from validation.compare.report import build_report
 from validation.compare.simulate import CalibratedProfile, read_profile
@@ -36,6 +37,7 @@ def validate(
     model: Annotated[list[str] | None, Parameter(negative="")] = None,
     results: Path | None = None,
     threads: int = 1,
+    patience: str = "0 s",
     timelines: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json_: Annotated[bool, Parameter(name="--json", negative="", show_default=False)] = False,
 ) -> None:
@@ -64,6 +66,9 @@ def validate(
         Write the report to this file as well, such as validation/results/NAME.json.
     threads
         Threads that compute on the device cpu; as many as when the profile was measured.
+    patience
+        How long to wait, in all, while the machine is slower or faster than when its profile was measured: for shared
+        machines, such as "20 min".
     timelines
         Write the timelines of all configurations, not only of the one of each model with the largest error.
     json_
@@ -72,16 +77,27 @@ def validate(
     for package in ("torch", "transformers"):
         if find_spec(package) is None:
             raise InputError("validate", f"needs {package}, which is not installed: pip install 'moesim[live]'")
+    patience_s = parse_time("--patience", patience)
     folder = out if out is not None else Path("results", "validation", suite.stem)
     chosen = _of_models(read_suite(suite, trace_folder=folder / TRACES), model)
 
     from validation.compare.backend import TorchBackend, device_name_of
+    from validation.runtime.cores import Cores
+    from validation.runtime.patience import Patience
 
     name = device_name_of(device)
     profiles = [_profile(text, chosen, name) for text in profile]
     backend = TorchBackend(device, {key: profile_of(key, profiles) for key in chosen.models}, num_threads=threads)
-    with _progress() as progress:
-        compared = validate_suite(chosen, profiles, backend, folder, all_timelines=timelines, progress=progress)
+    with _progress() as progress, Cores() as cores:
+        compared = validate_suite(
+            chosen,
+            profiles,
+            backend,
+            folder,
+            all_timelines=timelines,
+            patience=Patience(patience_s, probe_ns=cores.settle),
+            progress=progress,
+        )
     report = build_report(chosen, compared, profiles, device=device, device_name=name)
     text = json.dumps(report, indent=1, allow_nan=False) + "\n"
     for path in [folder / "report.json", *([] if results is None else [results])]:

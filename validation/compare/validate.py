@@ -2,9 +2,9 @@
 
 First come the traces of all models, then all simulations (a fault shows before hours of replays), then, model by model,
 the replays that are not on disk yet. They go round by round over all configurations of a model, each round in a random
-order of its own, so that a drift of the machine spreads over all of them. Configurations of which too few steps ran at the
-speed of the profile get further rounds, up to as many again. The first replay after a model has been built
-is thrown away: it pays for memory that is touched for the first time.
+order of its own, so that a drift of the machine spreads over all of them. Before each replay, patience waits for the speed
+of the profile. Configurations of which too few steps ran at it get further rounds, up to as many again. The first replay
+after a model has been built is thrown away: it pays for memory that is touched for the first time.
 
 Limits: the replays of two models are not mixed, because both need not fit into memory at once.
 """
@@ -24,6 +24,7 @@ from validation.compare.simulations import Simulated, Simulation, simulate_suite
 from validation.compare.steady import SteadySteps, compare_steady, has_too_few
 from validation.compare.suite import Configuration, Suite, SuiteModel
 from validation.compare.workload import prepare_trace
+from validation.runtime.patience import Patience
 
 Progress = Callable[[int, int, str], None]
 """Called with (replays done, replays in all, what is run now); further rounds add to the replays in all."""
@@ -55,6 +56,7 @@ def validate(
     folder: Path,
     *,
     all_timelines: bool = False,
+    patience: Patience | None = None,
     progress: Progress | None = None,
 ) -> list[Compared]:
     """Return every configuration of `suite` both ways, going on with what is in `folder` already.
@@ -72,6 +74,7 @@ def validate(
     compared: dict[str, Compared] = {}
     for name, model in suite.models.items():
         own = [item for item in simulations if item.configuration.model_name == name]
+        speed_ns = own[0].own.profile.speed_probe_ns if own else None
         with _OnDemand(backend, name, model) as replay:
             for number in range(_most_rounds(suite)):
                 if is_further := number >= suite.repeats:
@@ -83,6 +86,8 @@ def validate(
                 if is_further:
                     tell.adds(len(missing))
                 for configuration in missing:
+                    if patience is not None and speed_ns is not None:
+                        patience.wait_for(speed_ns, tell.waits)
                     tell.begins(configuration, number)
                     stored.write(configuration, number, replay(configuration, None))
                     tell.ended()
@@ -176,6 +181,12 @@ class _Teller:
             return
         why = "" if number < self._repeats else f" (round {number + 1}: too few steps at the calibrated speed)"
         self._progress(self._num_done, self._total, configuration.id + why)
+
+    def waits(self) -> None:
+        if self._progress is not None:
+            self._progress(
+                self._num_done, self._total, "waiting until the machine is as fast as when it was calibrated"
+            )
 
     def ended(self) -> None:
         self._num_done += 1

@@ -7,7 +7,7 @@ import pytest
 from hardware_profiles.errors import InputError
 from tests.cli.conftest import CommandLine
 from validation.cli import calibrate as command
-from validation.cli.calibrate import parse_budget
+from validation.cli.quantities import parse_time
 
 
 @pytest.fixture
@@ -17,16 +17,17 @@ def moesim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return CommandLine(place=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
 
 
-def test_budgets() -> None:
+def test_times() -> None:
     """Minutes, and what other durations are written in."""
-    assert [parse_budget(text) for text in ("3 min", "0.5min", "90 s", "2000 ms")] == [180, 30, 90, 2]
+    texts = ("3 min", "0.5min", "90 s", "2000 ms", "0 s")
+    assert [parse_time("--patience", text) for text in texts] == [180, 30, 90, 2, 0]
 
 
 @pytest.mark.parametrize("text", ["3", "three min", "-1 min", "0 s", "10 ms", "5 GB"])
-def test_budgets_that_cannot_be(text: str) -> None:
+def test_times_that_cannot_be(text: str) -> None:
     """Name the option."""
     with pytest.raises(InputError, match="--budget"):
-        parse_budget(text)
+        parse_time("--budget", text, least_s=1)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,7 @@ def test_budgets_that_cannot_be(text: str) -> None:
     [
         (("--device", "cpu", "--model", "lab-wide", "--out", "a.txt"), "should end in .yaml"),
         (("--device", "cpu", "--model", "lab-wide", "--out", "a.yaml", "--throttle", "3"), "--throttle"),
+        (("--device", "cpu", "--model", "lab-wide", "--out", "a.yaml", "--patience", "long"), "--patience"),
         (("--device", "cpu", "--model", "lab-wide", "--out", "a.yaml", "--threads", "1.5"), "not a whole number"),
         (("--device", "cpu", "--out", "a.yaml"), "--model"),
         (("--device", "gpu", "--model", "lab-wide", "--out", "a.yaml"), "gpu"),

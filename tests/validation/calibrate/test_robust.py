@@ -9,6 +9,7 @@ import pytest
 from validation.calibrate.measurement import counted_frac, medians, num_without
 from validation.calibrate.reference import Speed, speed_in_words, take_reference
 from validation.calibrate.robust import Effort, Point, Series, counting, measure_points, spread_of, which_count
+from validation.runtime.patience import Patience
 
 
 class Clock:
@@ -249,13 +250,47 @@ def test_without_a_speed_nothing_is_probed_and_all_samples_count() -> None:
 
 
 def test_the_reference_is_the_undisturbed_machine() -> None:
-    """Of 400 probes, the median of the fast ones, where they are a fifth or more."""
+    """The median of the fast probes, where they are a fifth or more of all."""
     machine = Machine(lambda now_s: now_s % 1 > 0.3)
 
     def between() -> None:
         machine.clock.now_s += 0.01
 
-    reference = take_reference(machine.probe_ns, between)
+    reference = take_reference(between, machine.probe_ns, clock=machine.clock)
     assert reference.speed_ns == pytest.approx(FAST_NS)
     assert len(reference.probes_ns) == machine.num_probes == 400
     assert speed_in_words(reference.speed_ns, 0.834) == "probe 100 us, 83% of samples counted"
+
+
+@pytest.mark.parametrize(("between_s", "num_probes"), [(0.001, 400), (0.1, 200), (0.5, 40), (5, 20)])
+def test_a_reference_takes_20_seconds_or_few_probes(between_s: float, num_probes: int) -> None:
+    """20 to 400 of them; a speed that is known is kept to, whatever they say."""
+    machine = Machine(lambda _now_s: True)
+
+    def between() -> None:
+        machine.clock.now_s += between_s
+
+    reference = take_reference(between, lambda: 1.0, at_speed_ns=123.0, clock=machine.clock)
+    assert reference.speed_ns == 123
+    assert len(reference.probes_ns) == pytest.approx(num_probes, abs=1)
+
+
+def test_what_would_not_count_is_waited_out() -> None:
+    """A slow spell of 50 s within a budget of 10 s: all samples count, taken within budget and wait."""
+    machine = Machine(lambda now_s: 3 < now_s < 53)
+    clock = machine.clock
+
+    def sleep(seconds: float) -> None:
+        clock.now_s += seconds
+
+    patience = Patience(60, probe_ns=machine.probe_ns, clock=clock, sleep=sleep)
+    speed = Speed(
+        reference_ns=FAST_NS, probe_ns=machine.probe_ns, settle=machine.probe_ns, waited_ns=lambda: 0, patience=patience
+    )
+    effort = Effort(budget_s=10, warmup=0, relative_error=-1, most_repeats=10**6)
+    (series,) = measure_points(machine.points(1.0), effort, seed=0, speed=speed, clock=clock)
+    num_counting = sum(which_count(series))
+    assert len(series.ended_s) - 1 <= num_counting
+    assert num_counting >= 9
+    assert 49 <= patience.spent_s <= 51
+    assert clock.now_s - patience.spent_s == pytest.approx(10, abs=1.5)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hardware_profiles.errors import InputError
-from tests.validation.compare.fake import NAME, FakeBackend, fill, profiles
+from tests.validation.compare.fake import NAME, PROBE_NS, FakeBackend, fill, probed_profiles, profiles
 from traces.format import open_trace
 from validation.compare.metrics import count_of
 from validation.compare.page import report_page
@@ -20,6 +20,7 @@ from validation.compare.simulations import profile_of
 from validation.compare.suite import Suite, read_suite
 from validation.compare.validate import REPLAYS, TIMELINES, TRACES, Compared, validate
 from validation.compare.workload import prepare_trace
+from validation.runtime.patience import Patience
 
 
 @pytest.fixture
@@ -288,3 +289,32 @@ def test_a_run_too_short_to_measure_is_refused(place: Path) -> None:
     with pytest.raises(InputError, match="leaves no time between two tokens"):
         validate(short, profiles(place), backend, place / "out")
     assert backend.num_replays == 0
+
+
+def test_replays_wait_until_the_machine_is_as_fast_as_calibrated(place: Path) -> None:
+    """Before the first one here, for three pauses; a profile that does not tell its speed is not waited for."""
+    log: list[str] = []
+    pauses: list[float] = []
+
+    def slow_at_first() -> float:
+        return PROBE_NS * (1 if len(pauses) >= 3 else 2)
+
+    backend = FakeBackend(folder=place, slow_frac=0)
+    validate(
+        suite_of(place),
+        probed_profiles(place),
+        backend,
+        place / "out",
+        patience=Patience(60, probe_ns=slow_at_first, clock=lambda: float(sum(pauses)), sleep=pauses.append),
+        progress=lambda done, total, name: log.append(f"{done} of {total}: {name}"),
+    )
+    assert pauses == [1, 1, 1]
+    assert log[0] == "0 of 27: waiting until the machine is as fast as when it was calibrated"
+    assert sum("waiting" in entry for entry in log) == 1
+    validate(
+        suite_of(place),
+        profiles(place),
+        FakeBackend(folder=place),
+        place / "other",
+        patience=Patience(60, probe_ns=lambda: pytest.fail("a probe")),
+    )

@@ -7,7 +7,7 @@ Limits: contexts are noise (attention does not mind); batches of requests of one
 start of a sequence.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -63,6 +63,13 @@ def attended_tokens(at: At, *, is_prefill: bool) -> float:
     """Return what a step's tokens attend to, summed over them."""
     tokens = at["tokens"]
     return tokens * (tokens + 1) / 2 if is_prefill else tokens * at["context"]
+
+
+@contextmanager
+def passes_of_one_token(subject: Subject) -> Iterator[Callable[[], object]]:
+    """Set up decode steps of one sequence; yields what runs one."""
+    with _passes(subject, (), 1, CONTEXTS[0] + 1, is_prefill=False) as measure:
+        yield lambda: measure({"tokens": 1, "context": CONTEXTS[0], "scale": 1.0})
 
 
 @contextmanager
