@@ -33,7 +33,8 @@ for how long the replay's threads waited for one. There are therefore two errors
   fast as when its profile was measured, and at most 2 % of their time was lost to waiting for a core; the same steps are
   added up on both sides. It says how well the simulator knows the
   machine that was calibrated, and is the figure to judge the simulator by. **Their share** says how many of the steps these
-  were. A configuration with fewer than 24 of them is replayed again, up to twice as often as the others.
+  were. A configuration with fewer than 24 of them is replayed again, up to twice as often as the others. With `--patience`,
+  replays also wait, for so long in all, until the machine is as fast as when it was calibrated.
 - **Error of all steps**: of TPOT, the mean time between two tokens of a request, with whatever the machine did meanwhile.
 - An error is (simulated - measured) / measured; measured is the median over the repeats. Where no repeat has eight steps at
   the calibrated speed, those of all repeats are taken together; where there are none at all, there is a dash.
@@ -61,15 +62,15 @@ _REPEAT = """\
 make validate
 ```
 
-calibrates both laboratory models on this machine, runs `validation/suites/cpu-quick.yaml` and writes a page with all plots
-to `results/validation/cpu-quick/report.html`. What stands above is made by
+calibrates each of the laboratory models on this machine and, right after it, replays what `validation/suites/cpu-quick.yaml`
+has of it, and writes a page with all plots to `results/validation/cpu-quick/report.html`. What stands above is made by
 
 ```sh
 make results
 ```
 
-which calibrates anew, replays both suites with both profiles, the better part of an hour, and writes
-`validation/results/*.json` and this page. For one model, another suite, or profiles at hand:
+which calibrates anew and replays both suites, waiting for the machine where it is slow (`PATIENCE="15 min"`): an hour or
+two. It writes `validation/results/*.json` and this page. For one model, another suite, or profiles at hand:
 
 ```sh
 moesim validate validation/suites/cpu.yaml --profile lab-wide=a.yaml --profile lab-narrow=b.yaml

@@ -19,8 +19,9 @@ class Measurement:
 
     `set_up` allocates, yields the function that measures a point once, and puts everything back. `weight` is its share of
     the time for all, relative to the others. `is_crowded` says that its own threads may outnumber the cores: then waiting
-    for one is part of what is measured. `is_long` says that a sample is a forward pass or more: it need not settle, and a
-    turn is one sample.
+    for one is part of what is measured. `is_long` says that a sample is a forward pass or more: it need not settle, a turn
+    is one sample, and turns go on until the time is spent. What is made of such points is the difference of two, so both
+    should have been measured at the same times.
     """
 
     name: str

@@ -40,7 +40,6 @@ from validation.runtime.device import open_device
 from validation.runtime.patience import Patience
 from validation.runtime.quiet import quiet
 
-_TURN, _LONG_TURN = {"settle": 1, "in_turn": 3}, {"settle": 0, "in_turn": 1}
 _LEAST_SHARE = 0.7
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the time for all that has passed."""
@@ -229,9 +228,16 @@ def _plan(
             progress(name, min(1.0, before + share * own_s / total_s))
 
         tell(0.0)
-        yield measurement, Effort(budget_s=share_s, **(_LONG_TURN if measurement.is_long else _TURN)), tell
+        yield measurement, _effort(measurement, share_s), tell
         time_left_s = max(0.0, time_left_s - (time.perf_counter() - began_s - (patience.spent_s - waited_s)))
         left -= measurement.weight
+
+
+def _effort(measurement: Measurement, budget_s: float) -> Effort:
+    """Return how to measure: long work until the time is spent, so that all points have been measured at the same times."""
+    if measurement.is_long:
+        return Effort(budget_s=budget_s, settle=0, in_turn=1, relative_error=0)
+    return Effort(budget_s=budget_s, settle=1, in_turn=3)
 
 
 def _take(

@@ -11,9 +11,11 @@ Limits: one link, one GPU; what else uses the host's memory or the bus is not kn
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import count as count_up
 from itertools import islice
+from types import TracebackType
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -27,6 +29,7 @@ AT_ONCE = 4
 _SIZES = (1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26)
 _RING_BYTES = 128 << 20
 _LARGEST_BYTES = 128 << 20
+_LOOKS_S = 0.1
 
 
 def measure_link(subject: Subject, *, throttle_bytes_per_s: float) -> list[Measurement]:
@@ -85,8 +88,9 @@ def _transfers(
 
     with ExitStack() as stack:
         link = stack.enter_context(CopyLink(device, throttle=throttle))
-        if load is not None:
-            stack.enter_context(_loaded(subject, load))
+        beside = (
+            nullcontext if load is None else stack.enter_context(_Load(_work_of(subject, load), subject.threads)).going
+        )
         keys = count_up()
 
         def fetch(num_bytes: int, count: int) -> float:
@@ -110,55 +114,79 @@ def _transfers(
 
         def measure(at: At) -> Mapping[str, float]:
             num_bytes = int(at["bytes"])
-            return {"each": move(num_bytes, AT_ONCE), "demand": move(num_bytes, 1)}
+            with beside():
+                return {"each": move(num_bytes, AT_ONCE), "demand": move(num_bytes, 1)}
 
         yield measure
     link.services.clear()
 
 
-@contextmanager
-def _loaded(subject: Subject, load: str) -> Iterator[None]:
-    """Keep another thread at work: copies to the host, or products of matrices on the device."""
+def _work_of(subject: Subject, load: str) -> Callable[[], None]:
+    """Return a copy to the host, or a product of matrices on the device."""
     device = subject.device
     num_bytes = max(1 << 22, subject.expert_bytes)
     if load == "d2h":
         host, remote = device.host_tensor(num_bytes, torch.uint8), device.device_tensor((num_bytes,), torch.uint8)
+        return lambda: device.copy_back(host, remote, None)
+    width = 512 if device.torch_device.type == "cpu" else 4096
+    left = torch.zeros((width, width), device=device.torch_device)
+    right, product = torch.zeros_like(left), torch.zeros_like(left)
 
-        def work() -> None:
-            device.copy_back(host, remote, None)
-    else:
-        width = 512 if device.torch_device.type == "cpu" else 4096
-        left = torch.zeros((width, width), device=device.torch_device)
-        right, product = torch.zeros_like(left), torch.zeros_like(left)
+    def multiply() -> None:
+        torch.mm(left, right, out=product)
+        device.synchronize()
 
-        def work() -> None:
-            torch.mm(left, right, out=product)
-            device.synchronize()
-
-    with _endlessly(work, subject.threads):
-        yield
+    return multiply
 
 
-@contextmanager
-def _endlessly(work: Callable[[], None], threads: int) -> Iterator[None]:
-    """Do `work` over and over in a thread; what it raises is raised at the end."""
-    ends = threading.Event()
-    failed: list[BaseException] = []
+class _Load:
+    """A thread that does `work` over and over while `going`, and rests otherwise: nothing runs beside a probe.
 
-    def run() -> None:
+    A context manager; what `work` raises is raised on leaving it.
+    """
+
+    def __init__(self, work: Callable[[], None], threads: int) -> None:
+        self._work, self._threads = work, threads
+        self._goes, self._has_begun, self._ends = threading.Event(), threading.Event(), threading.Event()
+        self._working = threading.Lock()
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="moesim load", daemon=True)
+
+    @contextmanager
+    def going(self) -> Iterator[None]:
+        """Work begins before the body, and the last of it has ended after it."""
+        self._has_begun.clear()
+        self._goes.set()
+        while self._thread.is_alive() and not self._has_begun.wait(_LOOKS_S):
+            pass
         try:
-            torch.set_num_threads(threads)
-            while not ends.is_set():
-                work()
-        except BaseException as error:
-            failed.append(error)
+            yield
+        finally:
+            self._goes.clear()
+            with self._working:  # what had begun has ended
+                pass
 
-    thread = threading.Thread(target=run, name="moesim load", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ends.set()
-        thread.join()
-    if failed:
-        raise failed[0]
+    def _run(self) -> None:
+        try:
+            torch.set_num_threads(self._threads)
+            while not self._ends.is_set():
+                self._goes.wait()
+                with self._working:
+                    self._has_begun.set()
+                    if self._goes.is_set() and not self._ends.is_set():
+                        self._work()
+        except BaseException as error:
+            self._failed = error
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ends.set()
+        self._goes.set()
+        self._thread.join()
+        if self._failed is not None and error is None:
+            raise self._failed

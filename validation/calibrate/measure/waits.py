@@ -61,7 +61,7 @@ def measure_waits(subject: Subject, *, throttle_bytes_per_s: float | None) -> li
                 hits | {"copies": 1},
             ],
             set_up=lambda: _passes(subject, throttle_bytes_per_s),
-            weight=8,
+            weight=12,
             is_long=True,
         )
     ]
