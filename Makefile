@@ -89,7 +89,7 @@ validate: $(VENV)/installed-live
 
 results: $(VENV)/installed-live
 	rm -rf $(VALIDATED)
-	$(MAKE) validate SUITE=cpu BUDGET="150 s" PATIENCE="15 min" ARGS="--results validation/results/cpu.json"
+	$(MAKE) validate SUITE=cpu BUDGET="200 s" PATIENCE="15 min" ARGS="--results validation/results/cpu.json"
 	$(MAKE) validate SUITE=cpu-quick ARGS="--results validation/results/cpu-quick.json"
 	$(BIN)/python docs/make_validation.py
 

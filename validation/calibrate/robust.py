@@ -32,7 +32,6 @@ from validation.calibrate.reference import Speed
 from validation.runtime.speed import is_as_fast
 from validation.runtime.waiting import is_undisturbed
 
-LEAST_COUNTING = 3
 OVERTIME = 3
 """How many times the budget points may take that would have too few samples otherwise."""
 SIGMA_PER_MAD = 1.4826
@@ -107,9 +106,8 @@ def measure_points(
     """Measure `points` and return one series for each, in their order.
 
     `progress` is called after each round with the share of the budget, or of the points, that is done. A point is
-    repeated `least_repeats` times even where the budget does not suffice, as far as three times the budget goes; patience
-    is not in the budget. Without `speed` all samples count; with it, those taken at it, and the same holds for a point of
-    which fewer than three do.
+    repeated until `least_repeats` samples count even where the budget does not suffice, as far as three times the budget
+    goes; patience is not in the budget. Without `speed` all samples count; with it, those taken at it.
     """
     draw = random.Random(seed)
     began = clock()
@@ -218,12 +216,11 @@ class _Taking:
         """Tell whether the point has another turn, when the budget is spent (`is_over`) or before."""
         if len(self._counting) >= effort.most_repeats:
             return False
-        if is_over:
-            is_short = len(self._ended_s) < effort.least_repeats
-            return is_short or len(self._counting) < min(LEAST_COUNTING, effort.least_repeats)
         if len(self._counting) < effort.least_repeats:
             return True
-        return spread_of(self._counting).relative_error > effort.relative_error
+        if is_over:
+            return False
+        return spread_of(self._counting).relative_error >= effort.relative_error
 
     def series(self) -> Series:
         """Return what was taken."""

@@ -71,6 +71,14 @@ def test_a_known_point_rests_and_an_unknown_one_goes_on() -> None:
     assert log[:4] in ([0, 0, 1, 1], [1, 1, 0, 0])
 
 
+def test_without_an_error_to_reach_all_points_go_on_together() -> None:
+    """A steady point is measured as often as a wild one, to the end of the budget."""
+    clock = Clock()
+    points = [point(0, [], [1.0, 1.001], clock), point(1, [], [1.0, 3.0] * 50, clock)]
+    series = measure_points(points, Effort(budget_s=90, warmup=0, relative_error=0), seed=0, clock=clock)
+    assert [len(one.samples["time"]) for one in series] == [30, 30]
+
+
 def test_every_sample_is_kept_in_order() -> None:
     """Outliers too."""
     values = [1.0, 50.0, 1.0, 1.0, 2.0]
@@ -215,12 +223,12 @@ def test_a_sample_that_waited_for_a_core_does_not_count() -> None:
 
 
 def test_too_few_that_count_go_on_beyond_the_budget() -> None:
-    """Until there are three, and no longer; the points that have them rest."""
+    """Until there are as many as asked for, and no longer; the points that have them rest."""
     machine = Machine(lambda now_s: now_s < 15)
     (series,) = taken_on(machine, Effort(budget_s=10, warmup=0, least_repeats=5), 1.0)
-    assert len(counting(series)["time"]) == 3
+    assert len(counting(series)["time"]) == 5
     assert medians([series], "time") == pytest.approx([1.0])
-    assert 15 < machine.clock.now_s < 20
+    assert 20 < machine.clock.now_s < 22
 
 
 def test_none_that_count_leave_all_samples() -> None:
