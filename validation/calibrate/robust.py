@@ -53,7 +53,8 @@ class Point:
 class Effort:
     """How long to measure: at least and at most so many repeats, the bound on the median's error, the time for all.
 
-    A turn of a point is `settle` measurements that are thrown away and `in_turn` that are kept.
+    With a bound of zero no point rests before the time is spent: all are measured equally often, at the same times. A turn
+    of a point is `settle` measurements that are thrown away and `in_turn` that are kept.
     """
 
     budget_s: float
