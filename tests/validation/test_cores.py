@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from validation.runtime.cores import Cores
+from validation.runtime.cores import Cores, fastest_core_ns
 
 needs_two = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs two cores to choose from"
@@ -50,3 +50,25 @@ def test_a_single_core_is_only_probed() -> None:
             assert os.sched_getaffinity(0) == one
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@needs_two
+def test_the_fastest_core_is_found_and_nothing_stays_bound() -> None:
+    """A replay that follows finds all cores, for its computing and its copies."""
+    allowed = os.sched_getaffinity(0)
+    probes_ns = dict.fromkeys(allowed, 200) | {max(allowed): 100}
+
+    def probe() -> int:
+        (core,) = os.sched_getaffinity(0)
+        return probes_ns[core]
+
+    assert fastest_core_ns(probe) == 100
+    assert os.sched_getaffinity(0) == allowed
+
+
+def test_threads_are_bound_by_one_at_a_time() -> None:
+    """The inner one would take the one core that is left to its thread for the whole machine."""
+    with Cores(lambda: 7), pytest.raises(RuntimeError, match="already"), Cores(lambda: 7):
+        pass
+    with Cores(lambda: 7) as cores:
+        assert cores.settle() == 7

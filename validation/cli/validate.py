@@ -82,20 +82,20 @@ def validate(
     chosen = _of_models(read_suite(suite, trace_folder=folder / TRACES), model)
 
     from validation.compare.backend import TorchBackend, device_name_of
-    from validation.runtime.cores import Cores
+    from validation.runtime.cores import fastest_core_ns
     from validation.runtime.patience import Patience
 
     name = device_name_of(device)
     profiles = [_profile(text, chosen, name) for text in profile]
     backend = TorchBackend(device, {key: profile_of(key, profiles) for key in chosen.models}, num_threads=threads)
-    with _progress() as progress, Cores() as cores:
+    with _progress() as progress:
         compared = validate_suite(
             chosen,
             profiles,
             backend,
             folder,
             all_timelines=timelines,
-            patience=Patience(patience_s, probe_ns=cores.settle),
+            patience=Patience(patience_s, probe_ns=fastest_core_ns),
             progress=progress,
         )
     report = build_report(chosen, compared, profiles, device=device, device_name=name)

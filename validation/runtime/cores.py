@@ -18,12 +18,25 @@ from validation.runtime.speed import probe_ns
 _TASKS = Path("/proc/self/task")
 
 
+_in_use = threading.Lock()
+
+
 class Cores(AbstractContextManager["Cores"]):
-    """The cores that the process may use. On leaving the context, all its threads may use them all again."""
+    """The cores that the process may use. On leaving the context, all its threads may use them all again.
+
+    One at a time: a second would take the core that the first has bound the thread to for all there are. Entering it raises
+    RuntimeError.
+    """
 
     def __init__(self, probe: Callable[[], int] = probe_ns) -> None:
         self._probe = probe
+        self._cores: list[int] = []
+
+    def __enter__(self) -> "Cores":
+        if not _in_use.acquire(blocking=False):
+            raise RuntimeError("the threads of this process are bound to cores already")
         self._cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        return self
 
     def settle(self) -> int:
         """Move the calling thread to the fastest core; return the probe there, in ns."""
@@ -41,9 +54,12 @@ class Cores(AbstractContextManager["Cores"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if len(self._cores) > 1:
-            os.sched_setaffinity(0, self._cores)
-            self._bind_others(set(self._cores))
+        try:
+            if len(self._cores) > 1:
+                os.sched_setaffinity(0, self._cores)
+                self._bind_others(set(self._cores))
+        finally:
+            _in_use.release()
 
     def _bind_others(self, cores: set[int]) -> None:
         own = threading.get_native_id()
@@ -51,3 +67,9 @@ class Cores(AbstractContextManager["Cores"]):
             if int(task) != own:
                 with suppress(ProcessLookupError):  # a thread that has just ended
                     os.sched_setaffinity(int(task), cores)
+
+
+def fastest_core_ns(probe: Callable[[], int] = probe_ns) -> int:
+    """Return the probe on the fastest core, and leave all threads as free as they were."""
+    with Cores(probe) as cores:
+        return cores.settle()
