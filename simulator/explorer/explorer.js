@@ -1,9 +1,10 @@
 // A change of the state redraws what shows it, once per frame; plots out of sight wait until they come into sight.
+// What is in sight is told once, before the first drawing: a page that was drawn once shows its first plot.
 'use strict';
 
 function explore(data) {
   const fresh = freshState(data);
-  let state = fromHash(location.hash, fresh, data), rows = [], wanted = false, written = null;
+  let state = fromHash(location.hash, fresh, data), rows = [], wanted = false, seen = false, written = null;
   const visible = new Set(), stale = new Set(Object.keys(PLOTS));
   const showControls = makeControls(data, change), showTable = makeTable(data, change);
   if (!data.metrics.length) for (const part of document.querySelectorAll('.cards, #view')) part.hidden = true;
@@ -84,11 +85,11 @@ function explore(data) {
       if (entry.isIntersecting) visible.add(name);
       else visible.delete(name);
     }
-    if ([...visible].some(name => stale.has(name))) redraw();
+    if (!seen || [...visible].some(name => stale.has(name))) redraw();
+    seen = true;
   }, { rootMargin: '100px' });
   for (const name of Object.keys(PLOTS)) sight.observe(document.getElementById(`card-${name}`));
   if (matchMedia('(max-width: 700px)').matches) document.getElementById('filters').open = false;
-  redraw();
 }
 
 (async () => {

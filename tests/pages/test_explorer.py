@@ -315,3 +315,17 @@ def test_a_single_point(page: Page, tmp_path: Path) -> None:
     path.write_text(explorer_page([{"batch": 1, "tpot_p50_s": 0.02}], axes=["batch"], title="One"))
     page.show(path)
     assert line(page, "TPOT p50") == ([1], [20])
+
+
+def test_what_is_in_sight_may_be_told_late(page: Page, small: Path) -> None:
+    """The page counts as drawn once its first plot is, however late the browser tells what is in sight."""
+    script = (
+        "const Sight=IntersectionObserver;window.IntersectionObserver=class extends Sight{"
+        "constructor(told,options){super((...all)=>setTimeout(told,300,...all),options)}}"
+    )
+    added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    try:
+        page.show(small)
+        assert page.js("return document.getElementById('lines').data!==undefined")
+    finally:
+        page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
