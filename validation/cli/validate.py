@@ -147,11 +147,13 @@ def _tables(report: dict[str, object]) -> Iterator[Table]:
     ):
         table = Table(title=title, title_justify="left")
         table.add_column("")
-        headings = ["median", "p90", "max", "mean", "in spread", "counts within 1 point"]
-        for heading in ("configs", *([*headings, "counts equal"] if is_of_all else ["share", *headings])):
+        for heading in ("configs", *([] if is_of_all else ["share"]), "median", "p90", "max", "mean", "in spread"):
             table.add_column(heading, justify="right")
+        if is_of_all:
+            table.add_column("counts equal", justify="right")
+            table.add_column("within 1 point", justify="right")
         for name, num_configurations, *cells in rows:
-            table.add_row(name, num_configurations, *(cells[7:] if is_of_all else cells[:7]))
+            table.add_row(name, num_configurations, *(cells[6:] if is_of_all else cells[:6]))
         yield table
 
 

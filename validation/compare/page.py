@@ -39,9 +39,8 @@ def _headline(report: Mapping[str, object]) -> str:
         "however fast the machine was at the time",
         "Within the measured spread": f"{errors['within_spread']} of {errors['configurations']}; with all steps, "
         f"{errors['all_within_spread']}",
-        "Hits, late hits and misses equal": f"{errors['counts_equal']} of {errors['configurations']} in every repeat; each "
-        f"within 1 % of the accesses, {errors['counts_within_1_point']} in the repeat with the most steps at that speed, "
-        f"{errors['all_counts_within_1_point']} in the median repeat",
+        "Hits, late hits and misses equal": f"{errors['counts_equal']} of {errors['configurations']}; each within "
+        f"1 % of the accesses, {errors['counts_within_1_point']}",
         "Replays": f"{report['repeats']} of each configuration, in random order round by round, and up to as many again "
         "of those with few steps at the calibrated speed",
         "Machine": f"{machine['processor']}, {machine['cores']} cores; {report['device']}: {report['device_name']}",

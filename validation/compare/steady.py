@@ -32,9 +32,8 @@ _Pair = tuple[MeasuredStep, SimulatedStep]
 class SteadySteps:
     """A configuration at the calibrated speed. Errors are shares of what was measured, None where nothing was.
 
-    `replay_errors_frac` has the error of each replay, None for one that does not count alone, `replay_num_steady` how many
-    of its steps were steady; `min_frac` and `max_frac` say how far their slowdowns lie from the median, of two or more; with
-    `within_spread` the simulation lies between them.
+    `replay_errors_frac` has the error of each replay, None for one that does not count by itself; `min_frac` and `max_frac`
+    say how far their slowdowns lie from the median, of two or more; with `within_spread` the simulation lies between them.
     """
 
     num_steps: int
@@ -44,7 +43,6 @@ class SteadySteps:
     simulated_s_per_token: float | None
     error_frac: float | None
     replay_errors_frac: Sequence[float | None]
-    replay_num_steady: Sequence[int]
     min_frac: float | None
     max_frac: float | None
     within_spread: bool
@@ -53,11 +51,6 @@ class SteadySteps:
     def steady_frac(self) -> float | None:
         """The share of the steps that were steady."""
         return self.num_steady / self.num_steps if self.num_steps else None
-
-    @property
-    def steadiest(self) -> int:
-        """Which replay has the most steady steps; of several, the first."""
-        return max(range(len(self.replay_num_steady)), key=self.replay_num_steady.__getitem__)
 
 
 def compare_steady(
@@ -84,7 +77,6 @@ def compare_steady(
         simulated_s_per_token=statistics.median(simulated_s for _, simulated_s in used) if used else None,
         error_frac=None if median is None else 1 / median - 1,
         replay_errors_frac=[None if one is None else one[1] / one[0] - 1 for one in times],
-        replay_num_steady=[len(chosen) for chosen in steady],
         min_frac=min(slowdowns) / median - 1 if has_spread and median else None,
         max_frac=max(slowdowns) / median - 1 if has_spread and median else None,
         within_spread=has_spread and min(slowdowns) <= 1 <= max(slowdowns),
