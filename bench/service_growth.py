@@ -34,9 +34,9 @@ def main() -> None:
     process = psutil.Process()
     peak_bytes = num_steps = 0
 
-    def look(step: Step, now_ns: int) -> None:
+    def look(step: Step, now_ns: int, snapshot: object) -> None:
         nonlocal peak_bytes, num_steps
-        del step, now_ns
+        del step, now_ns, snapshot
         num_steps += 1
         if num_steps % _STEPS_PER_LOOK == 0:
             peak_bytes = max(peak_bytes, process.memory_info().rss)

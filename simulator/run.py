@@ -41,6 +41,8 @@ from simulator.workload.request import Request
 from simulator.workload.step import Step, Wait
 from traces.format import Trace
 
+OnStep = Callable[[Step, int, Callable[[], Counters]], None]
+
 Progress = Callable[[int, int], None]
 """Called with (output tokens so far, output tokens in all) at the end of each step."""
 
@@ -69,12 +71,13 @@ def simulate(
     source: str = "scenario",
     timeline_path: Path | None = None,
     progress: Progress | None = None,
-    on_step: Callable[[Step, int], None] | None = None,
+    on_step: OnStep | None = None,
     inputs: Inputs | None = None,
 ) -> RunResult:
     """Simulate a scenario. Raises InputError and TraceError for what is wrong with it, before anything is run.
 
-    `on_step`, if given, is called with each step and the time in ns when its tokens are out, warm-up included.
+    `on_step`, if given, is called with each step, the time in ns when its tokens are out, and what gives the counts up to
+    then, warm-up included.
     `inputs` are what `resolve_inputs` gave for this very scenario, where that was asked already; they serve one run.
     """
     inputs = resolve_inputs(scenario, source) if inputs is None else inputs
@@ -100,7 +103,7 @@ def simulate(
         if progress is not None:
             progress(engine.counters.output_tokens, total_tokens)
         if on_step is not None:
-            on_step(step, now_ns)
+            on_step(step, now_ns, engine.snapshot)
 
     steps = (
         loop.steps(lookahead_layers=view.lookahead_layers, gate_weights=view.needs_gate_weights)
@@ -156,7 +159,7 @@ def _simulate_replicas(
     source: str,
     timeline_path: Path | None,
     progress: Progress | None,
-    on_step: Callable[[Step, int], None] | None,
+    on_step: OnStep | None,
 ) -> RunResult:
     """Simulate a service of several machines. Raises InputError and TraceError."""
     assert scenario.replicas is not None
@@ -173,9 +176,9 @@ def _simulate_replicas(
                     tokens = sum(replica.engine.counters.output_tokens for replica in group.replicas)
                     progress(tokens, service.stop.bounds.tokens or 0)
                 if on_step is not None:
-                    on_step(step, now_ns)
+                    on_step(step, now_ns, engine.snapshot)
 
-            return _engine(
+            engine = _engine(
                 scenario,
                 inputs,
                 ready,
@@ -186,6 +189,7 @@ def _simulate_replicas(
                 kv_copy_ns=service.kv_copy_ns,
                 clock=clock,
             )
+            return engine
 
         group = Group(scenario, inputs, source, make_engine)
         with interrupts(group.traffic.stop), _faults_of(source):

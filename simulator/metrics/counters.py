@@ -144,6 +144,10 @@ class Counters:
             )
         return result
 
+    def outcomes(self) -> tuple[int, int, int]:
+        """Return hits, late hits and misses, over all routing rounds."""
+        return sum(self.hits), sum(self.late_hits), sum(self.misses)
+
     def attribution_ns(self) -> dict[str, int]:
         """Divide the elapsed time by cause; with `idle_ns` and `kv_swap_ns`, of a service, they add up to `now_ns`."""
         return {

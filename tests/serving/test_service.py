@@ -229,8 +229,8 @@ def test_an_interrupt_ends_with_the_step(trace: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     steps = []
 
-    def on_step(step: object, now_ns: int) -> None:
-        del step
+    def on_step(step: object, now_ns: int, snapshot: object) -> None:
+        del step, snapshot
         steps.append(now_ns)
         if len(steps) == 5:
             os.kill(os.getpid(), signal.SIGINT)

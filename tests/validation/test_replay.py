@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -487,12 +487,15 @@ def test_what_happens_between_steps_takes_no_time(
 
 
 def test_steps_tell_their_tokens(config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path) -> None:
-    """As many as the simulated ones, step by step, and the real probe takes some time."""
+    """As many as the simulated ones, step by step, as what they find; and the real probe takes some time."""
     scenario = random_scenario(4, config, tmp_path)
-    emits: list[int] = []
-    simulate(scenario, on_step=lambda step, _now_ns: emits.append(len(step.emits)))
+    expected: list[tuple[int, tuple[int, int, int]]] = []
+    simulate(scenario, on_step=lambda step, _, snapshot: expected.append((len(step.emits), snapshot().outcomes())))
     steps = replay(scenario, offloaded, machine, forced=True, throttle=FAST).steps
-    assert [step.num_emits for step in steps] == emits
+    assert [step.num_emits for step in steps] == [num_emits for num_emits, _ in expected]
+    found = [tuple(accumulate(getattr(step, name) for step in steps)) for name in ("hits", "late_hits", "misses")]
+    assert list(zip(*found, strict=True)) == [outcomes for _, outcomes in expected]
+    assert any(step.misses for step in steps)
     assert all(step.probe_ns for step in steps)
     assert all(step.waited_ns is not None and step.waited_ns >= 0 for step in steps)
 

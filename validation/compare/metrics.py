@@ -35,7 +35,7 @@ def time_of(summary: Mapping[str, object], name: str) -> float | None:
 
 
 def count_of(summary: Mapping[str, object], name: str) -> int:
-    """Return a count of `COUNTS`."""
+    """Return a count of `COUNTS`, or another one."""
     value = summary[name]
     assert isinstance(value, int)
     return value

@@ -9,7 +9,14 @@ import yaml
 
 from simulator.html_page import details, drawn, escaped, html_page, sortable_table
 from validation.compare.figures import report_figures
-from validation.compare.tables import HEADINGS, SUMMARY_HEADINGS, configuration_cells, percent, summary_rows
+from validation.compare.tables import (
+    HEADINGS,
+    SUMMARY_HEADINGS,
+    configuration_cells,
+    percent,
+    replayed_text,
+    summary_rows,
+)
 
 
 def report_page(report: Mapping[str, object]) -> str:
@@ -40,12 +47,13 @@ def _headline(report: Mapping[str, object]) -> str:
         "Within the measured spread": f"{errors['within_spread']} of {errors['configurations']}; with all steps, "
         f"{errors['all_within_spread']}",
         "Hits, late hits and misses equal": f"{errors['counts_equal']} of {errors['configurations']}; each within "
-        f"1 % of the accesses, {errors['counts_within_1_point']}",
+        f"1 % of the accesses, {errors['counts_within_1_point']}; over all steps, {errors['all_counts_within_1_point']}",
         "Replays": f"{report['repeats']} of each configuration, in random order round by round, and up to as many again "
         "of those with few steps at the calibrated speed",
         "Machine": f"{machine['processor']}, {machine['cores']} cores; {report['device']}: {report['device_name']}",
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None),
         "Commit": f"{commit['id']}{' with changes' if commit['is_dirty'] else ''}, {report['date']}",
+        "Replayed": replayed_text(report),
     }
     return (
         "<dl>" + "".join(f"<dt>{escaped(key)}</dt><dd>{escaped(value)}</dd>" for key, value in facts.items()) + "</dl>"

@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from hardware_profiles.errors import InputError
 from traces.format import open_trace, write_text_atomically
+from validation.compare.facts import commit_facts
 from validation.compare.suite import Configuration, SuiteModel, plain
 from validation.replay.measured_step import MeasuredStep
 
@@ -55,13 +57,15 @@ class Backend(Protocol):
         """Build a model, once for all its configurations, and replay on it."""
 
 
-_STEP_FIELDS = ("duration_ns", "num_emits", "probe_ns", "waited_ns")
+_STEP_FIELDS = tuple(one.name for one in fields(MeasuredStep))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A replay as it lies on disk."""
+    """A replay as it lies on disk, with the commit (`validation.compare.facts.commit_facts`) and the date of its making."""
 
+    commit: Mapping[str, object]
+    date: str
     summary: Mapping[str, object]
     steps: Sequence[MeasuredStep]
     recording_frac: float
@@ -77,6 +81,7 @@ class ReplayFolder:
     def __init__(self, folder: Path, *, device_name: str) -> None:
         self._folder = folder
         self._device_name = device_name
+        self._commit = commit_facts()  # of the code that runs, whatever is checked out while it does
         self._digests: dict[Path, str] = {}
 
     def has(self, configuration: Configuration, round_: int) -> bool:
@@ -88,6 +93,8 @@ class ReplayFolder:
         path = self._path(configuration, round_)
         values = {
             "fingerprint": self._fingerprint(configuration),
+            "commit": self._commit,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "recording_frac": replayed.recording_frac,
             "num_other_picks": replayed.num_other_picks,
             "summary": dict(replayed.summary),
@@ -108,12 +115,10 @@ class ReplayFolder:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             fingerprint, summary = values["fingerprint"], values["summary"]
+            commit, date = dict(values["commit"]), str(values["date"])
             frac, other_picks = float(values["recording_frac"]), int(values["num_other_picks"])
             columns = [values["steps"][name] for name in _STEP_FIELDS]
-            steps = [
-                MeasuredStep(duration_ns=duration_ns, num_emits=num_emits, probe_ns=probe_ns, waited_ns=waited_ns)
-                for duration_ns, num_emits, probe_ns, waited_ns in zip(*columns, strict=True)
-            ]
+            steps = [MeasuredStep(**dict(zip(_STEP_FIELDS, step, strict=True))) for step in zip(*columns, strict=True)]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(path, f"is not a replay that moesim wrote ({error}); delete it") from None
         if fingerprint != self._fingerprint(configuration):
@@ -122,7 +127,14 @@ class ReplayFolder:
                 f"is a replay on another device, of another trace, or of what {configuration.id} was before the suite "
                 "changed; name another folder, or delete it",
             )
-        return Stored(summary=summary, steps=steps, recording_frac=frac, num_other_picks=other_picks)
+        return Stored(
+            commit=commit,
+            date=date,
+            summary=summary,
+            steps=steps,
+            recording_frac=frac,
+            num_other_picks=other_picks,
+        )
 
     def _path(self, configuration: Configuration, round_: int) -> Path:
         return self._folder / configuration.id / f"{round_}.json"

@@ -14,8 +14,9 @@ from hardware_profiles.errors import InputError
 from hardware_profiles.load import load_profile
 from hardware_profiles.profile import Duration, DurationTable, HardwareProfile
 from hardware_profiles.quantity import format_bytes
+from simulator.metrics.counters import Counters
 from simulator.model.footprint import expert_bytes
-from simulator.run import RunResult, simulate
+from simulator.run import OnStep, RunResult, simulate
 from simulator.scenario import Scenario, build_scenario
 from simulator.workload.step import Step
 from validation.compare.suite import Configuration, SuiteModel
@@ -39,10 +40,13 @@ class CalibratedProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedStep:
-    """A step, from the end of the one before it to its own, and the output tokens that came out with it."""
+    """A step, from the end of the one before it to its own, the output tokens that came out with it, what accesses found."""
 
     duration_ns: int
     num_emits: int
+    hits: int
+    late_hits: int
+    misses: int
 
 
 def read_profile(path: Path, *, measured_on: str | None, device_name: str) -> CalibratedProfile:
@@ -94,7 +98,7 @@ def simulate_configuration(
     configuration: Configuration,
     profile: CalibratedProfile,
     timeline_path: Path | None = None,
-    on_step: Callable[[Step, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> RunResult:
     """Simulate a configuration. Raises InputError and TraceError for what is wrong with it."""
     source = f"configuration {configuration.id}"
@@ -112,12 +116,22 @@ def simulate_configuration(
 def simulate_steps(configuration: Configuration, profile: CalibratedProfile) -> tuple[RunResult, list[SimulatedStep]]:
     """Simulate a configuration and return its steps as well, warm-up included. Raises as `simulate_configuration`."""
     steps: list[SimulatedStep] = []
-    last_ns = 0
+    last_ns, before = 0, (0, 0, 0)
 
-    def on_step(step: Step, now_ns: int) -> None:
-        nonlocal last_ns
-        steps.append(SimulatedStep(duration_ns=now_ns - last_ns, num_emits=len(step.emits)))
-        last_ns = now_ns
+    def on_step(step: Step, now_ns: int, snapshot: Callable[[], Counters]) -> None:
+        nonlocal last_ns, before
+        outcomes = snapshot().outcomes()
+        hits, late_hits, misses = (now - then for now, then in zip(outcomes, before, strict=True))
+        steps.append(
+            SimulatedStep(
+                duration_ns=now_ns - last_ns,
+                num_emits=len(step.emits),
+                hits=hits,
+                late_hits=late_hits,
+                misses=misses,
+            )
+        )
+        last_ns, before = now_ns, outcomes
 
     return simulate_configuration(configuration, profile, on_step=on_step), steps
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hardware_profiles.errors import InputError
+from validation.compare.metrics import count_of
 from validation.compare.simulate import CalibratedProfile, SimulatedStep, simulate_steps, warnings_of_profile
 from validation.compare.suite import Configuration, Suite
 
@@ -15,6 +16,18 @@ class Simulation:
     profile: CalibratedProfile
     summary: Mapping[str, object]
     steps: Sequence[SimulatedStep]
+
+    @property
+    def is_crowded(self) -> bool:
+        """Tell whether more threads are busy than a CPU device has cores: those that compute, copy, and compute experts."""
+        profile, summary = self.profile.profile, self.summary
+        workers = profile.runtime.cpu_workers
+        num_threads = 1
+        if any(count_of(summary, name) for name in ("h2d_demand_bytes", "h2d_prefetch_bytes")):
+            num_threads += 1
+        if count_of(summary, "cpu_experts"):
+            num_threads += 1 if workers is None else int(workers.value)
+        return num_threads > profile.cpu.cores.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

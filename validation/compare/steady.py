@@ -4,18 +4,28 @@
               waited for a core that others had; without a probe or a reference, every step
     slowdown  time per output token over the steady steps of a replay, measured / simulated: the same steps on both sides
     error     1 / (median over the replays of their slowdown) - 1
+    counts    hits, late hits and misses over the steady steps of a replay, measured - simulated, as shares of the accesses
+    off by    the largest of the three, each the median over the replays, without its sign
 
 A replay counts by itself if it has 8 steady steps, or if all of its steps are steady. Where no replay does, the steady steps
-of all are pooled into one slowdown. Steps of the warm-up are left out.
+of all are pooled into one. Steps of the warm-up are left out.
+
+With a prefetcher, what is a hit depends on what has come by then, and on a machine that is slow for a while more has: so
+counts are compared where times are, in the steps at the calibrated speed.
+
+A run is crowded if more threads are busy in it than the machine has cores. They wait for one another then, which is a part
+of the run, and the kernel does not tell for whom a thread waits: of a crowded run, the probe alone decides.
 
 Limits: the time per output token includes prefill steps, which TPOT leaves out for the request that they are of. What a slow
-step leaves to the one after it, such as a transfer that ends late, is taken for that one's own.
+step leaves to the one after it, such as a transfer that ends late or what it has prefetched too early, is taken for that
+one's own. In a crowded run, what others have taken of the cores is not seen.
 """
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from validation.compare.metrics import EXACT
 from validation.compare.replaying import Stored
 from validation.compare.simulate import SimulatedStep
 from validation.replay.measured_step import MeasuredStep
@@ -34,6 +44,7 @@ class SteadySteps:
 
     `replay_errors_frac` has the error of each replay, None for one that does not count by itself; `min_frac` and `max_frac`
     say how far their slowdowns lie from the median, of two or more; with `within_spread` the simulation lies between them.
+    `counts_off_frac` is by how much the counts differ, as a share of the accesses of the same steps.
     """
 
     num_steps: int
@@ -46,6 +57,8 @@ class SteadySteps:
     min_frac: float | None
     max_frac: float | None
     within_spread: bool
+    counts_off_frac: float | None
+    is_crowded: bool
 
     @property
     def steady_frac(self) -> float | None:
@@ -54,18 +67,25 @@ class SteadySteps:
 
 
 def compare_steady(
-    simulated: Sequence[SimulatedStep], replays: Sequence[Stored], *, warmup_steps: int, reference_ns: float | None
+    simulated: Sequence[SimulatedStep],
+    replays: Sequence[Stored],
+    *,
+    warmup_steps: int,
+    reference_ns: float | None,
+    is_crowded: bool = False,
 ) -> SteadySteps:
     """Hold a configuration's replays against its simulation, step by step."""
     pairs = [_paired(simulated, replay, warmup_steps) for replay in replays]
-    steady = [[pair for pair in of_replay if _is_steady(pair[0], reference_ns)] for of_replay in pairs]
-    times = [
-        _s_per_token(chosen) if len(chosen) >= min(STEPS_OF_REPLAY, len(of_replay)) else None
-        for chosen, of_replay in zip(steady, pairs, strict=True)
+    steady = [[pair for pair in of_replay if _is_steady(pair[0], reference_ns, is_crowded)] for of_replay in pairs]
+    counts_by_itself = [
+        len(chosen) >= min(STEPS_OF_REPLAY, len(of_replay)) for chosen, of_replay in zip(steady, pairs, strict=True)
     ]
+    times = [_s_per_token(chosen) if counts else None for chosen, counts in zip(steady, counts_by_itself, strict=True)]
     counting = [one for one in times if one is not None]
-    pooled = None if counting else _s_per_token([pair for chosen in steady for pair in chosen])
+    everything = [pair for chosen in steady for pair in chosen]
+    pooled = None if counting else _s_per_token(everything)
     used = counting or ([pooled] if pooled is not None else [])
+    compared = [chosen for chosen, counts in zip(steady, counts_by_itself, strict=True) if counts] or [everything]
     slowdowns = [measured_s / simulated_s for measured_s, simulated_s in used]
     median = statistics.median(slowdowns) if slowdowns else None
     has_spread = len(counting) > 1
@@ -80,6 +100,8 @@ def compare_steady(
         min_frac=min(slowdowns) / median - 1 if has_spread and median else None,
         max_frac=max(slowdowns) / median - 1 if has_spread and median else None,
         within_spread=has_spread and min(slowdowns) <= 1 <= max(slowdowns),
+        counts_off_frac=_counts_off_frac(compared),
+        is_crowded=is_crowded,
     )
 
 
@@ -94,10 +116,32 @@ def _paired(simulated: Sequence[SimulatedStep], replay: Stored, warmup_steps: in
     return list(zip(replay.steps, simulated, strict=True))[warmup_steps:]
 
 
-def _is_steady(step: MeasuredStep, reference_ns: float | None) -> bool:
+def _is_steady(step: MeasuredStep, reference_ns: float | None, is_crowded: bool) -> bool:
     if step.probe_ns is None or reference_ns is None:
         return True
-    return is_as_fast(step.probe_ns, reference_ns) and is_undisturbed(step.waited_ns or 0, step.duration_ns)
+    waits_tell_of_others = not is_crowded
+    if waits_tell_of_others and not is_undisturbed(step.waited_ns or 0, step.duration_ns):
+        return False
+    return is_as_fast(step.probe_ns, reference_ns)
+
+
+def _counts_off_frac(replays: Sequence[Sequence[_Pair]]) -> float | None:
+    """Return the largest difference of hits, late hits or misses; None without accesses."""
+    with_accesses = [(pairs, num) for pairs in replays if (num := sum(_num_accesses(one) for one, _ in pairs))]
+    if not with_accesses:
+        return None
+    off: list[float] = []
+    for name in EXACT:
+        off_fracs = [
+            sum(getattr(one, name) - getattr(other, name) for one, other in pairs) / num_accesses
+            for pairs, num_accesses in with_accesses
+        ]
+        off.append(abs(statistics.median(off_fracs)))
+    return max(off)
+
+
+def _num_accesses(step: MeasuredStep) -> int:
+    return step.hits + step.late_hits + step.misses
 
 
 def _s_per_token(pairs: Sequence[_Pair]) -> tuple[float, float] | None:

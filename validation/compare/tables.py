@@ -1,6 +1,6 @@
 """A report's numbers as rows of text, for the terminal, the page and the documentation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 Cell = tuple[object, str]
 """A value to sort by, and how it is shown."""
@@ -24,6 +24,7 @@ HEADINGS = (
     "prefetch GB",
     "counts equal",
     "off by",
+    "off by, all steps",
 )
 SUMMARY_HEADINGS = (
     "configurations",
@@ -40,6 +41,7 @@ SUMMARY_HEADINGS = (
     "within spread",
     "counts equal",
     "within 1 point",
+    "within 1 point, all steps",
 )
 """What `summary_rows` gives after the group's name: errors of the steps at the calibrated speed, then of all."""
 _GROUPS = {
@@ -68,7 +70,7 @@ def configuration_cells(row: Mapping[str, object]) -> list[Cell]:
     for key in ("h2d_demand_bytes", "h2d_prefetch_bytes"):
         cells.append((measured[key], f"{_number(measured[key]) / 1e9:.2f} / {_number(simulated[key]) / 1e9:.2f}"))
     cells.append((str(row["counts_equal"]), "yes" if row["counts_equal"] else "no"))
-    cells.append((row["counts_off_frac"], percent(row["counts_off_frac"])))
+    cells += [(row[key], percent(row[key])) for key in ("counts_off_frac", "counts_off_all_frac")]
     return cells
 
 
@@ -94,7 +96,21 @@ def _errors(errors: Mapping[str, object]) -> list[str]:
             percent(errors[f"tpot_error_{which}signed_mean_frac"], signed=True),
             str(errors[f"{which}within_spread"]),
         ]
-    return [*cells, str(errors["counts_equal"]), str(errors["counts_within_1_point"])]
+    counts = ("counts_equal", "counts_within_1_point", "all_counts_within_1_point")
+    return [*cells, *(str(errors[key]) for key in counts)]
+
+
+def replayed_text(report: Mapping[str, object]) -> str:
+    """Say when the replays of a report were made, and of which commits: it may have been written later."""
+    told = []
+    entries = report["replays_of"]
+    assert isinstance(entries, Sequence)
+    for entry in entries:
+        commit, first, last = entry["commit"], str(entry["first"]), str(entry["last"])
+        when = f"{first[:16].replace('T', ' ')} to {last[11:16] if first[:10] == last[:10] else last[:16].replace('T', ' ')}"
+        changed = " with changes" if commit["is_dirty"] else ""
+        told.append(f"{entry['replays']} replays, {when}, commit {str(commit['id'])[:12]}{changed}")
+    return "; ".join(told)
 
 
 def percent(value: object, *, signed: bool = False) -> str:

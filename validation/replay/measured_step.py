@@ -1,4 +1,4 @@
-"""What is kept of each step of a replay: how long it took, and how fast and how free the machine was at that time."""
+"""What is kept of each step of a replay: how long it took, what its accesses found, how fast and free the machine was."""
 
 from dataclasses import dataclass
 
@@ -13,5 +13,8 @@ class MeasuredStep:
 
     duration_ns: int
     num_emits: int
+    hits: int
+    late_hits: int
+    misses: int
     probe_ns: int | None
     waited_ns: int | None = None

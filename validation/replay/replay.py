@@ -227,6 +227,7 @@ def _run_steps(
         seed=scenario.seed,
     )
     ends_ns = [0]
+    outcomes = [(0, 0, 0)]
     probes_ns: list[int | None] = []  # the slower of those before and after each step
     waits_ns: list[int | None] = []  # of all threads, for a core
     is_cpu = device.torch_device.type == "cpu"
@@ -243,6 +244,7 @@ def _run_steps(
                 runner.run(step)
                 executor.end(step)
                 ends_ns.append(recording.now_ns())
+                outcomes.append(executor.outcomes())
                 with executor.paused():
                     waits_ns.append(waited_ns() - since_ns if is_cpu else None)
                     probes_ns.append(max(before_ns, probe_ns()) if is_cpu else None)
@@ -252,9 +254,17 @@ def _run_steps(
     finally:
         offloaded.visit = None
     return [
-        MeasuredStep(duration_ns=end_ns - start_ns, num_emits=len(step.emits), probe_ns=slower_ns, waited_ns=lost_ns)
-        for step, (start_ns, end_ns), slower_ns, lost_ns in zip(
-            steps, pairwise(ends_ns), probes_ns, waits_ns, strict=True
+        MeasuredStep(
+            duration_ns=end_ns - start_ns,
+            num_emits=len(step.emits),
+            hits=after[0] - before[0],
+            late_hits=after[1] - before[1],
+            misses=after[2] - before[2],
+            probe_ns=slower_ns,
+            waited_ns=lost_ns,
+        )
+        for step, (start_ns, end_ns), (before, after), slower_ns, lost_ns in zip(
+            steps, pairwise(ends_ns), pairwise(outcomes), probes_ns, waits_ns, strict=True
         )
     ]
 

@@ -161,6 +161,10 @@ class Executor:
             counters.write_back_busy_ns = self._write_back.busy_ns
         return counters.copy()
 
+    def outcomes(self) -> tuple[int, int, int]:
+        """Return hits, late hits and misses up to now."""
+        return self._dispatch.counters.outcomes()
+
     def visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
         """Run the experts of one layer: `validation.runtime.offload.Visit`. Raises InputError for a read in place."""
         device, dispatch = self._device, self._dispatch

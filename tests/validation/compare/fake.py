@@ -141,6 +141,9 @@ class FakeBackend:
                     MeasuredStep(
                         duration_ns=round(step.duration_ns * factor * slowdown),
                         num_emits=step.num_emits,
+                        hits=step.hits,
+                        late_hits=step.late_hits,
+                        misses=step.misses,
                         probe_ns=None if self.slow_frac is None else PROBE_NS * slowdown,
                     )
                 )

@@ -1,6 +1,9 @@
 """The error of steps at the profile's speed, beside that of all: on a device with two speeds, and by hand."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from validation.compare.page import report_page
 from validation.compare.replaying import Stored
 from validation.compare.report import build_report
 from validation.compare.simulate import CalibratedProfile, SimulatedStep
+from validation.compare.simulations import Simulation
 from validation.compare.steady import compare_steady, has_too_few
 from validation.compare.suite import read_suite
 from validation.compare.validate import REPLAYS, TRACES, validate
@@ -19,15 +23,34 @@ from validation.replay.measured_step import MeasuredStep
 FAST, SLOW = 100, 200
 
 
-def stored(*steps: tuple[int, int | None]) -> Stored:
-    """Return a replay of steps of one token each, (duration_ns, probe_ns)."""
-    measured = [MeasuredStep(duration_ns=duration_ns, num_emits=1, probe_ns=probe) for duration_ns, probe in steps]
-    return Stored(summary={}, steps=measured, recording_frac=0.0, num_other_picks=0)
+COUNTS = {"hits": 5, "late_hits": 3, "misses": 2}
+
+
+def stored(*steps: tuple[int, int | None], more_hits: Sequence[int] = (), waited_ns: Sequence[int] = ()) -> Stored:
+    """Return a replay of steps of one token and ten accesses each, (duration_ns, probe_ns).
+
+    `more_hits` are hits in the place of late hits, `waited_ns` what was lost to waiting, of each step.
+    """
+    measured = [
+        MeasuredStep(
+            duration_ns=duration_ns,
+            num_emits=1,
+            hits=COUNTS["hits"] + more,
+            late_hits=COUNTS["late_hits"] - more,
+            misses=COUNTS["misses"],
+            probe_ns=probe,
+            waited_ns=lost_ns,
+        )
+        for (duration_ns, probe), more, lost_ns in zip(
+            steps, more_hits or repeat(0), waited_ns or repeat(0), strict=False
+        )
+    ]
+    return Stored(commit={}, date="", summary={}, steps=measured, recording_frac=0.0, num_other_picks=0)
 
 
 def simulated(*durations_ns: int) -> list[SimulatedStep]:
-    """Return simulated steps of one token each."""
-    return [SimulatedStep(duration_ns=duration_ns, num_emits=1) for duration_ns in durations_ns]
+    """Return simulated steps of one token and ten accesses each."""
+    return [SimulatedStep(duration_ns=duration_ns, num_emits=1, **COUNTS) for duration_ns in durations_ns]
 
 
 def test_steps_are_paired_with_their_own() -> None:
@@ -45,13 +68,41 @@ def test_steps_are_paired_with_their_own() -> None:
 
 def test_steps_that_waited_for_a_core_are_left_out() -> None:
     """By what was lost to waiting, as a share of the step, whatever the probes say."""
-    steps = [
-        MeasuredStep(duration_ns=duration_ns, num_emits=1, probe_ns=FAST, waited_ns=waited_ns)
-        for duration_ns, waited_ns in [(1000, 20)] * 8 + [(2000, 41)] * 8
-    ]
-    replay = Stored(summary={}, steps=steps, recording_frac=0.0, num_other_picks=0)
+    replay = stored(*[(1000, FAST)] * 8, *[(2000, FAST)] * 8, waited_ns=[20] * 8 + [41] * 8)
     steady = compare_steady(simulated(*[500] * 16), [replay], warmup_steps=0, reference_ns=FAST)
     assert (steady.num_steady, steady.error_frac) == (8, -0.5)
+
+
+def test_of_a_crowded_run_the_probe_alone_decides() -> None:
+    """Its threads wait for one another; slow steps are left out as ever."""
+    replay = stored(*[(1000, FAST)] * 8, *[(2000, SLOW)] * 8, waited_ns=[900] * 16)
+    steady = compare_steady(simulated(*[500] * 16), [replay], warmup_steps=0, reference_ns=FAST, is_crowded=True)
+    assert (steady.num_steady, steady.error_frac, steady.is_crowded) == (8, -0.5, True)
+
+
+def test_counts_are_those_of_the_same_steps() -> None:
+    """What slow steps find is left out, of both; so is the warm-up."""
+    replay = stored((9, FAST), *[(10, FAST)] * 8, *[(20, SLOW)] * 8, more_hits=[3, 1, *[0] * 7, *[3] * 8])
+    steady = compare_steady(simulated(*[10] * 17), [replay], warmup_steps=1, reference_ns=FAST)
+    assert steady.counts_off_frac == pytest.approx(1 / 80)
+    everything = compare_steady(simulated(*[10] * 17), [replay], warmup_steps=1, reference_ns=None)
+    assert everything.counts_off_frac == pytest.approx(25 / 160)
+
+
+def test_counts_are_medians_over_the_replays() -> None:
+    """With their signs: what is now more and now less is not off. Pooled, where no replay counts by itself."""
+    expected = simulated(*[10] * 10)
+
+    def off_frac(*replays: Stored) -> float | None:
+        return compare_steady(expected, replays, warmup_steps=0, reference_ns=FAST).counts_off_frac
+
+    more, less, same = (stored(*[(10, FAST)] * 10, more_hits=[by] * 10) for by in (1, -1, 0))
+    few = stored(*[(10, FAST)] * 7, *[(10, SLOW)] * 3, more_hits=[3] * 10)
+    assert off_frac(more, same, less) == 0
+    assert off_frac(more, more, less) == pytest.approx(0.1)
+    assert off_frac(same, few, few) == 0, "too few steps to count by themselves"
+    assert off_frac(few, few) == pytest.approx(0.3)
+    assert off_frac(stored(*[(10, SLOW)] * 10)) is None
 
 
 def test_a_replay_with_few_steady_steps_does_not_count_by_itself() -> None:
@@ -165,3 +216,25 @@ def test_a_machine_never_as_fast_is_reported_as_such(tmp_path: Path) -> None:
     assert errors["tpot_error_median_frac"] is None
     assert errors["tpot_error_all_median_frac"] == pytest.approx(0.5, abs=1e-6)
     assert "over 0 of 9 configurations" in report_page(report)
+
+
+@pytest.mark.parametrize(
+    ("fetches", "cpu_experts", "workers", "cores", "is_crowded"),
+    [(1, 1, 1, 2, True), (1, 0, 1, 2, False), (0, 1, 1, 2, False), (1, 1, 1, 3, False), (0, 1, 3, 3, True)],
+)
+def test_a_run_is_crowded_by_the_threads_that_are_busy(
+    tmp_path: Path, fetches: int, cpu_experts: int, workers: int, cores: int, is_crowded: bool
+) -> None:
+    """One that computes, one that copies if anything is copied, and the workers if they have anything to compute."""
+    fill(tmp_path)
+    calibrated = profiles(tmp_path)[0]
+    machine = calibrated.profile
+    figure = replace(machine.cpu.cores, value=workers)
+    machine = replace(
+        machine,
+        cpu=replace(machine.cpu, cores=replace(figure, value=cores)),
+        runtime=replace(machine.runtime, cpu_workers=figure),
+    )
+    summary = {"h2d_demand_bytes": 0, "h2d_prefetch_bytes": fetches, "cpu_experts": cpu_experts}
+    simulation = Simulation(profile=replace(calibrated, profile=machine), summary=summary, steps=[])
+    assert simulation.is_crowded == is_crowded

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from validation.compare.report import build_report
 from validation.compare.simulate import read_profile, scenario_of, simulate_configuration
 from validation.compare.simulations import profile_of
 from validation.compare.suite import Suite, read_suite
+from validation.compare.tables import replayed_text
 from validation.compare.validate import REPLAYS, TIMELINES, TRACES, Compared, validate
 from validation.compare.workload import prepare_trace
 from validation.runtime.patience import Patience
@@ -149,7 +151,7 @@ def test_errors_are_those_of_the_device(place: Path) -> None:
 
 
 def test_counts_that_are_off_are_told(place: Path) -> None:
-    """By the largest of the three, as a share of the accesses; a point more or less is not within a point."""
+    """By the largest of the three, as a share of the accesses, over all steps; more than a point is not within a point."""
     backend = FakeBackend(folder=place)
     items = run(place, backend)
     for moved, is_within in ((0.0, True), (0.004, True), (0.02, False)):
@@ -168,10 +170,28 @@ def test_counts_that_are_off_are_told(place: Path) -> None:
         report = build_report(suite_of(place), rows, profiles(place), device="cpu", device_name=NAME)
         for item, row in zip(items, report["configurations"], strict=True):  # type: ignore[call-overload]
             accesses = count_of(item.replays[0].summary, "accesses")
-            assert row["counts_off_frac"] == round(moved * accesses) / accesses
+            assert row["counts_off_all_frac"] == round(moved * accesses) / accesses
+            assert row["counts_off_frac"] == 0, "the steps have not moved"
             assert row["counts_equal"] == (round(moved * accesses) == 0)
-        within = report["summary"]["all"]["counts_within_1_point"]  # type: ignore[index]
-        assert within == (9 if is_within else 0)
+        errors = report["summary"]["all"]  # type: ignore[index]
+        assert errors["all_counts_within_1_point"] == (9 if is_within else 0)
+        assert errors["counts_within_1_point"] == 9
+
+
+def test_the_replays_say_of_which_commit_they_are(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a run goes on after the code has changed: each is counted where it belongs."""
+    for commit, stop_at in (("a" * 40, 10), ("b" * 40, None)):
+        monkeypatch.setattr(
+            "validation.compare.replaying.commit_facts", lambda commit=commit: {"id": commit, "is_dirty": False}
+        )
+        with suppress(KeyboardInterrupt):
+            report = report_of(place, FakeBackend(folder=place, stop_at=stop_at))
+    assert {entry["commit"]["id"][0]: entry["replays"] for entry in report["replays_of"]} == {"a": 9, "b": 18}
+    assert all(entry["first"] <= entry["last"] <= report["date"] for entry in report["replays_of"])
+    told = replayed_text(report)
+    assert "9 replays, " in told
+    assert "commit bbbbbbbbbbbb" in told
+    assert report_page(report).count("aaaaaaaaaaaa") == 1
 
 
 def test_spread_and_groups(place: Path) -> None:
