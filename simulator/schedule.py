@@ -17,10 +17,14 @@ fetch finds a slot; activations travel together when the CPU has computed all, a
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from simulator.view import Estimates
+
+_MOST_KNOWN_SCHEDULES = 1 << 16
+_Pattern = tuple[tuple[int, bool], ...]
+"""(tokens, is resident), the highest load first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,7 @@ def hybrid_schedule(
     """
     if cpu_warmup_frac < 0:
         raise ValueError(f"cpu_warmup_frac is {cpu_warmup_frac}; it should be 0 or more")
-    by_load = sorted(zip(keys, num_tokens, resident, strict=True), key=lambda expert: (-expert[1], expert[0]))
+    by_load = sorted(zip(keys, num_tokens, resident, strict=True), key=_by_load)
     return _Timelines(
         [(key, tokens) for key, tokens, is_resident in by_load if is_resident],
         [(key, tokens) for key, tokens, is_resident in by_load if not is_resident],
@@ -63,6 +67,51 @@ def hybrid_schedule(
         cpu_warmup_frac,
         cpu_takes_resident,
     ).fill()
+
+
+class Scheduler:
+    """`hybrid_schedule` for one machine. Only loads, residency and the order of keys matter: what has come is looked up.
+
+    Raises ValueError as that does.
+    """
+
+    def __init__(self, costs: Estimates, *, cpu_warmup_frac: float = 0.0, cpu_takes_resident: bool = True) -> None:
+        if cpu_warmup_frac < 0:
+            raise ValueError(f"cpu_warmup_frac is {cpu_warmup_frac}; it should be 0 or more")
+        self._costs = costs
+        self._warmup_frac = cpu_warmup_frac
+        self._takes_resident = cpu_takes_resident
+        self._known: dict[_Pattern, Schedule] = {}  # of ranks in place of keys
+
+    def schedule(self, experts: Iterable[tuple[int, int, bool]]) -> Schedule:
+        """Schedule distinct (key, tokens, is resident)."""
+        by_load = sorted(experts, key=_by_load)
+        of_ranks = self._of_ranks(tuple([(tokens, is_resident) for _, tokens, is_resident in by_load]))
+        return Schedule(
+            on_gpu=[by_load[rank][0] for rank in of_ranks.on_gpu],
+            on_cpu=[by_load[rank][0] for rank in of_ranks.on_cpu],
+            fetched=[by_load[rank][0] for rank in of_ranks.fetched],
+            makespan_ns=of_ranks.makespan_ns,
+        )
+
+    def makespan_ns(self, loads: Iterable[tuple[int, bool]]) -> int:
+        """Return what a schedule of (tokens, is resident) takes; of two alike, the resident one comes first."""
+        return self._of_ranks(tuple(sorted(loads, reverse=True))).makespan_ns
+
+    def _of_ranks(self, pattern: "_Pattern") -> Schedule:
+        known = self._known.get(pattern)
+        if known is None:
+            if len(self._known) >= _MOST_KNOWN_SCHEDULES:
+                self._known.clear()
+            known = self._known[pattern] = hybrid_schedule(
+                keys=range(len(pattern)),
+                num_tokens=[tokens for tokens, _ in pattern],
+                resident=[is_resident for _, is_resident in pattern],
+                costs=self._costs,
+                cpu_warmup_frac=self._warmup_frac,
+                cpu_takes_resident=self._takes_resident,
+            )
+        return known
 
 
 class _Timelines:
@@ -172,3 +221,8 @@ class _Timelines:
         self._link_free_ns += self._costs.transfer_ns
         self._arriving.append((self._link_free_ns, key, tokens))
         self._fetched.append(key)
+
+
+def _by_load(expert: tuple[int, int, bool]) -> tuple[int, int]:
+    key, tokens, _ = expert
+    return -tokens, key

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import permutations, product
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.schedule import Schedule, hybrid_schedule
+from simulator.schedule import Schedule, Scheduler, hybrid_schedule
 from tests.hand_made import HandCosts
 
 
@@ -137,3 +138,30 @@ def test_schedules_compare_by_value() -> None:
     ]
     assert calls[0] == calls[1]
     assert isinstance(calls[0], Schedule)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(
+    some=st.lists(layers(), min_size=1, max_size=4),
+    shuffle=st.randoms(use_true_random=False),
+    takes_resident=st.booleans(),
+)
+def test_what_is_looked_up_is_what_would_come_out(
+    some: list[tuple[list[int], list[bool], HandCosts]], shuffle: Random, takes_resident: bool
+) -> None:
+    """Whatever the keys and the order in which they are given, the first time and later."""
+    costs = some[0][2]
+    scheduler = Scheduler(costs, cpu_takes_resident=takes_resident)
+    for loads, resident, _ in [*some, *some]:
+        keys = shuffle.sample(range(100), len(loads))
+        expected = hybrid_schedule(
+            keys=keys, num_tokens=loads, resident=resident, costs=costs, cpu_takes_resident=takes_resident
+        )
+        assert scheduler.schedule(zip(keys, loads, resident, strict=True)) == expected
+        by_rank = sorted(zip(loads, resident, strict=True), reverse=True)
+        assert (
+            scheduler.makespan_ns(shuffle.sample(by_rank, len(by_rank)))
+            == scheduler.schedule(
+                (rank, tokens, is_there) for rank, (tokens, is_there) in enumerate(by_rank)
+            ).makespan_ns
+        )

@@ -1,10 +1,10 @@
 """Divide a layer's experts between GPU, CPU and link by what is done soonest."""
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 from simulator.miss.protocol import MissAction
-from simulator.schedule import Schedule, hybrid_schedule
+from simulator.schedule import Scheduler
 from simulator.view import View
 
 
@@ -22,19 +22,22 @@ class HybridSchedule:
     """
 
     def __init__(self, view: View, *, cpu_warmup_frac: float = 0.0, shares: bool = True) -> None:
-        if cpu_warmup_frac < 0:
-            raise ValueError(f"cpu_warmup_frac is {cpu_warmup_frac}; it should be 0 or more")
         self._view = view
-        self._warmup_frac = cpu_warmup_frac
+        self._scheduler = Scheduler(view.costs, cpu_warmup_frac=cpu_warmup_frac, cpu_takes_resident=shares)
         self._shares = shares
         self._planned: int | None = None  # the visit that `_on_cpu` is for
         self._on_cpu: Sequence[int] = ()
 
     def decide(self, keys: Sequence[int], num_tokens: Sequence[int]) -> Sequence[MissAction]:
         """Schedule the missing `keys` along with what else the gate has picked."""
-        missing = dict(zip(keys, num_tokens, strict=True))
+        missing = set(keys)
         there = Counter(key for token in self._view.picks() for key in token if key not in missing)
-        plan = self._plan([*missing, *there], [*missing.values(), *there.values()], missing=missing)
+        plan = self._scheduler.schedule(
+            [
+                *((key, tokens, False) for key, tokens in zip(keys, num_tokens, strict=True)),
+                *((key, tokens, True) for key, tokens in there.items()),
+            ]
+        )
         self._planned, self._on_cpu = self._view.visit, plan.on_cpu
         return [MissAction.CPU if key in plan.on_cpu else MissAction.FETCH for key in keys]
 
@@ -43,15 +46,6 @@ class HybridSchedule:
         if not self._shares:
             return ()
         if self._planned != self._view.visit:  # nothing was missing
-            return self._plan(keys, num_tokens, missing=()).on_cpu
+            there = ((key, tokens, True) for key, tokens in zip(keys, num_tokens, strict=True))
+            return self._scheduler.schedule(there).on_cpu
         return [key for key in self._on_cpu if key in keys]
-
-    def _plan(self, keys: Sequence[int], num_tokens: Sequence[int], *, missing: Container[int]) -> Schedule:
-        return hybrid_schedule(
-            keys=keys,
-            num_tokens=num_tokens,
-            resident=[key not in missing for key in keys],
-            costs=self._view.costs,
-            cpu_warmup_frac=self._warmup_frac,
-            cpu_takes_resident=self._shares,
-        )

@@ -4,10 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simulator.schedule import hybrid_schedule
+from simulator.schedule import Scheduler
 from simulator.view import View
-
-_MOST_KNOWN_SCHEDULES = 1 << 16
 
 
 @dataclass(slots=True)
@@ -36,15 +34,11 @@ class ImpactSimulated:
             raise ValueError(f"layers is {layers}; it should be 1 or more")
         if most < 1:
             raise ValueError(f"most is {most}; it should be 1 expert or more")
-        if cpu_warmup_frac < 0:
-            raise ValueError(f"cpu_warmup_frac is {cpu_warmup_frac}; it should be 0 or more")
         view.require_lookahead(layers)
         self._view = view
-        self._costs = view.costs
         self._distances = range(1, layers + 1)
         self._most = most
-        self._warmup_frac = cpu_warmup_frac
-        self._known_ns: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}  # by loads: resident, missing
+        self._scheduler = Scheduler(view.costs, cpu_warmup_frac=cpu_warmup_frac)
 
     def at_step_start(self) -> Sequence[int]:
         """Name nothing: there is no state yet."""
@@ -96,17 +90,5 @@ class ImpactSimulated:
         return saved_ns, min((key for key, load in layer.absent.items() if load == tokens), default=-1)
 
     def _makespan_ns(self, resident: Sequence[int], missing: Sequence[int]) -> int:
-        loads = (tuple(sorted(resident, reverse=True)), tuple(sorted(missing, reverse=True)))
-        known_ns = self._known_ns.get(loads)
-        if known_ns is None:
-            if len(self._known_ns) >= _MOST_KNOWN_SCHEDULES:
-                self._known_ns.clear()
-            num_experts = len(resident) + len(missing)
-            known_ns = self._known_ns[loads] = hybrid_schedule(
-                keys=range(num_experts),
-                num_tokens=[*loads[0], *loads[1]],
-                resident=[place < len(resident) for place in range(num_experts)],
-                costs=self._costs,
-                cpu_warmup_frac=self._warmup_frac,
-            ).makespan_ns
-        return known_ns
+        loads = [(tokens, True) for tokens in resident]
+        return self._scheduler.makespan_ns([*loads, *((tokens, False) for tokens in missing)])
