@@ -269,6 +269,8 @@ class Cpu:
     `flops` are peaks by dtype, or what a named kernel reaches; `expert_bandwidth` is what an expert kernel draws from
     memory. `speed_probe` is the time of a fixed piece of work when this profile was measured: validation
     tells by it which steps ran on a machine as fast as then. No simulation uses it.
+    `slowed_by_copies` is the share of its speed that a worker computing an expert loses while a copy is on its way to the
+    GPU; nothing where it is not given.
     """
 
     name: str
@@ -276,6 +278,7 @@ class Cpu:
     flops: dict[str, Flops]
     expert_bandwidth: BytesPerSecond
     speed_probe: PositiveSeconds | None = None
+    slowed_by_copies: Share | None = None
 
 
 @strict

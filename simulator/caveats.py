@@ -26,10 +26,13 @@ def warnings_of_run(scenario: Scenario, inputs: Inputs, *, knows_future: bool, i
             "host memory is pageable: what a copy through it costs is in the link's figures only if they were measured so"
         )
     num_gpus = 1 if scenario.gpus is None else scenario.gpus.count
-    if num_gpus > 1 and inputs.profile.runtime.slowed_by_copies is not None:
-        warnings.append(
-            "runtime.slowed_by_copies of the machine is left out: with several GPUs nothing is slowed by copies"
-        )
+    if num_gpus > 1:
+        shares = {"runtime": inputs.profile.runtime.slowed_by_copies, "cpu": inputs.profile.cpu.slowed_by_copies}
+        warnings += [
+            f"{part}.slowed_by_copies of the machine is left out: with several GPUs nothing is slowed by copies"
+            for part, share in shares.items()
+            if share is not None
+        ]
     if inputs.model.unverified:
         warnings.append(f"figures of {inputs.model.name} not verified: {'; '.join(inputs.model.unverified)}")
     return warnings

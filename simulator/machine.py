@@ -8,13 +8,14 @@ from simulator.cpu_experts import CpuExperts
 from simulator.host_cache import HostCache
 from simulator.host_tier import HostTier
 from simulator.resources.clock import Clock
-from simulator.resources.cpu_pool import CpuPool, PooledJob
+from simulator.resources.cpu_pool import CpuPool, Flows, PooledJob
 from simulator.resources.host_memory import HostMemory
 from simulator.resources.link import Link
 from simulator.resources.nvme import Nvme
 from simulator.resources.shared_link import SharedLink
 from simulator.resources.transfers import Transfer
 from simulator.resources.write_back import WriteBack
+from simulator.slowed_work import SlowedWork
 from simulator.timeline import Timeline
 
 _H2D_RANK, _D2H_RANK, _FIRST_CPU_RANK, _NVME_RANK = 0, 1, 2, 1 << 40
@@ -127,10 +128,13 @@ def make_machine(
         if tier is not None:
             tier.release(job.key)
 
+    jobs: Flows | None = memory
+    if costs.cpu_slowed_ppm:
+        jobs = SlowedWork(memory or HostMemory(env, _NEVER_SHORT), link.busy_ns, ppm=costs.cpu_slowed_ppm)
     pool = CpuPool(
         env,
         costs.num_cpu_workers,
-        memory=memory,
+        memory=jobs,
         first_rank=_FIRST_CPU_RANK,
         on_job=job_timed if timeline is not None or tier is not None else None,
     )

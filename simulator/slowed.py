@@ -7,6 +7,8 @@ never rests takes w / (1 - s).
 Source: our definition. Copies and kernels share a memory, a processor's caches or, in a runtime in Python, its interpreter:
 docs/calibration.md says what is measured.
 
+A worker of the host's processor loses another share, job by job: simulator/slowed_work.py.
+
 Limits: one share for all work and all copies, whatever they read and write; the link is not slowed down in turn; copies back
 to the host take nothing; nor does what a kernel reads itself, in tiles or in place, as it runs.
 """
@@ -17,7 +19,9 @@ PPM = 1_000_000
 
 
 class Slowed:
-    """Count what is lost. `link_busy_ns` gives for how long the link has served up to now, `ppm` is the share in millionths.
+    """Count what the stream loses, or a job.
+
+    `link_busy_ns` gives for how long the link has served up to now, `ppm` is the share in millionths.
 
     begin()             # the stream has waited until now
     lost = lost_ns()    # it has worked from then until now, or since this was last asked

@@ -70,6 +70,10 @@ class Costs(Protocol):
         """What the stream loses of its speed while the link serves, in millionths."""
 
     @property
+    def cpu_slowed_ppm(self) -> int:
+        """What a worker of the host's processor loses of its speed while the link serves, in millionths."""
+
+    @property
     def num_cpu_workers(self) -> int:
         """How many experts the host's processor computes at once, 1 or more."""
 

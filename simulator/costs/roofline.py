@@ -124,6 +124,7 @@ class RooflineCosts:
         self.cpu_join_overhead_ns = _overhead_ns(profile.runtime.per_cpu_join)
         self.lookahead_ns = _overhead_ns(profile.runtime.per_lookahead)
         self.slowed_ppm = _ppm(profile.runtime.slowed_by_copies)
+        self.cpu_slowed_ppm = _ppm(profile.cpu.slowed_by_copies)
         self.kernels_are_grouped = profile.runtime.expert_kernels == "grouped"
         self.chunk_ends_ns = transfer_chunks_ns(profile, self._expert_bytes)
         self.read_chunk_ends_ns: Sequence[int] = read_chunks_ns(profile, self._expert_bytes) if reads_nvme else ()

@@ -14,22 +14,30 @@ its time by itself where memory is not short, and longer where it is; when it en
     done_ns = last_end_ns(jobs)
 
 Limits: those of simulator/resources/cpu.py, but for workers that slow each other down and the link where there is a memory,
-and those of host_memory.py; a job in the queue cannot be overtaken or cancelled.
+and those of host_memory.py; a job in the queue cannot be overtaken or cancelled. What copies take from a worker's speed is
+simulator/slowed_work.py's.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Protocol
 
 import simpy
 from simpy.events import URGENT
 
 from simulator.resources.clock import Clock
 from simulator.resources.cpu import CpuWorkers
-from simulator.resources.host_memory import HostMemory
 
 UNKNOWN_NS = -1
 """A time that is not known yet."""
+
+
+class Flows(Protocol):
+    """What jobs are flows of: `simulator.resources.host_memory.HostMemory`, or `simulator.slowed_work.SlowedWork`."""
+
+    def start(self, rank: int, demand: int, duration_ns: int, on_end: Callable[[], None], /) -> object:
+        """Start work that takes `duration_ns` by itself; `on_end` is called when it has ended, at a later instant."""
 
 
 class PooledJob:
@@ -59,7 +67,7 @@ class CpuPool:
         env: Clock,
         num_workers: int,
         *,
-        memory: HostMemory | None = None,
+        memory: Flows | None = None,
         first_rank: int = 0,
         on_job: Callable[[PooledJob], None] | None = None,
     ) -> None:
@@ -111,7 +119,7 @@ class CpuPool:
         self._waits.append((event, unknown))
         return event
 
-    def _start_jobs(self, memory: HostMemory) -> None:
+    def _start_jobs(self, memory: Flows) -> None:
         """Have idle workers take jobs, whoever has been idle longest first, the lowest of several."""
         while self._queue and None in self._computing:
             idle = [worker for worker, job in enumerate(self._computing) if job is None]

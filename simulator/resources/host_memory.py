@@ -28,6 +28,7 @@ the rest of a flow's last nanosecond is not given to others.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from math import gcd
 
 import simpy
@@ -91,6 +92,7 @@ class HostMemory:
 
         flow = start(rank, demand, duration_ns, on_end)     # on_end() is called when it has ended
         served_ns(flow); aim(flow, target_ns); stop(flow)   # while it is in progress
+        linger(rank, duration_ns, on_end)                   # work that draws nothing, and ends among flows
 
     Ranks are the owners': no two flows in progress have the same.
     """
@@ -102,6 +104,7 @@ class HostMemory:
         self._bytes_per_s = bytes_per_s
         self._scale = 1
         self._flows: dict[int, Flow] = {}  # by rank
+        self._lingering: dict[int, Flow] = {}  # by rank, of no demand
         self._demanded = 0
         self._is_short = False  # some flow has less than it demands
         self._is_ending = False  # flows end now; rates are set when all that ends at this instant has
@@ -136,9 +139,20 @@ class HostMemory:
         self._remove(flow)
         self._share()
 
+    def linger(self, rank: int, duration_ns: int, on_end: Callable[[], None]) -> None:
+        """Have work go on for so long that draws nothing: it ends in the order of ranks, with the flows of that instant."""
+        assert rank not in self._flows, "a flow of this rank is in progress"
+        self._lingering[rank] = flow = Flow(rank, 0, duration_ns, self._env.now, on_end)
+        flow.end_ns = self._env.now + duration_ns
+        if not self._is_ending:
+            self._set_alarm()
+
     def _remove(self, flow: Flow) -> None:
-        del self._flows[flow.rank]
+        del (self._flows if flow.demand else self._lingering)[flow.rank]
         self._demanded -= flow.demand
+
+    def _in_progress(self) -> Iterable[Flow]:
+        return chain(self._flows.values(), self._lingering.values())
 
     def _share(self) -> None:
         """Set all rates anew, where the set of flows has changed."""
@@ -195,9 +209,7 @@ class HostMemory:
 
     def _set_alarm(self) -> None:
         """Be called when the next flow ends. An alarm that has been set rings, also where flows take longer now."""
-        if not self._flows:
-            return
-        next_ns = min(flow.end_ns for flow in self._flows.values())
+        next_ns = min((flow.end_ns for flow in self._in_progress()), default=_NEVER)
         if next_ns < self._alarm_ns:
             self._alarm_ns = next_ns
             alarm = simpy.Event(self._env)
@@ -210,7 +222,7 @@ class HostMemory:
         now_ns = self._env.now
         if now_ns >= self._alarm_ns:  # else an alarm that an earlier one has replaced
             self._alarm_ns = _NEVER
-        ended = sorted((flow for flow in self._flows.values() if flow.end_ns <= now_ns), key=lambda flow: flow.rank)
+        ended = sorted((flow for flow in self._in_progress() if flow.end_ns <= now_ns), key=lambda flow: flow.rank)
         for flow in ended:
             self._remove(flow)
         self._is_ending = True

@@ -36,6 +36,7 @@ class Case:
     slowed_ppm: int = 0  # of the stream's speed, while the link serves
     # the CPU
     cpu_workers: int = 1
+    cpu_slowed_ppm: int = 0  # of a worker's speed, while the link serves
     cpu_base_ns: int = 0
     cpu_token_ns: int = 0
     activation_token_ns: int = 0

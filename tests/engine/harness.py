@@ -43,6 +43,7 @@ class StatedCosts:
         self.cpu_join_overhead_ns = case.cpu_join_overhead_ns
         self.lookahead_ns = case.lookahead_ns
         self.slowed_ppm = case.slowed_ppm
+        self.cpu_slowed_ppm = case.cpu_slowed_ppm
         self.low_chunk_ends_ns: Sequence[int] = case.low_chunk_ends_ns
         self.write_back_ns = case.back_ns
         self.read_chunk_ends_ns: Sequence[int] = case.read_ends_ns

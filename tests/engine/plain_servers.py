@@ -1,6 +1,7 @@
 """The link, NVMe, the copies back and the CPU's workers of the reference, in plain loops: lists, and one clock for all.
 
-Time goes from one end of something to the next. At one instant, what is done ends first; then each server that is idle
+Time goes from one end of something to the next; a job that goes on for what it has lost is looked at whenever that would be
+over if the link rested. At one instant, what is done ends first; then each server that is idle
 takes up what comes next; a prefetch in service that stands at the end of a chunk (or has just been taken up) still gives
 way to a demand of this instant. NVMe does so last, as its reads need slots of host memory that others may have left.
 """
@@ -31,15 +32,24 @@ class Work:
         self.done_at_start: Amount = 0
         self.stretches: list[tuple[int, int, Amount]] = []  # (start, end, what was done)
         self.end_ns = -1  # when all was done
+        self.link_busy_ns = 0  # of a job: what the link had served when it was taken up
+        self.own_end_ns = -1  # of a job: when it had taken its own time
 
 
 class Servers:
     """One link to the GPU, one back, and workers; NVMe below, if there is a host. `bandwidth` 0: none slows another down."""
 
     def __init__(
-        self, *, bandwidth: int, num_workers: int, delivered: Callable[[Work], None], host: PlainHost | None = None
+        self,
+        *,
+        bandwidth: int,
+        num_workers: int,
+        slowed_ppm: int,
+        delivered: Callable[[Work], None],
+        host: PlainHost | None = None,
     ) -> None:
         self.now_ns = 0
+        self.slowed_ppm = slowed_ppm  # of a worker's speed, while the link serves
         self.host = host
         self.read_demands: list[Work] = []
         self.read_prefetches: list[Work] = []
@@ -262,7 +272,17 @@ class Servers:
     def busy(self) -> list[Work]:
         """Return all that is in service."""
         reading = self.reading if self.has_begun else None
-        return [work for work in (self.fetching, self.copying, *self.computing, reading) if work is not None]
+        works = (self.fetching, self.copying, *self.computing, reading)
+        return [work for work in works if work is not None and work.own_end_ns < 0]
+
+    def making_up(self) -> list[Work]:
+        """Return the jobs that have taken their own time, and go on for what they have lost."""
+        return [job for job in self.computing if job is not None and job.own_end_ns >= 0]
+
+    def made_up_ns(self, job: Work) -> int:
+        """Return when such a job ends, if the link serves no more from now on."""
+        beside_ns = self.served_ns() - job.link_busy_ns
+        return job.own_end_ns + beside_ns * self.slowed_ppm // 10**6
 
     def rates(self) -> list[Amount]:
         """Return how fast each of these goes on; 1 is full speed."""
@@ -282,7 +302,7 @@ class Servers:
         """Return the first whole nanosecond at which something is done."""
         works = zip(self.busy(), self.rates(), strict=True)
         ends = [self.now_ns + -(-(self.goal(work) - work.done) // rate) for work, rate in works]
-        return int(min(ends, default=10**18))
+        return int(min([*ends, *map(self.made_up_ns, self.making_up())], default=10**18))
 
     def go_to(self, now_ns: int) -> None:
         """Go to a time before which nothing ends, and end what is done then."""
@@ -291,8 +311,13 @@ class Servers:
             work.done += rate * (now_ns - self.now_ns)
         self.now_ns = now_ns
         for work, goal in goals:
-            if work.done >= goal:
+            if work.done >= goal and work in self.computing:
+                work.own_end_ns = now_ns
+            elif work.done >= goal:
                 self.end(work, goal)
+        for job in self.making_up():
+            if self.made_up_ns(job) <= now_ns:
+                self.end(job, job.ends_ns[-1])
         self.take_up()
         self.try_again()
 
@@ -346,6 +371,7 @@ class Servers:
             idle = [worker for worker, job in enumerate(self.computing) if job is None]
             worker = min(idle, key=lambda worker: self.idle_since_ns[worker])
             job = self.computing[worker] = self.begin(self.jobs)
+            job.link_busy_ns = self.served_ns()
             if job.ends_ns[-1] == 0:
                 self.end(job, 0)
         self.take_up_reads()

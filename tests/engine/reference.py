@@ -38,7 +38,11 @@ class Reference:
         self.cache = PlainCache(case, self.visits, self.note_eviction)
         self.host = PlainHost(case, self.cache.next_use) if case.host_slots else None
         self.servers = Servers(
-            bandwidth=case.bandwidth, num_workers=case.cpu_workers, delivered=self.deliver, host=self.host
+            bandwidth=case.bandwidth,
+            num_workers=case.cpu_workers,
+            slowed_ppm=case.cpu_slowed_ppm,
+            delivered=self.deliver,
+            host=self.host,
         )
         self.counts: dict[int, int] = {}  # tokens routed to each expert of the visit
         self.waiting: list[int] = []  # keys that wait for a slot

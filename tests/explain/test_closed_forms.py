@@ -169,6 +169,9 @@ def test_overheads_are_a_knob_where_there_are_any(cycle: Cycle) -> None:
     (none,) = changes(facts, "runtime overhead")
     assert tpot_us(facts["as_it_is"]) - tpot_us(none) == pytest.approx(230)
     assert none["is_ideal"]
+    lost = {"runtime.slowed_by_copies": "10 %", "cpu.slowed_by_copies": "10 %"}
+    (none,) = changes(explain(cycle(hardware_set=lost), scenario="x.yaml"), "runtime overhead")
+    assert all(f"{path}=0 %" in none["command"] for path in lost)
 
 
 def test_what_a_change_does_to_the_output_is_told(cycle: Cycle) -> None:

@@ -113,12 +113,13 @@ def test_one_gpu_is_what_it_was() -> None:
 def test_copies_slow_one_gpu_and_not_several() -> None:
     """And a run on several says so, where its machine has a share that it leaves out."""
     quick = NANO | {"prefetch": "gate_lookahead"}
-    slow = quick | {"hardware_set": {"runtime.slowed_by_copies": "50 %"}}
+    slow = quick | {"hardware_set": {f"{part}.slowed_by_copies": "50 %" for part in ("runtime", "cpu")}}
     assert summary_of(slow)["makespan_ns"] > summary_of(quick)["makespan_ns"]
     left_out, without = summary_of(slow, TWO), summary_of(quick, TWO)
     assert left_out["makespan_ns"] == without["makespan_ns"]
     assert [one for one in left_out["warnings"] if one not in without["warnings"]] == [
-        "runtime.slowed_by_copies of the machine is left out: with several GPUs nothing is slowed by copies"
+        f"{part}.slowed_by_copies of the machine is left out: with several GPUs nothing is slowed by copies"
+        for part in ("runtime", "cpu")
     ]
     assert not any("slowed_by_copies" in warning for warning in summary_of(slow, {"count": 1})["warnings"])
 

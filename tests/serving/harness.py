@@ -65,6 +65,7 @@ class StepTimes:
     cpu_join_overhead_ns: int = 0
     lookahead_ns: int = 0
     slowed_ppm: int = 0
+    cpu_slowed_ppm: int = 0
     num_cpu_workers: int = 1
     memory_demands: None = None
 

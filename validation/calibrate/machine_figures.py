@@ -8,6 +8,7 @@ from validation.calibrate.fits import Fit, fit_line, fit_roofline
 from validation.calibrate.measure.machine import dtype_of
 from validation.calibrate.measurement import column, medians
 from validation.calibrate.subject import Subject
+from validation.calibrate.wait_figures import cpu_slowed_by_copies
 
 
 class MachineFigures:
@@ -100,6 +101,7 @@ class MachineFigures:
                 self._evidence.source(["cpu_expert.together"], f"{workers} workers, each an expert of one token"),
             ),
             speed_probe=self._speed_probe(),
+            slowed_by_copies=cpu_slowed_by_copies(self._evidence),
         )
 
     def host(self) -> Host:

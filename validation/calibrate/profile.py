@@ -3,6 +3,7 @@
 gpu, cpu, host, link  `machine_figures`: plain copies, reads, products and transfers
 durations             `duration_tables`: experts and passes, of the model and of its siblings
 runtime.per_*         `duration_tables`, `wait_figures`: passes of misses against passes of hits
+*.slowed_by_copies    `wait_figures`: passes beside copies against passes without
 """
 
 from collections.abc import Sequence

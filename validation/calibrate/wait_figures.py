@@ -70,6 +70,20 @@ def slowed_by_copies(evidence: Evidence) -> Figure:
     )
 
 
+def cpu_slowed_by_copies(evidence: Evidence) -> Figure:
+    """Return the share of a CPU worker's speed that is lost while the link copies."""
+    alone_s, beside_s = medians(evidence.series(waits.CROWDED), "cpu_expert")
+    return measured(
+        max(0.0, 1 - alone_s / beside_s),
+        Dimension.FRACTION,
+        evidence.source(
+            [waits.CROWDED],
+            "experts on CPU workers in passes with half of the experts there, beside copies without a pause, against the "
+            "same without copies",
+        ),
+    )
+
+
 def _copy_s(link: Link, num_bytes: int) -> float:
     """Return the time of one copy over a link that is idle."""
     assert link.bandwidth is not None

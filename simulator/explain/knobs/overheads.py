@@ -1,30 +1,33 @@
 """What is paid again and again beside the work: the runtime's own time per layer, step and wait, and kernel launches."""
 
+from operator import attrgetter
+
 from simulator.explain.baseline import Baseline
 from simulator.explain.knobs.change import Change, Found, left_out
 from simulator.explain.knobs.gpu import uses_roofline
 
 OVERHEADS, LAUNCHES = "runtime overhead", "kernel launches"
 _NONE = {
-    "per_layer": "0 s",
-    "per_step": "0 s",
-    "per_stall": "0 s",
-    "per_cpu_join": "0 s",
-    "per_lookahead": "0 s",
-    "slowed_by_copies": "0 %",
+    "runtime.per_layer": "0 s",
+    "runtime.per_step": "0 s",
+    "runtime.per_stall": "0 s",
+    "runtime.per_cpu_join": "0 s",
+    "runtime.per_lookahead": "0 s",
+    "runtime.slowed_by_copies": "0 %",
+    "cpu.slowed_by_copies": "0 %",
 }
 
 
 def overheads(baseline: Baseline) -> Found:
-    """None of the runtime's."""
-    runtime = baseline.profile.runtime
-    there = [name for name in _NONE if (figure := getattr(runtime, name)) is not None and figure.value]
+    """None of the runtime's, and nothing lost by copies."""
+    figures = {path: attrgetter(path)(baseline.profile) for path in _NONE}
+    there = [path for path, figure in figures.items() if figure is not None and figure.value]
     if not there:
-        return left_out(OVERHEADS, f"the machine's runtime has none of its own (runtime.{', '.join(_NONE)})")
+        return left_out(OVERHEADS, f"the machine's runtime has none of its own ({', '.join(_NONE)})")
     none = Change(
         knob=OVERHEADS,
         name="no overhead of the runtime",
-        settings={f"runtime.{name}": _NONE[name] for name in there},
+        settings={path: _NONE[path] for path in there},
         figures={"factor": 0.0},
         is_ideal=True,
     )

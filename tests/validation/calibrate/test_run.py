@@ -82,7 +82,7 @@ def profile_of(done: Done) -> HardwareProfile:
 
 def test_passes_have_turns_of_one_sample(done: Done) -> None:
     """All points have a sample before any has a second one: a point's samples are of different moments."""
-    for name in ("pass.decode", "pass.waits"):
+    for name in ("pass.decode", "pass.waits", "pass.crowded"):
         series = done.outcome.samples.taken[name].series
         ends = sorted((end_s, number) for number, one in enumerate(series) for end_s in one.ended_s)
         assert {number for _, number in ends[: len(series)]} == set(range(len(series)))

@@ -16,13 +16,19 @@ from validation.calibrate.measure.waits import measure_waits
 from validation.calibrate.robust import Series
 from validation.calibrate.samples import Samples, Taken
 from validation.calibrate.subject import Subject
-from validation.calibrate.wait_figures import per_cpu_join, per_lookahead, per_stall, slowed_by_copies
+from validation.calibrate.wait_figures import (
+    cpu_slowed_by_copies,
+    per_cpu_join,
+    per_lookahead,
+    per_stall,
+    slowed_by_copies,
+)
 from validation.models.random import random_model
 from validation.runtime.device import open_device
 
 LAYERS, TOP_K, HIDDEN = 3, 4, 32
 LAYER_S, EXPERT_S, STEP_S, STALL_S, JOIN_S, LOOKAHEAD_S = 2e-3, 1e-3, 5e-4, 3e-4, 4e-4, 8e-5
-SLOWED_FRAC = 0.125
+SLOWED_FRAC, CPU_SLOWED_FRAC = 0.125, 0.0625
 LATENCY_S, BYTES_PER_S = 1e-5, 1e9
 
 
@@ -68,10 +74,17 @@ def cpu_s(cpu_expert_s: float, *, count: int, workers: int) -> float:
 
 
 def evidence_of(
-    subject: Subject, facts: Facts, *, cpu_expert_s: float, transfer_s: float, stated_s: float, join_s: float = JOIN_S
+    subject: Subject,
+    facts: Facts,
+    *,
+    cpu_expert_s: float,
+    transfer_s: float,
+    stated_s: float,
+    join_s: float = JOIN_S,
+    cpu_slowed_frac: float = CPU_SLOWED_FRAC,
 ) -> Evidence:
     """Return passes by the law: `transfer_s` is what a transfer takes, `stated_s` what the samples say of it."""
-    (waits,) = measure_waits(subject, throttle_bytes_per_s=1e9)
+    waits, crowded = measure_waits(subject, throttle_bytes_per_s=1e9)
 
     def sample(at: Mapping[str, float]) -> Mapping[str, float]:
         fetched, on_cpu = at["fetched"], round(at["on_cpu"])
@@ -87,10 +100,21 @@ def evidence_of(
             "misses": fetched + on_cpu,
             "transfer": stated_s,
         }
+        if on_cpu:
+            times["cpu_expert"] = cpu_expert_s / (1 - (cpu_slowed_frac if at["copies"] else 0))
         return times | ({"lookahead": LOOKAHEAD_S} if at["looks_ahead"] else {})
 
-    series = [Series(at=at, samples={name: [value] * 3 for name, value in sample(at).items()}) for at in waits.grid]
-    taken = {waits.name: Taken(series=series, began="2026-01-01T00:00:00+00:00", took_s=1.0)}
+    taken = {
+        measurement.name: Taken(
+            series=[
+                Series(at=at, samples={name: [value] * 3 for name, value in sample(at).items()})
+                for at in measurement.grid
+            ],
+            began="2026-01-01T00:00:00+00:00",
+            took_s=1.0,
+        )
+        for measurement in (waits, crowded)
+    }
     return Evidence(Samples(identity={}, taken=taken), facts)
 
 
@@ -111,10 +135,15 @@ def test_the_cost_of_waiting_is_found_again(subject: Subject, links: Links, work
         assert lookahead is not None
         assert lookahead.value == LOOKAHEAD_S
         assert slowed_by_copies(evidence).value == pytest.approx(SLOWED_FRAC)
+        assert cpu_slowed_by_copies(evidence).value == pytest.approx(CPU_SLOWED_FRAC, rel=1e-3)
+        assert "on CPU workers" in cpu_slowed_by_copies(evidence).source
 
 
 def test_no_cost_is_below_nothing(subject: Subject, links: Links) -> None:
-    """Where passes with the CPU are faster than the parts that they are made of."""
+    """Where passes with the CPU are faster than the parts that they are made of, or its experts faster beside copies."""
     facts = read_facts(subject, model="tiny", dtype="float32", reserve_bytes=1)
-    evidence = evidence_of(subject, facts, cpu_expert_s=5e-3, transfer_s=5e-3, stated_s=5e-3, join_s=-1e-3)
+    evidence = evidence_of(
+        subject, facts, cpu_expert_s=5e-3, transfer_s=5e-3, stated_s=5e-3, join_s=-1e-3, cpu_slowed_frac=-0.25
+    )
     assert per_cpu_join(evidence, subject, links, durations_of(5e-3)).value == 0
+    assert cpu_slowed_by_copies(evidence).value == 0

@@ -88,6 +88,7 @@ class NarrowVisits:
         self.dispatch: Dispatch | None = None
         self._resources = ExitStack()
         self._executor: Executor | None = None
+        self._cpu_pool: CpuPool | None = None
         self._spans = _ExpertSpans(subject)
 
     @property
@@ -100,6 +101,12 @@ class NarrowVisits:
         """Start and end of each application of a later gate, in order."""
         assert self._ahead is not None, "not within the context"
         return self._ahead.marks
+
+    @property
+    def cpu_seconds(self) -> list[float]:
+        """The time of each expert that the CPU's workers have computed, in the order of their ends, since the beginning."""
+        assert self._cpu_pool is not None, "not within the context"
+        return [(end_ns - start_ns) / 1e9 for _, _, start_ns, end_ns in self._cpu_pool.services]
 
     def move_on(self, misses: Misses = NO_MISSES, *, looks_ahead: bool = False) -> None:
         """Have other experts in the next pass, with these misses."""
@@ -153,7 +160,7 @@ class NarrowVisits:
             held=view.held_keys,
         )
         link = self._resources.enter_context(CopyLink(device, throttle=self._throttle))
-        cpu_pool = self._resources.enter_context(CpuPool(self._subject.cpu_workers, 1))
+        self._cpu_pool = cpu_pool = self._resources.enter_context(CpuPool(self._subject.cpu_workers, 1))
         slots = Slots(device, offloaded.host, num_slots=self._num_slots * num_banks)
         channel = SlotChannel(cache=cache, slots=slots, host=offloaded.host, link=link)
         channel.fill()
@@ -182,7 +189,7 @@ class NarrowVisits:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._executor = None
+        self._executor = self._cpu_pool = None
         self._resources.close()
 
 

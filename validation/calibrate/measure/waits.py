@@ -2,7 +2,8 @@
 
 And what looking ahead costs: passes of hits in which each layer but the last applies the next one's gate to its own state.
 And what copies take from the device's speed: passes of hits beside which the link copies other experts without a pause, so
-that the share lost is 1 - hits / such passes.
+that the share lost is 1 - hits / such passes. And what they take from the speed of the CPU's workers: passes with the CPU,
+without such copies and beside them, in which it is the time of the experts in the workers that counts.
 
 In a pass of misses that are fetched, each layer's K experts arrive one after the other, T apart, and T is long against an
 expert's time; the stream waits, computes one while the next is on its way, and the last after the last. In a pass with the
@@ -16,6 +17,10 @@ so that per_stall = (misses - hits) / L - K T + (K - 1) expert: the decisions an
 the transfer, waking up, and an expert and a layer that begin with cold caches. And per_cpu_join = (with the CPU - hits) / L
 + K expert - max((K - c) expert, C): the same of experts on the CPU, adding up their results, and what the device loses
 while workers use the memory that it uses, if it is one.
+
+Passes with the CPU beside copies have more threads at work than a small machine has cores, so these, and those without
+copies that they are held against, are a measurement of their own, in which waiting for a core counts: a run's workers wait
+likewise.
 
 Limits: batch 1; on the CPU device the link is throttled, as it is in the runs that this is for; on CUDA it is the link
 itself, and T is what it takes back to back. What depends on how many experts the CPU computes is not told apart, nor what
@@ -36,18 +41,19 @@ from validation.calibrate.subject import Subject
 from validation.replay.forward import StepRunner
 from validation.runtime.throttle import Throttle
 
-NAME = "pass.waits"
+NAME, CROWDED = "pass.waits", "pass.crowded"
 CONTEXT = 16
 _PAGE_BYTES = 4096
 
 
 def measure_waits(subject: Subject, *, throttle_bytes_per_s: float | None) -> list[Measurement]:
-    """Return the measurement, over a link at `throttle_bytes_per_s`, or the device's own.
+    """Return both measurements, over a link at `throttle_bytes_per_s`, or the device's own.
 
     Of a sample, `misses` is a count per layer, `transfer` the stated time T of one, 0 where it is the device's own,
-    `lookahead` the mean of a pass that looks ahead.
+    `lookahead` the mean of a pass that looks ahead, `cpu_expert` that of the experts in the CPU's workers, if there are any.
     """
     top_k = subject.offloaded.top_k
+    half_on_cpu = max(1, top_k // 2)
     hits = {"fetched": 0, "on_cpu": 0, "looks_ahead": 0, "copies": 0}
     return [
         Measurement(
@@ -56,19 +62,28 @@ def measure_waits(subject: Subject, *, throttle_bytes_per_s: float | None) -> li
             grid=[
                 hits,
                 hits | {"fetched": top_k},
-                hits | {"on_cpu": max(1, top_k // 2)},
+                hits | {"on_cpu": half_on_cpu},
                 *([hits | {"looks_ahead": 1}] if subject.offloaded.num_layers > 1 else []),
                 hits | {"copies": 1},
             ],
             set_up=lambda: _passes(subject, throttle_bytes_per_s),
             weight=12,
             is_long=True,
-        )
+        ),
+        Measurement(
+            name=CROWDED,
+            title="Decode steps of one sequence, half of the experts on the CPU, beside copies and without",
+            grid=[hits | {"on_cpu": half_on_cpu}, hits | {"on_cpu": half_on_cpu, "copies": 1}],
+            set_up=lambda: _passes(subject, throttle_bytes_per_s, decides="cpu_expert"),
+            weight=5,
+            is_crowded=True,
+            is_long=True,
+        ),
     ]
 
 
 @contextmanager
-def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Measure]:
+def _passes(subject: Subject, throttle_bytes_per_s: float | None, *, decides: str = "pass") -> Iterator[Measure]:
     offloaded = subject.offloaded
 
     def throttle() -> Throttle | None:
@@ -95,7 +110,7 @@ def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Me
                 runner.reset()
                 runner.run(first)
                 runner.prepare(second)
-                before = _misses(visits)
+                before, before_cpu = _misses(visits), len(visits.cpu_seconds)
                 times = time(second, misses, at)
                 has_lasted = traffic.has_lasted
             sample = {
@@ -104,7 +119,11 @@ def _passes(subject: Subject, throttle_bytes_per_s: float | None) -> Iterator[Me
                 "misses": (_misses(visits) - before) / offloaded.num_layers,
                 "transfer": 0.0 if throttle_bytes_per_s is None else subject.expert_bytes / throttle_bytes_per_s,
             }
-            return sample | ({"lookahead": times["lookahead"]} if at["looks_ahead"] else {})
+            if at["looks_ahead"]:
+                sample["lookahead"] = times["lookahead"]
+            if on_cpu := visits.cpu_seconds[before_cpu:]:
+                sample["cpu_expert"] = sum(on_cpu) / len(on_cpu)
+            return {decides: sample[decides]} | sample
 
         yield measure
 
