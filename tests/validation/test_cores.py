@@ -29,7 +29,7 @@ def test_settles_on_the_fastest_core_and_lets_go(fast: int) -> None:
     assert other.native_id is not None
     try:
         with Cores(probe) as cores:
-            assert cores.settle() == 100
+            assert (cores.settle(), cores.slowest_ns, cores.settle_all()) == (100, 200, 200)
             assert os.sched_getaffinity(0) == {chosen}
             assert os.sched_getaffinity(other.native_id) == allowed - {chosen}
         assert os.sched_getaffinity(0) == os.sched_getaffinity(other.native_id) == allowed
@@ -46,7 +46,7 @@ def test_a_single_core_is_only_probed() -> None:
     os.sched_setaffinity(0, one)
     try:
         with Cores(lambda: 7) as cores:
-            assert cores.settle() == 7
+            assert (cores.settle(), cores.settle_all()) == (7, 7)
             assert os.sched_getaffinity(0) == one
     finally:
         os.sched_setaffinity(0, allowed)

@@ -473,7 +473,7 @@ def test_what_happens_between_steps_takes_no_time(
     replayed = replay(scenario, offloaded, machine, forced=True, throttle=FAST, timeline_path=path)
     steps, summary = replayed.steps, replayed.summary
     assert len(steps) == 1 + summary["steps"] > 5  # type: ignore[operator]
-    assert link_is_paused == [True] * 2 * len(steps)
+    assert link_is_paused == [True] * (2 * len(steps) + 1), "before and after each, and once more after the last"
     assert not links[0]._is_paused()
     paused_ns = 2 * pause_s * 1e9 * len(steps)
     total_ns = sum(step.duration_ns for step in steps)
@@ -484,6 +484,7 @@ def test_what_happens_between_steps_takes_no_time(
         ends = [event["ts"] + event.get("dur", 0) for event in json.load(file)["traceEvents"] if "ts" in event]
     assert max(ends) * 1e3 < paused_ns / 2
     assert [step.probe_ns for step in steps] == [101 + 2 * number for number in range(len(steps))], "the slower of two"
+    assert [step.slowest_core_ns for step in steps] == [102 + 2 * number for number in range(len(steps))], "of the next"
 
 
 def test_steps_tell_their_tokens(config: Path, offloaded: OffloadedModel, machine: Machine, tmp_path: Path) -> None:
@@ -497,6 +498,7 @@ def test_steps_tell_their_tokens(config: Path, offloaded: OffloadedModel, machin
     assert list(zip(*found, strict=True)) == [outcomes for _, outcomes in expected]
     assert any(step.misses for step in steps)
     assert all(step.probe_ns for step in steps)
+    assert all(step.slowest_core_ns for step in steps)
     assert all(step.waited_ns is not None and step.waited_ns >= 0 for step in steps)
 
 

@@ -19,7 +19,8 @@ class Measurement:
 
     `set_up` allocates, yields the function that measures a point once, and puts everything back. `weight` is its share of
     the time for all, relative to the others. `is_crowded` says that its own threads may outnumber the cores: then waiting
-    for one is part of what is measured. `is_long` says that a sample is a forward pass or more: it need not settle, a turn
+    for one is part of what is measured. `has_workers` says that CPU workers compute, so that all cores should be as fast.
+    `is_long` says that a sample is a forward pass or more: it need not settle, a turn
     is one sample, and turns go on until the time is spent. What is made of such points is the difference of two, so both
     should have been measured at the same times.
     """
@@ -30,6 +31,7 @@ class Measurement:
     set_up: Callable[[], AbstractContextManager[Measure]]
     weight: float = 1.0
     is_crowded: bool = False
+    has_workers: bool = False
     is_long: bool = False
 
 

@@ -51,7 +51,7 @@ def assemble(samples: Samples, facts: Facts, subject: Subject, *, name: str) -> 
         runtime=Runtime(
             per_layer=tables.per_layer(),
             per_stall=per_stall(evidence, facts, subject, links),
-            per_cpu_join=per_cpu_join(evidence, subject, links, durations),
+            per_cpu_join=per_cpu_join(evidence, subject, links),
             per_lookahead=per_lookahead(evidence),
             slowed_by_copies=slowed_by_copies(evidence),
             per_step=measured(0.0, Dimension.SECONDS, evidence.source(["pass.decode"], "contained in durations.step")),

@@ -34,6 +34,7 @@ class Reference:
 class Speed:
     """What samples have to be taken at to count, in ns of the probe; the probe; `settle` finds the fastest core first.
 
+    `settle_all` does so too and returns the probe of the slowest core, for what is computed on several.
     `waited_ns` tells for how long the threads of the process have waited for a core up to now; `patience` is for spells in
     which nothing would count.
     """
@@ -41,6 +42,7 @@ class Speed:
     reference_ns: float
     probe_ns: Callable[[], float] = probe_ns
     settle: Callable[[], float] = probe_ns
+    settle_all: Callable[[], float] = probe_ns
     waited_ns: Callable[[], float] = waited_ns
     patience: Patience = field(default_factory=lambda: Patience(0.0))
 

@@ -129,7 +129,12 @@ def calibrate(
         speed = (
             None
             if samples.reference is None
-            else Speed(reference_ns=samples.reference.speed_ns, settle=cores.settle, patience=patience)
+            else Speed(
+                reference_ns=samples.reference.speed_ns,
+                settle=cores.settle,
+                settle_all=cores.settle_all,
+                patience=patience,
+            )
         )
         for measurement, effort, tell in _plan(missing, measurements, options.budget_s, patience, progress):
             samples.taken[measurement.name] = _take(measurement, effort, options.seed, speed, tell)
@@ -245,6 +250,8 @@ def _take(
 ) -> Taken:
     if speed is not None and measurement.is_crowded:
         speed = replace(speed, waited_ns=lambda: 0)
+    if speed is not None and measurement.has_workers:
+        speed = replace(speed, settle=speed.settle_all, probe_ns=speed.settle_all)
     began, began_s = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     with measurement.set_up() as measure:
         points = [Point(at=at, measure=partial(measure, at)) for at in measurement.grid]

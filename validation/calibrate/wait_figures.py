@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from hardware_profiles.profile import Durations, DurationTable, Figure, Link, Links
+from hardware_profiles.profile import Figure, Link, Links
 from hardware_profiles.quantity import Dimension
 from validation.calibrate.evidence import Evidence, measured
 from validation.calibrate.facts import Facts
@@ -26,22 +26,22 @@ def per_stall(evidence: Evidence, facts: Facts, subject: Subject, links: Links) 
     )
 
 
-def per_cpu_join(evidence: Evidence, subject: Subject, links: Links, durations: Durations) -> Figure:
+def per_cpu_join(evidence: Evidence, subject: Subject, links: Links) -> Figure:
     """Return what the CPU's experts cost a layer beyond their time."""
-    hits, _, joined, *_ = evidence.series(waits.NAME)
+    hits, joined, _ = evidence.series(waits.CROWDED)
     (hit_s, joined_s), (expert_s,) = medians([hits, joined], "pass"), medians([hits], "expert")
-    on_cpu = round(medians([joined], "misses")[0])
-    assert isinstance(durations.cpu_expert, DurationTable)
+    (misses,), (cpu_expert_s,) = medians([joined], "misses"), medians([joined], "cpu_expert")
+    on_cpu = round(misses)
     states_bytes = on_cpu * subject.hidden_width * subject.offloaded.dtype.itemsize
     activations_s = sum(_copy_s(link, states_bytes) for link in (links.d2h, links.h2d))
-    cpu_s = ceil(on_cpu / subject.cpu_workers) * durations.cpu_expert.seconds[0] + activations_s
+    cpu_s = ceil(on_cpu / subject.cpu_workers) * cpu_expert_s + activations_s
     top_k = subject.offloaded.top_k
     per_layer_s = (joined_s - hit_s) / subject.offloaded.num_layers
     return measured(
         max(0.0, per_layer_s + top_k * expert_s - max((top_k - on_cpu) * expert_s, cpu_s)),
         Dimension.SECONDS,
         evidence.source(
-            [waits.NAME], "passes with half of the experts on the CPU, less passes of hits, less their time"
+            [waits.CROWDED], "passes with half of the experts on the CPU, less passes of hits, less their time"
         ),
     )
 
@@ -72,7 +72,8 @@ def slowed_by_copies(evidence: Evidence) -> Figure:
 
 def cpu_slowed_by_copies(evidence: Evidence) -> Figure:
     """Return the share of a CPU worker's speed that is lost while the link copies."""
-    alone_s, beside_s = medians(evidence.series(waits.CROWDED), "cpu_expert")
+    _, *on_cpu = evidence.series(waits.CROWDED)
+    alone_s, beside_s = medians(on_cpu, "cpu_expert")
     return measured(
         max(0.0, 1 - alone_s / beside_s),
         Dimension.FRACTION,

@@ -18,6 +18,11 @@ class Simulation:
     steps: Sequence[SimulatedStep]
 
     @property
+    def has_cpu_experts(self) -> bool:
+        """Tell whether CPU workers compute experts."""
+        return count_of(self.summary, "cpu_experts") > 0
+
+    @property
     def is_crowded(self) -> bool:
         """Tell whether more threads are busy than a CPU device has cores: those that compute, copy, and compute experts."""
         profile, summary = self.profile.profile, self.summary
@@ -25,7 +30,7 @@ class Simulation:
         num_threads = 1
         if any(count_of(summary, name) for name in ("h2d_demand_bytes", "h2d_prefetch_bytes")):
             num_threads += 1
-        if count_of(summary, "cpu_experts"):
+        if self.has_cpu_experts:
             num_threads += 1 if workers is None else int(workers.value)
         return num_threads > profile.cpu.cores.value
 

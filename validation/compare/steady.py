@@ -1,7 +1,8 @@
 """How far a simulation is from those steps that ran while the machine was as fast as when its profile was measured.
 
     steady    a step whose probe shows the speed of the profile's reference, and in which the replay's threads hardly ever
-              waited for a core that others had; without a probe or a reference, every step
+              waited for a core that others had; without a probe or a reference, every step. Where CPU workers compute
+              experts, on other cores than the probe's, the slowest core shows that speed as well
     slowdown  time per output token over the steady steps of a replay, measured / simulated: the same steps on both sides
     error     1 / (median over the replays of their slowdown) - 1
     counts    hits, late hits and misses over the steady steps of a replay, measured - simulated, as shares of the accesses
@@ -72,11 +73,22 @@ def compare_steady(
     *,
     warmup_steps: int,
     reference_ns: float | None,
+    has_cpu_experts: bool = False,
     is_crowded: bool = False,
 ) -> SteadySteps:
     """Hold a configuration's replays against its simulation, step by step."""
+
+    def is_steady(step: MeasuredStep) -> bool:
+        if step.probe_ns is None or reference_ns is None:
+            return True
+        waits_tell_of_others = not is_crowded
+        if waits_tell_of_others and not is_undisturbed(step.waited_ns or 0, step.duration_ns):
+            return False
+        slowest_ns = step.slowest_core_ns if has_cpu_experts else None
+        return all(is_as_fast(ns, reference_ns) for ns in (step.probe_ns, slowest_ns) if ns is not None)
+
     pairs = [_paired(simulated, replay, warmup_steps) for replay in replays]
-    steady = [[pair for pair in of_replay if _is_steady(pair[0], reference_ns, is_crowded)] for of_replay in pairs]
+    steady = [[pair for pair in of_replay if is_steady(pair[0])] for of_replay in pairs]
     counts_by_itself = [
         len(chosen) >= min(STEPS_OF_REPLAY, len(of_replay)) for chosen, of_replay in zip(steady, pairs, strict=True)
     ]
@@ -114,15 +126,6 @@ def _paired(simulated: Sequence[SimulatedStep], replay: Stored, warmup_steps: in
     """Pair the steps after the warm-up: a trace gives both sides the same steps."""
     assert [step.num_emits for step in replay.steps] == [step.num_emits for step in simulated], "other steps than these"
     return list(zip(replay.steps, simulated, strict=True))[warmup_steps:]
-
-
-def _is_steady(step: MeasuredStep, reference_ns: float | None, is_crowded: bool) -> bool:
-    if step.probe_ns is None or reference_ns is None:
-        return True
-    waits_tell_of_others = not is_crowded
-    if waits_tell_of_others and not is_undisturbed(step.waited_ns or 0, step.duration_ns):
-        return False
-    return is_as_fast(step.probe_ns, reference_ns)
 
 
 def _counts_off_frac(replays: Sequence[Sequence[_Pair]]) -> float | None:

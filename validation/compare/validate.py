@@ -46,6 +46,7 @@ class Compared:
             self.replays,
             warmup_steps=self.simulated.configuration.warmup_steps,
             reference_ns=simulation.profile.speed_probe_ns,
+            has_cpu_experts=simulation.has_cpu_experts,
             is_crowded=simulation.is_crowded,
         )
 

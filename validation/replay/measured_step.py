@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class MeasuredStep:
     """A step, from the end of the one before it to its own, and the output tokens that came out with it.
 
-    `probe_ns` is the slower of the probes of `validation.runtime.speed` before and after it, `waited_ns` how long the
-    replay's threads waited for a core in it (`validation.runtime.waiting`); None where nobody looked.
+    `probe_ns` is the slower of the probes of `validation.runtime.speed` before and after it on the core that computes,
+    `slowest_core_ns` that on the slowest core, where CPU workers may be; `waited_ns` how long the replay's threads waited
+    for a core in it (`validation.runtime.waiting`). None where nobody looked.
     """
 
     duration_ns: int
@@ -17,4 +18,5 @@ class MeasuredStep:
     late_hits: int
     misses: int
     probe_ns: int | None
+    slowest_core_ns: int | None = None
     waited_ns: int | None = None

@@ -229,6 +229,7 @@ def _run_steps(
     ends_ns = [0]
     outcomes = [(0, 0, 0)]
     probes_ns: list[int | None] = []  # the slower of those before and after each step
+    slowest_ns: list[int] = []  # of the slowest core, before each step
     waits_ns: list[int | None] = []  # of all threads, for a core
     is_cpu = device.torch_device.type == "cpu"
     offloaded.visit = executor.visit
@@ -239,6 +240,7 @@ def _run_steps(
                 with executor.paused():
                     runner.prepare(step)
                     before_ns = cores.settle() if is_cpu else 0
+                    slowest_ns.append(cores.slowest_ns)
                     since_ns = waited_ns() if is_cpu else 0
                 executor.begin(step)
                 runner.run(step)
@@ -251,6 +253,10 @@ def _run_steps(
                 collector.step_ended(step, ends_ns[-1])
                 if progress is not None:
                     progress(number + 1, len(steps))
+            if is_cpu:
+                with executor.paused():
+                    cores.settle()
+            slowest_ns.append(cores.slowest_ns)
     finally:
         offloaded.visit = None
     return [
@@ -261,10 +267,11 @@ def _run_steps(
             late_hits=after[1] - before[1],
             misses=after[2] - before[2],
             probe_ns=slower_ns,
+            slowest_core_ns=max(around_ns) if is_cpu else None,
             waited_ns=lost_ns,
         )
-        for step, (start_ns, end_ns), (before, after), slower_ns, lost_ns in zip(
-            steps, pairwise(ends_ns), pairwise(outcomes), probes_ns, waits_ns, strict=True
+        for step, (start_ns, end_ns), (before, after), slower_ns, around_ns, lost_ns in zip(
+            steps, pairwise(ends_ns), pairwise(outcomes), probes_ns, pairwise(slowest_ns), waits_ns, strict=True
         )
     ]
 

@@ -24,6 +24,8 @@ _in_use = threading.Lock()
 class Cores(AbstractContextManager["Cores"]):
     """The cores that the process may use. On leaving the context, all its threads may use them all again.
 
+    `slowest_ns` is the largest of the cores' probes when the thread last settled: that of a core of the other threads.
+
     One at a time: a second would take the core that the first has bound the thread to for all there are. Entering it raises
     RuntimeError.
     """
@@ -31,6 +33,7 @@ class Cores(AbstractContextManager["Cores"]):
     def __init__(self, probe: Callable[[], int] = probe_ns) -> None:
         self._probe = probe
         self._cores: list[int] = []
+        self.slowest_ns = 0
 
     def __enter__(self) -> "Cores":
         if not _in_use.acquire(blocking=False):
@@ -41,7 +44,8 @@ class Cores(AbstractContextManager["Cores"]):
     def settle(self) -> int:
         """Move the calling thread to the fastest core; return the probe there, in ns."""
         if len(self._cores) < 2:
-            return self._probe()
+            self.slowest_ns = self._probe()
+            return self.slowest_ns
         probes_ns = {}
         for core in self._cores:
             os.sched_setaffinity(0, {core})
@@ -49,7 +53,13 @@ class Cores(AbstractContextManager["Cores"]):
         fastest = min(probes_ns, key=probes_ns.__getitem__)
         os.sched_setaffinity(0, {fastest})
         self._bind_others({core for core in self._cores if core != fastest})
+        self.slowest_ns = max(probes_ns.values())
         return probes_ns[fastest]
+
+    def settle_all(self) -> int:
+        """Do the same; return the probe on the slowest core."""
+        self.settle()
+        return self.slowest_ns
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

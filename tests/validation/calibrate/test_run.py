@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,8 @@ from validation.calibrate import run
 from validation.calibrate.measurement import Measurement
 from validation.calibrate.page import calibration_page
 from validation.calibrate.profile import assemble
+from validation.calibrate.reference import Speed
+from validation.calibrate.robust import Effort, which_count
 from validation.calibrate.run import CalibrationOptions, Outcome, calibrate
 from validation.calibrate.samples import Samples, samples_path
 from validation.calibrate.subject import Subject
@@ -389,3 +392,22 @@ def test_files_that_are_there_are_not_lost(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a directory"):
         calibrate(options, tmp_path / "other.yaml", page=tmp_path)
     assert (tmp_path / "mine.yaml").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(("has_workers", "num_counting"), [(False, 2), (True, 0)])
+def test_where_workers_compute_all_cores_count(has_workers: bool, num_counting: int) -> None:
+    """The slow core of two is another one than that which computes."""
+    speed = Speed(
+        reference_ns=100, probe_ns=lambda: 100, settle=lambda: 100, settle_all=lambda: 150, waited_ns=lambda: 0
+    )
+    measurement = Measurement(
+        name="one",
+        title="One",
+        grid=[{}],
+        set_up=lambda: nullcontext(lambda _: {"time": 1e-4}),
+        has_workers=has_workers,
+    )
+    effort = Effort(budget_s=1e-3, least_repeats=2, most_repeats=2, warmup=0)
+    taken = run._take(measurement, effort, 0, speed, lambda _: None)
+    assert sum(which_count(taken.series[0])) >= num_counting
+    assert any(which_count(taken.series[0])) == bool(num_counting)

@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from hardware_profiles.profile import Durations, DurationTable, Link, Links
+from hardware_profiles.profile import Link, Links
 from hardware_profiles.quantity import Dimension
 from validation.calibrate.evidence import Evidence, measured
 from validation.calibrate.facts import Facts, read_facts
@@ -61,11 +61,6 @@ def links() -> Links:
         latency=measured(LATENCY_S, Dimension.SECONDS, "made up"),
     )
     return Links(h2d=link, d2h=link)
-
-
-def durations_of(cpu_expert_s: float) -> Durations:
-    """Experts on the CPU that all take so long."""
-    return Durations(cpu_expert=DurationTable(amounts=(1,), seconds=(cpu_expert_s,), kind="measured", source="made up"))
 
 
 def cpu_s(cpu_expert_s: float, *, count: int, workers: int) -> float:
@@ -128,7 +123,7 @@ def test_the_cost_of_waiting_is_found_again(subject: Subject, links: Links, work
     for transfer_s, stated_s in ((5e-3, 5e-3), (own_s, 0.0)):
         evidence = evidence_of(subject, facts, cpu_expert_s=cpu_expert_s, transfer_s=transfer_s, stated_s=stated_s)
         assert per_stall(evidence, facts, subject, links).value == pytest.approx(STALL_S, rel=2e-3)
-        join = per_cpu_join(evidence, subject, links, durations_of(cpu_expert_s))
+        join = per_cpu_join(evidence, subject, links)
         assert join.value == pytest.approx(JOIN_S, rel=2e-3)
         assert "half of the experts on the CPU" in join.source
         lookahead = per_lookahead(evidence)
@@ -145,5 +140,5 @@ def test_no_cost_is_below_nothing(subject: Subject, links: Links) -> None:
     evidence = evidence_of(
         subject, facts, cpu_expert_s=5e-3, transfer_s=5e-3, stated_s=5e-3, join_s=-1e-3, cpu_slowed_frac=-0.25
     )
-    assert per_cpu_join(evidence, subject, links, durations_of(5e-3)).value == 0
+    assert per_cpu_join(evidence, subject, links).value == 0
     assert cpu_slowed_by_copies(evidence).value == 0

@@ -26,7 +26,12 @@ FAST, SLOW = 100, 200
 COUNTS = {"hits": 5, "late_hits": 3, "misses": 2}
 
 
-def stored(*steps: tuple[int, int | None], more_hits: Sequence[int] = (), waited_ns: Sequence[int] = ()) -> Stored:
+def stored(
+    *steps: tuple[int, int | None],
+    more_hits: Sequence[int] = (),
+    waited_ns: Sequence[int] = (),
+    slowest_core_ns: int | None = None,
+) -> Stored:
     """Return a replay of steps of one token and ten accesses each, (duration_ns, probe_ns).
 
     `more_hits` are hits in the place of late hits, `waited_ns` what was lost to waiting, of each step.
@@ -39,6 +44,7 @@ def stored(*steps: tuple[int, int | None], more_hits: Sequence[int] = (), waited
             late_hits=COUNTS["late_hits"] - more,
             misses=COUNTS["misses"],
             probe_ns=probe,
+            slowest_core_ns=slowest_core_ns,
             waited_ns=lost_ns,
         )
         for (duration_ns, probe), more, lost_ns in zip(
@@ -78,6 +84,19 @@ def test_of_a_crowded_run_the_probe_alone_decides() -> None:
     replay = stored(*[(1000, FAST)] * 8, *[(2000, SLOW)] * 8, waited_ns=[900] * 16)
     steady = compare_steady(simulated(*[500] * 16), [replay], warmup_steps=0, reference_ns=FAST, is_crowded=True)
     assert (steady.num_steady, steady.error_frac, steady.is_crowded) == (8, -0.5, True)
+
+
+def test_where_workers_compute_all_cores_are_as_fast() -> None:
+    """They have other cores than the one that is probed; without workers, nothing is asked of these."""
+    replay = stored(*[(1000, FAST)] * 8, slowest_core_ns=SLOW)
+    for has_cpu_experts, num_steady in ((True, 0), (False, 8)):
+        steady = compare_steady(
+            simulated(*[500] * 8), [replay], warmup_steps=0, reference_ns=FAST, has_cpu_experts=has_cpu_experts
+        )
+        assert steady.num_steady == num_steady
+    replay = stored(*[(1000, FAST)] * 8, slowest_core_ns=FAST)
+    steady = compare_steady(simulated(*[500] * 8), [replay], warmup_steps=0, reference_ns=FAST, has_cpu_experts=True)
+    assert steady.num_steady == 8
 
 
 def test_counts_are_those_of_the_same_steps() -> None:

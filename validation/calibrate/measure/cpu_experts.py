@@ -51,6 +51,7 @@ def measure_cpu_experts(subject: Subject, siblings: Sequence[Sibling]) -> list[M
             ),
             weight=weight,
             is_crowded=name == "loaded",
+            has_workers=True,
         )
 
     return [
