@@ -34,10 +34,11 @@ are always given:
   fast as when its profile was measured, and at most 2 % of their time was lost to waiting for a core; the same steps are
   added up on both sides. It says how well the simulator knows the
   machine that was calibrated, and is the figure to judge the simulator by. **Their share** says how many of the steps these
-  were. Where CPU workers compute experts, which is on another core, that core has to be as fast as well. Where a run has more
-  busy threads than the machine has cores (computing, copying, and experts on the CPU, on two cores), they wait for one
-  another, and only the speed decides. A configuration with fewer than 24 such steps is replayed again, up to twice as often as
-  the others. With `--patience`, replays also wait, for so long in all, until the machine is as fast as when it was calibrated.
+  were. Where CPU workers compute experts, which is on another core, that core has to be as fast as well. Where a run has
+  more busy threads than the machine has cores (computing, copying, and experts on the CPU, on two cores), they wait for
+  one another, and only the speed decides. A configuration with fewer than 24 such steps is replayed again, up to twice as
+  often as the others. With `--patience`, replays also wait, for so long in all, until the machine is as fast as when it was
+  calibrated.
 - **Error of all steps**: of TPOT, the mean time between two tokens of a request, with whatever the machine did meanwhile.
 - An error is (simulated - measured) / measured; measured is the median over the repeats. Where no repeat has eight steps at
   the calibrated speed, those of all repeats are taken together; where there are none at all, there is a dash.
