@@ -194,7 +194,7 @@ class _Taking:
         """Wait for the machine, settle, then take samples."""
         speed = self._speed
         if speed is not None:
-            speed.patience.wait_for(speed.reference_ns)
+            speed.patience.wait_for(speed.reference_ns, probe_ns=speed.settle)
         for _ in range(effort.settle):
             self._point.measure()
         before_ns = speed.settle() if speed is not None else 0.0

@@ -159,17 +159,20 @@ def _speed_of(path: Path) -> float:
 
 
 def all_measurements(subject: Subject, siblings: Sequence[Sibling], throttle_bytes_per_s: float) -> list[Measurement]:
-    """Return every measurement of a calibration, in the order in which they are taken."""
+    """Return every measurement of a calibration, in the order in which they are taken.
+
+    What waits for all cores to be fast comes last: it may take all of the patience.
+    """
     return [
         *measure_machine(subject),
         *measure_link(subject, throttle_bytes_per_s=throttle_bytes_per_s),
         *measure_experts(subject, siblings),
-        *measure_cpu_experts(subject, siblings),
         *measure_passes(subject, siblings),
         *measure_waits(
             subject,
             throttle_bytes_per_s=throttle_bytes_per_s if subject.device.torch_device.type == "cpu" else None,
         ),
+        *measure_cpu_experts(subject, siblings),
     ]
 
 

@@ -37,20 +37,25 @@ class Patience:
         """Return for how long it will still wait."""
         return max(0.0, self.limit_s - self.spent_s)
 
-    def wait_for(self, reference_ns: float, tell: Callable[[], None] = lambda: None) -> bool:
+    def wait_for(
+        self,
+        reference_ns: float,
+        tell: Callable[[], None] = lambda: None,
+        *,
+        probe_ns: Callable[[], float] | None = None,
+    ) -> bool:
         """Return once the machine is as fast as `reference_ns`, or patience is at its end: whether it had to wait.
 
+        `probe_ns` tells how fast it is, by default as it was given to the constructor.
         One probe finds out whether there is something to wait for, of which `tell` is told; the median of some, of which the
         first finds caches cold, whether it is over.
         """
-        if not self.left_s or is_as_fast(self._probe_ns(), reference_ns):
+        probe_ns = probe_ns or self._probe_ns
+        if not self.left_s or is_as_fast(probe_ns(), reference_ns):
             return False
         tell()
         began_s, before_s = self._clock(), self.spent_s
-        while self.left_s and not self._is_as_fast(reference_ns):
+        while self.left_s and not is_as_fast(statistics.median(probe_ns() for _ in range(_PROBES)), reference_ns):
             self._sleep(min(_PAUSE_S, self.left_s))
             self.spent_s = before_s + self._clock() - began_s
         return self.spent_s > before_s
-
-    def _is_as_fast(self, reference_ns: float) -> bool:
-        return is_as_fast(statistics.median(self._probe_ns() for _ in range(_PROBES)), reference_ns)
