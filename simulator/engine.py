@@ -4,7 +4,8 @@ The GPU stream is one SimPy process. It lets the clock catch up with the stream 
 has happened: at each gate, when it waits for a transfer, when a slot comes free for a fetch that waits, and at the end of
 a step; and before each wait, if copies slow the stream (simulator/slowed.py). A hit costs no event.
 
-Limits: one GPU; the gate's result costs nothing to read back.
+Limits: one GPU; the gate's result costs nothing to read back; nor does a policy's deciding, beyond `runtime.per_layer` and
+`runtime.per_lookahead` of the profile.
 """
 
 from collections import deque
