@@ -16,7 +16,7 @@ from hardware_profiles.errors import InputError
 from validation.calibrate.reference import Reference
 from validation.calibrate.robust import Series
 
-FORMAT = 3
+FORMAT = 4
 Identity = Mapping[str, str]
 """What the samples belong to, by name (`cpu`, `torch`, `model`, ...), in words."""
 

@@ -101,8 +101,8 @@ def test_what_holds_no_samples_is_refused(tmp_path: Path, text: str) -> None:
 def test_samples_of_another_format_are_refused(tmp_path: Path) -> None:
     """A later version's."""
     path = tmp_path / "mine.samples.json"
-    path.write_text(json.dumps({"format": 4, "identity": IDENTITY, "measurements": {}}), encoding="utf-8")
-    with pytest.raises(InputError, match="has format 4, not 3"):
+    path.write_text(json.dumps({"format": 5, "identity": IDENTITY, "measurements": {}}), encoding="utf-8")
+    with pytest.raises(InputError, match="has format 5, not 4"):
         read_samples(path, IDENTITY)
 
 

@@ -27,7 +27,7 @@ from validation.calibrate.measure.passes import attended_tokens, measure_passes,
 from validation.calibrate.measurement import At
 from validation.calibrate.robust import Series
 from validation.calibrate.samples import Samples, Taken
-from validation.calibrate.siblings import Sibling, open_sibling, siblings_of
+from validation.calibrate.siblings import Sibling, siblings_of, with_experts, with_passes
 from validation.calibrate.subject import Subject
 from validation.models.random import random_model
 from validation.replay.attention import attention_shape
@@ -77,20 +77,83 @@ def found(subject: Subject) -> list[Sibling]:
 def test_siblings_differ_in_width_alone(subject: Subject, found: list[Sibling]) -> None:
     """Half and one and a half of it; what attends, how often and to how much is the model's own."""
     assert [one.scale for one in found] == [0.5, 1.5]
-    assert [one.config.hidden_size for one in found] == [32, 96]
-    assert [one.config.intermediate_size for one in found] == [48, 144]
-    for one in found:
-        other = open_sibling(one, subject).offloaded
-        assert attention_shape(other.model) == attention_shape(subject.offloaded.model)
-        assert (other.num_layers, other.num_experts, other.top_k) == (LAYERS, EXPERTS, TOP_K)
+    assert [one.experts.hidden_size for one in found] == [one.passes.hidden_size for one in found] == [32, 96]
+    assert [one.experts.intermediate_size for one in found] == [48, 144]
+    for opened in (with_experts(subject, found), with_passes(subject, found)):
+        assert [*opened] == [1.0, 0.5, 1.5]
+        assert opened[1.0] is subject
+        for other in opened.values():
+            assert attention_shape(other.offloaded.model) == attention_shape(subject.offloaded.model)
+            assert (other.offloaded.num_layers, other.offloaded.num_experts) == (LAYERS, EXPERTS)
+            assert other.offloaded.top_k == TOP_K
+
+
+def test_experts_of_passes_leave_caches_as_the_models_do(subject: Subject, found: list[Sibling]) -> None:
+    """They have its bytes, whatever the width; those that are timed have the bytes that are stated."""
+    assert {one.expert_bytes for one in with_passes(subject, found).values()} == {subject.expert_bytes}
+    timed = with_experts(subject, found)
+    assert [timed[one.scale].expert_bytes for one in found] == [one.weights.expert for one in found]
+    assert timed[0.5].expert_bytes * 4 == subject.expert_bytes
+
+
+@pytest.mark.parametrize(
+    ("model_type", "experts", "passes"),
+    [
+        ("mixtral", {"intermediate_size": 48}, {"intermediate_size": 192}),
+        (
+            "qwen3_moe",
+            {"moe_intermediate_size": 48, "intermediate_size": 64},
+            {"moe_intermediate_size": 192, "intermediate_size": 64},
+        ),
+        (
+            "qwen2_moe",
+            {"moe_intermediate_size": 48, "shared_expert_intermediate_size": 80},
+            {"moe_intermediate_size": 192, "shared_expert_intermediate_size": 80},
+        ),
+    ],
+)
+def test_the_width_that_is_an_experts(
+    model_type: str, experts: Mapping[str, int], passes: Mapping[str, int], tmp_path: Path
+) -> None:
+    """Is the one that a config gives to its experts, and other layers' widths go with the hidden one."""
+    widths = {
+        "intermediate_size": 96 if model_type == "mixtral" else 128,
+        "moe_intermediate_size": 96,
+        "shared_expert_intermediate_size": 160,
+    }
+    config = transformers.AutoConfig.for_model(
+        model_type,
+        architectures=[
+            {"mixtral": "Mixtral", "qwen3_moe": "Qwen3Moe", "qwen2_moe": "Qwen2Moe"}[model_type] + "ForCausalLM"
+        ],
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=97,
+        num_experts_per_tok=2,
+        max_position_embeddings=256,
+        **{"num_local_experts" if model_type == "mixtral" else "num_experts": 8},
+        **{name: width for name, width in widths.items() if model_type != "mixtral" or name == "intermediate_size"},
+    )
+    config.save_pretrained(tmp_path)
+    device = open_device("cpu")
+    offloaded = random_model(tmp_path / "config.json", device, torch.float32, 0)
+    subject = Subject(offloaded=offloaded, device=device, threads=1, cpu_workers=1, max_tokens=16, max_batch=1)
+    (half, _), refused = siblings_of(subject)
+    assert refused == []
+    assert {name: getattr(half.experts, name) for name in experts} == experts
+    assert {name: getattr(half.passes, name) for name in passes} == passes
+    assert with_passes(subject, [half])[0.5].expert_bytes == subject.expert_bytes
 
 
 def test_the_bytes_of_siblings_are_those_of_the_simulator(found: list[Sibling], tmp_path: Path) -> None:
     """Counted without weights, they are what a model of that config has."""
     for one in found:
-        one.config.save_pretrained(tmp_path / f"{one.scale}")
-        spec = load_model(str(tmp_path / f"{one.scale}"))
-        assert one.weights.expert == expert_bytes(spec)
+        one.experts.save_pretrained(tmp_path / f"experts-{one.scale}")
+        assert one.weights.expert == expert_bytes(load_model(str(tmp_path / f"experts-{one.scale}")))
+        one.passes.save_pretrained(tmp_path / f"passes-{one.scale}")
+        spec = load_model(str(tmp_path / f"passes-{one.scale}"))
         assert one.weights.layer == 4 * non_expert_layer_params(spec, 0)
         assert one.weights.head == 4 * output_head_params(spec)
         assert one.weights.dense_layer == 0
@@ -101,7 +164,7 @@ def test_few_experts_of_a_sibling_have_memory(
 ) -> None:
     """As many banks as caches do not hold; the others share them."""
     monkeypatch.setattr(siblings, "_HOST_BYTES", 2 * EXPERTS * found[0].weights.expert - 1)
-    host = open_sibling(found[0], subject).offloaded.host
+    host = with_experts(subject, found[:1])[0.5].offloaded.host
     places = [host.flat(key).data_ptr() for key in range(LAYERS * EXPERTS)]
     assert len(set(places)) == 2 * EXPERTS
     assert places[2 * EXPERTS :] == places[:EXPERTS]

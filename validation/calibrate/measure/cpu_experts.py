@@ -22,7 +22,7 @@ from torch import Tensor
 
 from validation.calibrate.measure.traffic import Traffic
 from validation.calibrate.measurement import At, Measure, Measurement
-from validation.calibrate.siblings import Sibling, subjects_by_scale
+from validation.calibrate.siblings import Sibling, with_experts
 from validation.calibrate.subject import ResidentExperts, Subject, endless, random_states
 from validation.runtime.cpu_pool import Computed, CpuPool
 from validation.runtime.kernel import compute_expert
@@ -44,7 +44,7 @@ def measure_cpu_experts(subject: Subject, siblings: Sequence[Sibling]) -> list[M
                 {"tokens": count, "scale": scale} for scale in (1.0, *(one.scale for one in also)) for count in points
             ],
             set_up=lambda: _experts(
-                subjects_by_scale(subject, also),
+                with_experts(subject, also),
                 at_once=1 if name == "alone" else None,
                 is_beside=name in ("beside", "loaded"),
                 is_loaded=name == "loaded",

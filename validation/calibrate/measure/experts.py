@@ -18,7 +18,7 @@ from torch import Tensor
 
 from validation.calibrate.measure.traffic import Traffic
 from validation.calibrate.measurement import At, Measure, Measurement
-from validation.calibrate.siblings import Sibling, subjects_by_scale
+from validation.calibrate.siblings import Sibling, with_experts
 from validation.calibrate.subject import ResidentExperts, Subject, endless, random_states, tokens_up_to
 from validation.calibrate.weights import LOW_FORMAT, low_layout
 from validation.runtime.kernel import compute_expert
@@ -99,7 +99,7 @@ def _experts(
     *,
     with_traffic: bool = False,
 ) -> Iterator[Measure]:
-    rows = {scale: _InARow(one, weights_of(one)) for scale, one in subjects_by_scale(subject, siblings).items()}
+    rows = {scale: _InARow(one, weights_of(one)) for scale, one in with_experts(subject, siblings).items()}
     with Traffic(subject, is_on=with_traffic) as traffic, torch.inference_mode():
 
         def measure(at: At) -> Mapping[str, float]:

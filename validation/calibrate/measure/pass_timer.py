@@ -3,7 +3,8 @@
     |- prelude -|- layer 0 -----------------------------|- layer 1 ... -|- norm, head, sampling -|
                 |- attention, gate -|- visit -|- after -|
 
-A layer's own time is what is not its visit; the step's own time is what is in no layer. A visit is the executor's own, with
+A layer's own time is what is not its visit, up to the start of the next layer: what the loop over the layers spends
+grows with their number. The step's own time is what is in no layer. A visit is the executor's own, with
 its policies and its bookkeeping: what it spends beside its experts (reading ids, sorting tokens, deciding, adding up) is
 the visit's overhead.
 """
@@ -11,6 +12,7 @@ the visit's overhead.
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -29,8 +31,7 @@ class PassTimer:
         self._layers = decoder_layers(subject.offloaded.model, subject.offloaded.layers[0].name)
         places = [_index_in(layer.name) for layer in subject.offloaded.layers]
         self._visit_of_layer = {place: visit for visit, place in enumerate(places)}
-        self._starts: list[Mark] = []
-        self._ends: list[Mark] = []
+        self._bounds: list[Mark] = []  # the start of each layer, then the end of the last
         self._visits: list[tuple[Mark, Mark]] = []
         self._first_expert: list[int] = []  # of each visit, among the executor's
         self._visits_to_run = visits
@@ -50,8 +51,7 @@ class PassTimer:
         device, executed = self._subject.device, self._executed
         assert executed is not None, "not within the context"
         for marks in (
-            self._starts,
-            self._ends,
+            self._bounds,
             self._visits,
             self._first_expert,
             executed.experts,
@@ -66,7 +66,7 @@ class PassTimer:
         ended = device.mark()
         device.synchronize()
         time_s = partial(_seconds_between, device.time_ns)
-        layers = [time_s(start, end) for start, end in zip(self._starts, self._ends, strict=True)]
+        layers = [time_s(start, end) for start, end in pairwise(self._bounds)]
         visits = [time_s(start, end) for start, end in self._visits]
         marks = executed.experts
         stops = [*self._first_expert[1:], len(marks)]
@@ -97,8 +97,8 @@ class PassTimer:
         self._executed = self._resources.enter_context(self._visits_to_run)
         self._subject.offloaded.visit = self._visit
         for layer in self._layers:
-            self._resources.callback(layer.register_forward_pre_hook(self._layer_starts).remove)
-            self._resources.callback(layer.register_forward_hook(self._layer_ends).remove)
+            self._resources.callback(layer.register_forward_pre_hook(self._mark_bound).remove)
+        self._resources.callback(self._layers[-1].register_forward_hook(self._mark_bound).remove)
         return self
 
     def __exit__(
@@ -108,11 +108,8 @@ class PassTimer:
         self._executed = None
         self._resources.close()
 
-    def _layer_starts(self, *_: object) -> None:
-        self._starts.append(self._subject.device.mark())
-
-    def _layer_ends(self, *_: object) -> None:
-        self._ends.append(self._subject.device.mark())
+    def _mark_bound(self, *_: object) -> None:
+        self._bounds.append(self._subject.device.mark())
 
     def _visit(self, layer: int, hidden_NH: Tensor, ids_NK: Tensor, weights_NK: Tensor) -> Tensor:
         executed = self._executed

@@ -16,7 +16,7 @@ from simulator.workload.step import Step
 from validation.calibrate.measure.narrow_visits import NarrowVisits
 from validation.calibrate.measure.pass_timer import PassTimer
 from validation.calibrate.measurement import At, Measure, Measurement
-from validation.calibrate.siblings import Sibling, subjects_by_scale
+from validation.calibrate.siblings import Sibling, with_passes
 from validation.calibrate.subject import SLOT_BYTES, Subject
 from validation.replay.forward import StepRunner
 
@@ -86,7 +86,7 @@ def _passes(
                     PassTimer(one, NarrowVisits(one, slot_bytes=SLOT_BYTES if scale == 1 else _SIBLING_SLOT_BYTES))
                 ),
             )
-            for scale, one in subjects_by_scale(subject, siblings).items()
+            for scale, one in with_passes(subject, siblings).items()
         }
         yield lambda at: models[at["scale"]].prefill(at) if is_prefill else models[at["scale"]].decode(at)
 
