@@ -32,7 +32,7 @@ from validation.calibrate.reference import Speed
 from validation.runtime.speed import is_as_fast
 from validation.runtime.waiting import is_undisturbed
 
-OVERTIME = 3
+OVERTIME = 2
 """How many times the budget points may take that would have too few samples otherwise."""
 SIGMA_PER_MAD = 1.4826
 QUARTILES_PER_SIGMA = 1.349
@@ -107,7 +107,7 @@ def measure_points(
     """Measure `points` and return one series for each, in their order.
 
     `progress` is called after each round with the share of the budget, or of the points, that is done. A point is
-    repeated until `least_repeats` samples count even where the budget does not suffice, as far as three times the budget
+    repeated until `least_repeats` samples count even where the budget does not suffice, as far as twice the budget
     goes; patience is not in the budget. Without `speed` all samples count; with it, those taken at it.
     """
     draw = random.Random(seed)

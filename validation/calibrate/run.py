@@ -161,7 +161,7 @@ def _speed_of(path: Path) -> float:
 def all_measurements(subject: Subject, siblings: Sequence[Sibling], throttle_bytes_per_s: float) -> list[Measurement]:
     """Return every measurement of a calibration, in the order in which they are taken.
 
-    What waits for all cores to be fast comes last: it may take all of the patience.
+    What waits for all cores to be fast comes last: it may take all of the patience that the others have left over.
     """
     return [
         *measure_machine(subject),
@@ -219,10 +219,12 @@ def _plan(
     patience: Patience,
     progress: Progress,
 ) -> Iterator[tuple[Measurement, Effort, Callable[[float], None]]]:
-    """Yield what is missing with its share of the time; what one leaves over the next ones may use. Patience is extra.
+    """Yield what is missing with its share of the time, and let it have that share of `patience`, which is extra.
 
-    Where those before it took longer than their share, each has most of its own all the same.
+    What one leaves over of either, the next ones may use. Where those before it took longer than their share, each has most
+    of its own time all the same.
     """
+    patience_s = patience.limit_s
     whole = sum(one.weight for one in measurements)
     left, time_left_s = sum(one.weight for one in missing), budget_s * sum(one.weight for one in missing) / whole
     total_s = time_left_s
@@ -230,6 +232,7 @@ def _plan(
         nominal_s = budget_s * measurement.weight / whole
         share_s = max(_LEAST_SHARE * nominal_s, time_left_s * measurement.weight / left)
         began_s, waited_s = time.perf_counter(), patience.spent_s
+        patience.limit_s = waited_s + (patience_s - waited_s) * measurement.weight / left
         before = 1 - time_left_s / total_s
 
         def tell(share: float, name: str = measurement.title, before: float = before, own_s: float = share_s) -> None:

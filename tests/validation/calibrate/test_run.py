@@ -29,6 +29,7 @@ from validation.calibrate.subject import Subject
 from validation.calibrate.target import open_model
 from validation.cli import calibrate as command
 from validation.runtime.device import open_device
+from validation.runtime.patience import Patience
 from validation.runtime.quiet import quiet
 
 LAYERS, DENSE = 3, 1
@@ -236,6 +237,22 @@ def test_the_command_says_what_was_not_measured(done: Done, capsys: pytest.Captu
     """On stderr, as a warning."""
     command._tell(replace(done.outcome, warnings=["a sibling was not measured: too large"]), done.out, None)
     assert "moesim: warning: a sibling was not measured: too large\n" in capsys.readouterr().err
+
+
+def test_patience_is_shared_out_like_the_time() -> None:
+    """By weight among what is still to come, with what those before have left over; a slow spell at first leaves some."""
+
+    def measurement(weight: float) -> Measurement:
+        return Measurement(name="m", title="m", grid=[{}], set_up=lambda: nullcontext(lambda _: {}), weight=weight)
+
+    patience = Patience(60.0)
+    measurements = [measurement(weight) for weight in (1, 2, 3)]
+    may_wait_s = []
+    for number, _ in enumerate(run._plan(measurements, measurements, 1.0, patience, lambda _what, _share: None)):
+        may_wait_s.append(patience.left_s)
+        patience.spent_s += [10.0, 5.0, 45.0][number]
+    assert may_wait_s == pytest.approx([10, 50 * 2 / 5, 45])
+    assert patience.left_s == 0
 
 
 def test_tables_are_there_for_other_weights(done: Done) -> None:
