@@ -318,6 +318,8 @@ class Runtime:
     `per_stall` is what the first expert after a wait for the link loses beyond the transfer: noticing its end, waking up,
     computing with cold caches; none where it is not given. `per_cpu_join` is what a layer whose experts the host's processor
     has computed, some of them, loses beyond the wait: handing over, noticing the end, adding up; none where it is not given.
+    `slowed_by_cpu_experts` is the share of the time for which a layer's experts are computed on the GPU and on the host's
+    processor at once that it loses besides, as where both use one memory; nothing where it is not given.
     `per_lookahead` is what applying the gate of a later layer to the current state takes; nothing where it is not given.
     `slowed_by_copies` is the share of the GPU's speed that is lost while a copy is on its way to it; nothing where it is
     not given.
@@ -330,6 +332,7 @@ class Runtime:
     cpu_workers: WholeCount | None = None
     per_stall: Seconds | None = None
     per_cpu_join: Seconds | None = None
+    slowed_by_cpu_experts: Share | None = None
     per_lookahead: Seconds | None = None
     slowed_by_copies: Share | None = None
 

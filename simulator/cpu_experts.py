@@ -1,7 +1,7 @@
 """The experts that the CPU computes in a run: begun at a gate, waited for at the end of this layer or the next.
 
 awaited = begin(layer, keys, deferred, early, tokens_of)
-yield from join(stream, layer, awaited)
+busy_ns = yield from join(stream, layer, awaited)
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -66,12 +66,14 @@ class CpuExperts:
             self._early[key] = self._queue(layer + 1, [key], early)
         return awaited
 
-    def join(self, stream: GpuStream, layer: int, awaited: Sequence[OnCpu]) -> Generator[simpy.Event, None, None]:
-        """Have the stream wait for what the CPU computes."""
-        ended = self._pool.ended([job for group in awaited for job in group.jobs])
+    def join(self, stream: GpuStream, layer: int, awaited: Sequence[OnCpu]) -> Generator[simpy.Event, None, int]:
+        """Have the stream wait for what the CPU computes, and return for how long it did: the mean over its workers."""
+        jobs = [job for group in awaited for job in group.jobs]
+        ended = self._pool.ended(jobs)
         if ended is not None:
             yield ended
         stream.stall_for_cpu(layer, max(last_end_ns(group.jobs) + group.activation_ns for group in awaited))
+        return sum(job.end_ns - job.start_ns for job in jobs) // self._pool.num_workers
 
     def busy_ns(self) -> int:
         """Return for how long workers have been computing, up to now, added up."""

@@ -27,7 +27,7 @@ from simulator.miss.protocol import DROPPED
 from simulator.resources.clock import Clock
 from simulator.resources.transfers import Transfer
 from simulator.run_view import RunView
-from simulator.slowed import Slowed
+from simulator.slowed import PPM, Slowed
 from simulator.stream import GpuStream
 from simulator.tiles import tiled_end_ns
 from simulator.timeline import Timeline
@@ -329,6 +329,7 @@ class Engine:
         awaited: list[OnCpu] = []
         if on_cpu or dispatch.deferred or dispatch.early or self._cpu.is_busy():
             awaited = self._cpu.begin(layer, on_cpu, dispatch.deferred, dispatch.early, tokens_of)
+            computed_ns = self.counters.expert_compute_ns[layer]
         if dispatch.in_turn:
             yield from self._compute_in_turn(layer, ready, waiting, tokens_of)
             ready, left = (), 0
@@ -374,11 +375,12 @@ class Engine:
         if awaited:
             if self._slowed is not None:
                 yield from self._catch_up(layer)
-            yield from self._cpu.join(stream, layer, awaited)
+            busy_ns = yield from self._cpu.join(stream, layer, awaited)
             if self._slowed is not None:
                 yield Timeout(env, stream.free_ns - env.now)
                 self._slowed.begin()
-            stream.lose(layer, self._costs.cpu_join_overhead_ns)
+            both_ns = min(self.counters.expert_compute_ns[layer] - computed_ns, busy_ns)
+            stream.lose(layer, self._costs.cpu_join_overhead_ns + both_ns * self._costs.beside_cpu_ppm // PPM)
         if dispatch.gives_up:
             yield from self._catch_up(layer)
         dispatch.computed(keys)

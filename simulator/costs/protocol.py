@@ -62,6 +62,10 @@ class Costs(Protocol):
         """What the stream loses at the end of a layer that has taken in results of the CPU, after any wait for them."""
 
     @property
+    def beside_cpu_ppm(self) -> int:
+        """What such a layer loses besides, of the time for which the stream and the CPU both computed, in millionths."""
+
+    @property
     def lookahead_ns(self) -> int:
         """What the stream loses each time that a later layer's gate is applied to the current state."""
 

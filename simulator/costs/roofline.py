@@ -122,6 +122,7 @@ class RooflineCosts:
         self._stated_layer_ns: dict[tuple[int, int, int], int] = {}
         self.stall_overhead_ns = _overhead_ns(profile.runtime.per_stall)
         self.cpu_join_overhead_ns = _overhead_ns(profile.runtime.per_cpu_join)
+        self.beside_cpu_ppm = _ppm(profile.runtime.slowed_by_cpu_experts)
         self.lookahead_ns = _overhead_ns(profile.runtime.per_lookahead)
         self.slowed_ppm = _ppm(profile.runtime.slowed_by_copies)
         self.cpu_slowed_ppm = _ppm(profile.cpu.slowed_by_copies)

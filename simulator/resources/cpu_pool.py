@@ -71,6 +71,7 @@ class CpuPool:
         first_rank: int = 0,
         on_job: Callable[[PooledJob], None] | None = None,
     ) -> None:
+        self.num_workers = num_workers
         self._workers = CpuWorkers(num_workers)  # used without a memory
         self._env = env
         self._memory = memory

@@ -205,14 +205,16 @@ def test_overheads_come_on_top_of_stated_durations() -> None:
 
 
 @pytest.mark.parametrize(("share", "ppm"), [("0 %", 0), ("12.5 %", 125_000), ("0.9999999 of 1", 999_999)])
-def test_what_copies_take_from_the_speed(share: str, ppm: int) -> None:
+def test_what_copies_and_the_cpu_take_from_the_speed(share: str, ppm: int) -> None:
     """In whole millionths, never all; nothing where the machine does not say. The stream's and the CPU's are two."""
     without, _ = costs_of("deepseek-v2-lite", "fixed-costs")
-    assert (without.slowed_ppm, without.cpu_slowed_ppm) == (0, 0)
+    assert (without.slowed_ppm, without.cpu_slowed_ppm, without.beside_cpu_ppm) == (0, 0, 0)
     stream, _ = costs_of("deepseek-v2-lite", "fixed-costs", {"runtime.slowed_by_copies": share})
-    assert (stream.slowed_ppm, stream.cpu_slowed_ppm) == (ppm, 0)
+    assert (stream.slowed_ppm, stream.cpu_slowed_ppm, stream.beside_cpu_ppm) == (ppm, 0, 0)
     cpu, _ = costs_of("deepseek-v2-lite", "fixed-costs", {"cpu.slowed_by_copies": share})
-    assert (cpu.slowed_ppm, cpu.cpu_slowed_ppm) == (0, ppm)
+    assert (cpu.slowed_ppm, cpu.cpu_slowed_ppm, cpu.beside_cpu_ppm) == (0, ppm, 0)
+    both, _ = costs_of("deepseek-v2-lite", "fixed-costs", {"runtime.slowed_by_cpu_experts": share})
+    assert (both.slowed_ppm, both.cpu_slowed_ppm, both.beside_cpu_ppm) == (0, 0, ppm)
 
 
 def test_a_stated_transfer_is_divided_by_bytes() -> None:

@@ -31,6 +31,7 @@ class Case:
     max_tokens: int | None = None
     stall_overhead_ns: int = 0
     cpu_join_overhead_ns: int = 0
+    beside_cpu_ppm: int = 0  # of the time for which the stream and the CPU both compute
     gates_asked: int = 0  # at each gate, of the layers that follow
     lookahead_ns: int = 0
     slowed_ppm: int = 0  # of the stream's speed, while the link serves

@@ -41,6 +41,7 @@ class StatedCosts:
         self.num_cpu_workers = case.cpu_workers
         self.stall_overhead_ns = case.stall_overhead_ns
         self.cpu_join_overhead_ns = case.cpu_join_overhead_ns
+        self.beside_cpu_ppm = case.beside_cpu_ppm
         self.lookahead_ns = case.lookahead_ns
         self.slowed_ppm = case.slowed_ppm
         self.cpu_slowed_ppm = case.cpu_slowed_ppm

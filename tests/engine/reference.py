@@ -53,6 +53,7 @@ class Reference:
         self.reading: Work | None = None  # in place
         self.beside_ns = 0  # what the link has served while the stream worked
         self.slowed_ns = 0  # what the stream has lost by that
+        self.computed_ns = 0  # kernels of experts up to the gate
 
     def run(self) -> Outcome:
         """Run all steps."""
@@ -109,6 +110,7 @@ class Reference:
             self.counts |= {key: 0 for key in self.bank(layer) if key not in self.counts}
         needed = self.ordered(list(self.counts))
         self.arrivals = []
+        self.computed_ns = self.out.attribution_ns["experts"]
         cache.pinned = set(needed)
         hits, late, missed = self.access(needed)
         self.purge(layer)
@@ -335,7 +337,10 @@ class Reference:
         self.servers.finish_jobs([job for group in groups for job in group.jobs])
         until_ns = max(max(job.end_ns for job in group.jobs) + group.activation_ns for group in groups)
         self.work("cpu", max(0, until_ns - self.now_ns))
-        self.work("lost", self.case.cpu_join_overhead_ns)
+        on_cpu_ns = sum(job.end_ns - job.started_ns for group in groups for job in group.jobs) // self.case.cpu_workers
+        on_gpu_ns = self.out.attribution_ns["experts"] - self.computed_ns
+        both_lose_ns = min(on_gpu_ns, on_cpu_ns) * self.case.beside_cpu_ppm // 10**6
+        self.work("lost", self.case.cpu_join_overhead_ns + both_lose_ns)
 
     # slots and transfers
 

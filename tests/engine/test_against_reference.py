@@ -65,6 +65,7 @@ def random_case(seed: int) -> Case:
         cpu_token_ns=random.randint(0, 4),
         activation_token_ns=random.randint(0, 2),
         cpu_slowed_ppm=random.choice([0, 0, 0, 0, 100_000, 450_000, 800_000]),
+        beside_cpu_ppm=random.choice([0, 0, 150_000, 777_777]),
     )
 
 

@@ -169,7 +169,7 @@ def test_overheads_are_a_knob_where_there_are_any(cycle: Cycle) -> None:
     (none,) = changes(facts, "runtime overhead")
     assert tpot_us(facts["as_it_is"]) - tpot_us(none) == pytest.approx(230)
     assert none["is_ideal"]
-    lost = {"runtime.slowed_by_copies": "10 %", "cpu.slowed_by_copies": "10 %"}
+    lost = dict.fromkeys(("runtime.slowed_by_copies", "cpu.slowed_by_copies", "runtime.slowed_by_cpu_experts"), "10 %")
     (none,) = changes(explain(cycle(hardware_set=lost), scenario="x.yaml"), "runtime overhead")
     assert all(f"{path}=0 %" in none["command"] for path in lost)
 

@@ -185,6 +185,7 @@ def test_durations_may_be_for_weights_of_several_sizes() -> None:
         ({"runtime.cpu_workers": "0 workers"}, "runtime.cpu_workers: '0 workers' is zero"),
         ({"runtime.slowed_by_copies": "100 %"}, "runtime.slowed_by_copies: '100 %' is all of it, or more"),
         ({"cpu.slowed_by_copies": "100 %"}, "cpu.slowed_by_copies: '100 %' is all of it, or more"),
+        ({"runtime.slowed_by_cpu_experts": "100 %"}, "runtime.slowed_by_cpu_experts: '100 %' is all of it, or more"),
         ({"cpu.speed_probe": "0 us"}, "cpu.speed_probe: '0 us' is zero"),
         ({"cpu.speed_probe": "172"}, "cpu.speed_probe: "),
     ],

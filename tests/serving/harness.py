@@ -63,6 +63,7 @@ class StepTimes:
     kernels_are_grouped: bool = False
     stall_overhead_ns: int = 0
     cpu_join_overhead_ns: int = 0
+    beside_cpu_ppm: int = 0
     lookahead_ns: int = 0
     slowed_ppm: int = 0
     cpu_slowed_ppm: int = 0

@@ -2,7 +2,7 @@
 
     expert              medians on the device, alone
     low_expert          the same of low-precision copies
-    cpu_expert          medians on a CPU worker under the load of a run
+    cpu_expert          medians on a CPU worker, all workers busy, the device waiting
     layer, context      decode steps and prefills, as a time by tokens and a time by attended tokens; a sibling attends to as
                         much as the model, so its layers are its passes' without the model's context
     dense_layer         the same of layers without experts
@@ -21,6 +21,7 @@ from hardware_profiles.quantity import Dimension
 from validation.calibrate.evidence import Evidence, Fitted, measured, measured_table, miss
 from validation.calibrate.facts import Facts
 from validation.calibrate.fits import Fit, TableFit, fit_additive, fit_table
+from validation.calibrate.measure.cpu_experts import TOGETHER
 from validation.calibrate.measure.passes import attended_tokens
 from validation.calibrate.measurement import column, medians
 from validation.calibrate.robust import Series
@@ -51,15 +52,13 @@ class DurationTables:
     def durations(self) -> Durations:
         """Return all tables."""
         on_device = "on the device, several in a row, none cached"
-        on_worker = "on a CPU worker, all workers busy, while the device computes"
+        on_worker = "on a CPU worker, all workers busy, while the device waits"
         return Durations(
             expert=self._sized(lambda scale: self._expert("expert.alone", on_device, scale), lambda one: one.expert),
             low_expert=self._sized(
                 lambda scale: self._expert("low_expert.alone", on_device, scale), lambda one: one.low_expert
             ),
-            cpu_expert=self._sized(
-                lambda scale: self._expert("cpu_expert.beside", on_worker, scale), lambda one: one.expert
-            ),
+            cpu_expert=self._sized(lambda scale: self._expert(TOGETHER, on_worker, scale), lambda one: one.expert),
             layer=self._sized(self._layer, lambda one: one.layer),
             context=measured_table(self._additive.second, self._of_layers("MoE", self._additive.fit, 1.0), None),
             dense_layer=self._sized(self._dense_layer, lambda one: one.dense_layer)

@@ -5,6 +5,7 @@ from hardware_profiles.quantity import Dimension
 from validation.calibrate.evidence import Evidence, Fitted, measured, miss
 from validation.calibrate.facts import Facts
 from validation.calibrate.fits import Fit, fit_line, fit_roofline
+from validation.calibrate.measure.cpu_experts import TOGETHER
 from validation.calibrate.measure.machine import dtype_of
 from validation.calibrate.measurement import column, medians
 from validation.calibrate.subject import Subject
@@ -87,7 +88,7 @@ class MachineFigures:
     def cpu(self) -> Cpu:
         """Return the host's processor."""
         facts = self._facts
-        (one_token_s, *_) = medians(self._evidence.series("cpu_expert.together"), "time")
+        (one_token_s, *_) = medians(self._evidence.series(TOGETHER), "time")
         workers = self._subject.cpu_workers
         return Cpu(
             name=facts.processor,
@@ -98,7 +99,7 @@ class MachineFigures:
             expert_bandwidth=measured(
                 workers * facts.weights.expert / one_token_s,
                 Dimension.BYTES_PER_S,
-                self._evidence.source(["cpu_expert.together"], f"{workers} workers, each an expert of one token"),
+                self._evidence.source([TOGETHER], f"{workers} workers, each an expert of one token"),
             ),
             speed_probe=self._speed_probe(),
             slowed_by_copies=cpu_slowed_by_copies(self._evidence),

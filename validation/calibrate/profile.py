@@ -18,7 +18,13 @@ from validation.calibrate.machine_figures import MachineFigures
 from validation.calibrate.measurement import medians
 from validation.calibrate.samples import Samples
 from validation.calibrate.subject import Subject
-from validation.calibrate.wait_figures import per_cpu_join, per_lookahead, per_stall, slowed_by_copies
+from validation.calibrate.wait_figures import (
+    per_cpu_join,
+    per_lookahead,
+    per_stall,
+    slowed_by_copies,
+    slowed_by_cpu_experts,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,7 @@ def assemble(samples: Samples, facts: Facts, subject: Subject, *, name: str) -> 
             per_layer=tables.per_layer(),
             per_stall=per_stall(evidence, facts, subject, links),
             per_cpu_join=per_cpu_join(evidence, subject, links),
+            slowed_by_cpu_experts=slowed_by_cpu_experts(evidence, subject, links),
             per_lookahead=per_lookahead(evidence),
             slowed_by_copies=slowed_by_copies(evidence),
             per_step=measured(0.0, Dimension.SECONDS, evidence.source(["pass.decode"], "contained in durations.step")),

@@ -12,6 +12,7 @@ _NONE = {
     "runtime.per_step": "0 s",
     "runtime.per_stall": "0 s",
     "runtime.per_cpu_join": "0 s",
+    "runtime.slowed_by_cpu_experts": "0 %",
     "runtime.per_lookahead": "0 s",
     "runtime.slowed_by_copies": "0 %",
     "cpu.slowed_by_copies": "0 %",
@@ -19,7 +20,7 @@ _NONE = {
 
 
 def overheads(baseline: Baseline) -> Found:
-    """None of the runtime's, and nothing lost by copies."""
+    """None of the runtime's, and nothing lost by copies or by experts on the CPU."""
     figures = {path: attrgetter(path)(baseline.profile) for path in _NONE}
     there = [path for path, figure in figures.items() if figure is not None and figure.value]
     if not there:

@@ -1,16 +1,15 @@
 """Expert time on a CPU worker, by tokens: alone, with all workers busy, and as it is in a run.
 
     alone       one expert at a time, in one worker
-    together    as many experts at once as there are workers
-    beside      together, while the device computes: what a run's CPU experts meet, and what the profile has
+    together    as many experts at once as there are workers, while the device waits: what the profile has
+    beside      together, while the device computes
     loaded      together, while the link transfers and the device computes
 
-The device computes an expert of its own in the main thread, as in a run that waits for neither. Beside it, experts of the
-model's siblings are measured in turns with its own. What transfers do to CPU experts is left to the simulation, where both
-draw on the host's memory.
+Together, experts of the model's siblings are measured in turns with its own. The device computes an expert of its own in the
+main thread; what it and the workers take from each other in a run is `validation.calibrate.measure.waits`'s to measure, for
+here the load is there all the time, and in a run it comes and goes. What transfers do to CPU experts is measured there too.
 
-Limits: in a run the load comes and goes; here it is there all the time. Where there are fewer cores than threads at work,
-`loaded` is mostly the threads' waiting for each other.
+Limits: where there are fewer cores than threads at work, `loaded` is mostly the threads' waiting for each other.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from validation.calibrate.subject import ResidentExperts, Subject, endless, rand
 from validation.runtime.cpu_pool import Computed, CpuPool
 from validation.runtime.kernel import compute_expert
 
+TOGETHER = "cpu_expert.together"
 _TOKENS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -36,7 +36,7 @@ def measure_cpu_experts(subject: Subject, siblings: Sequence[Sibling]) -> list[M
     few = [count for count in (1, 8, 64) if count <= subject.max_tokens]
 
     def measurement(name: str, title: str, points: list[int], weight: float) -> Measurement:
-        also = siblings if name == "beside" else ()
+        also = siblings if name == "together" else ()
         return Measurement(
             name=f"cpu_expert.{name}",
             title=title,
@@ -56,8 +56,8 @@ def measure_cpu_experts(subject: Subject, siblings: Sequence[Sibling]) -> list[M
 
     return [
         measurement("alone", "Expert on a CPU worker, alone, by tokens", few, 1),
-        measurement("together", "Expert on a CPU worker, all workers busy, by tokens", few, 1),
-        measurement("beside", "Expert on a CPU worker while the device computes, by tokens", tokens, 6),
+        measurement("together", "Expert on a CPU worker, all workers busy, by tokens", tokens, 6),
+        measurement("beside", "Expert on a CPU worker while the device computes, by tokens", few, 1),
         measurement(
             "loaded", "Expert on a CPU worker while the link transfers and the device computes, by tokens", few, 1
         ),

@@ -7,24 +7,26 @@ without such copies and beside them, in which it is the time of the experts in t
 
 In a pass of misses that are fetched, each layer's K experts arrive one after the other, T apart, and T is long against an
 expert's time; the stream waits, computes one while the next is on its way, and the last after the last. In a pass with the
-CPU, its workers compute c of the K, half of them, in a time C, and the device the others meanwhile:
+CPU, its workers compute c of the K, half of them or all, in a time C if the device waits, while the device computes the
+others, in a time D = (K - c) expert if the CPU rests. With s = slowed_by_cpu_experts,
 
     pass of hits       L (layer + K expert) + step
     pass of misses     L (layer + K T + expert + per_stall) + step
-    pass with the CPU  L (layer + max((K - c) expert, C) + per_cpu_join) + step
+    pass with the CPU  L (layer + max(D, C) + s min(D, C) + per_cpu_join) + step
 
 so that per_stall = (misses - hits) / L - K T + (K - 1) expert: the decisions and hand-overs of a miss, noticing the end of
 the transfer, waking up, and an expert and a layer that begin with cold caches. And per_cpu_join = (with the CPU - hits) / L
-+ K expert - max((K - c) expert, C): the same of experts on the CPU, adding up their results, and what the device loses
-while workers use the memory that it uses, if it is one.
++ K expert - C where the CPU computes all: the same of experts on the CPU, and adding up their results. And s is what half of
+them on either side take beyond that, as a share of min(D, C): what device and workers take from each other where they share
+a memory.
 
 Passes with the CPU beside copies have more threads at work than a small machine has cores, so these, and those that they are
 held against, are a measurement of their own, in which waiting for a core counts: a run's workers wait likewise. Their
 samples count where all cores are as fast as the reference: the workers are on others than the thread that is probed.
 
 Limits: batch 1; on the CPU device the link is throttled, as it is in the runs that this is for; on CUDA it is the link
-itself, and T is what it takes back to back. What depends on how many experts the CPU computes is not told apart, nor what
-copies at another bandwidth take.
+itself, and T is what it takes back to back. What depends on how many experts the CPU computes is told apart from two numbers
+of them, all and half; what copies at another bandwidth take is not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -71,8 +73,13 @@ def measure_waits(subject: Subject, *, throttle_bytes_per_s: float | None) -> li
         ),
         Measurement(
             name=CROWDED,
-            title="Decode steps of one sequence: hits, and half of the experts on the CPU, beside copies and without",
-            grid=[hits, hits | {"on_cpu": half_on_cpu}, hits | {"on_cpu": half_on_cpu, "copies": 1}],
+            title="Decode steps of one sequence: hits, half of the experts on the CPU, beside copies and without, and all",
+            grid=[
+                hits,
+                hits | {"on_cpu": half_on_cpu},
+                hits | {"on_cpu": half_on_cpu, "copies": 1},
+                *([hits | {"on_cpu": top_k}] if top_k > half_on_cpu else []),
+            ],
             set_up=lambda: _passes(subject, throttle_bytes_per_s),
             weight=6,
             is_crowded=True,
