@@ -2,6 +2,10 @@
 
 awaited = begin(layer, keys, deferred, early, tokens_of)
 busy_ns = yield from join(stream, layer, awaited)
+
+Limits: what stream and workers take from each other (`runtime.slowed_by_cpu_experts`) the stream loses when it has waited
+for them, so no job ends later for it; it is one share for any number of tokens; jobs that were deferred or begun early are held
+against the kernels of the layer that waits for them, not against what the stream did while they ran.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -67,7 +71,7 @@ class CpuExperts:
         return awaited
 
     def join(self, stream: GpuStream, layer: int, awaited: Sequence[OnCpu]) -> Generator[simpy.Event, None, int]:
-        """Have the stream wait for what the CPU computes, and return for how long it did: the mean over its workers."""
+        """Have the stream wait for what the CPU computes, and return for how long a worker computed it, on average."""
         jobs = [job for group in awaited for job in group.jobs]
         ended = self._pool.ended(jobs)
         if ended is not None:

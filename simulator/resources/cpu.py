@@ -3,8 +3,9 @@
 Nothing preempts a worker and nothing waits for one but the end of a layer, so when a job ends is known when it is queued:
 no events are needed.
 
-Limits: workers do not slow each other, the link or the GPU; the duration of a job does not depend on what else runs (where
-copies slow workers, this is not used: simulator/slowed_work.py).
+Limits: workers do not slow each other or the link; the duration of a job does not depend on what else runs (where copies
+slow workers, this is not used: simulator/slowed_work.py; what workers and the GPU take from each other is in
+simulator/cpu_experts.py).
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ Each of two scales has a sibling whose experts are timed, and one whose passes a
 So a layer of a sibling runs the same Python, launches the same kernels and attends to as much. Its weights have about
 `scale` times the bytes, those of an expert `scale` squared; in passes, an expert has the model's bytes, for what runs after
 experts have come by finds caches as they leave them: on the machine of the committed results, the Python of a visit takes
-53, 92 and 128 us after 9, 36 and 80 MB of them. Widths are multiples of 16.
+53, 92 and 128 us after 9, 36 and 80 MB of them (decision 10). Widths are multiples of 16.
 
 Limits: a model may be slower for a width that its kernels like less, and siblings are two such widths; another model's
 experts leave caches otherwise than those of the model that was measured; where a config names the width of its experts
