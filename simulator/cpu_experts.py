@@ -3,9 +3,9 @@
 awaited = begin(layer, keys, deferred, early, tokens_of)
 busy_ns = yield from join(stream, layer, awaited)
 
-Limits: what stream and workers take from each other (`runtime.slowed_by_cpu_experts`) the stream loses when it has waited
-for them, so no job ends later for it; it is one share for any number of tokens; jobs that were deferred or begun early are held
-against the kernels of the layer that waits for them, not against what the stream did while they ran.
+Limits: what stream and workers take from each other (`runtime.slowed_by_cpu_experts`) the stream loses when it has
+waited for them, so no job ends later for it; it is one share for any number of tokens; jobs that were deferred or begun
+early are held against the kernels of the layer that waits for them, not against what the stream did while they ran.
 """
 
 from collections.abc import Generator, Mapping, Sequence
